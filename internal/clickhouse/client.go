@@ -1,0 +1,132 @@
+package clickhouse
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+
+	clickhousego "github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+)
+
+// Client speaks to one ClickHouse. It is safe for concurrent use.
+type Client struct {
+	config Config
+	conn   driver.Conn
+	http   *http.Client
+	base   *url.URL
+}
+
+// Open prepares a client. It does not connect: the first statement does.
+func Open(config Config) (*Client, error) {
+	config = config.withDefaults()
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	base, err := url.Parse(config.URL)
+	if err != nil {
+		return nil, fmt.Errorf("clickhouse: address: %w", err)
+	}
+	conn, err := clickhousego.Open(config.options(base))
+	if err != nil {
+		return nil, fmt.Errorf("clickhouse: open: %w", err)
+	}
+	dialer := &net.Dialer{Timeout: config.DialTimeout}
+	transport := &http.Transport{
+		DialContext:         dialer.DialContext,
+		MaxIdleConnsPerHost: 64,
+		DisableCompression:  true,
+		WriteBufferSize:     256 << 10,
+		ReadBufferSize:      64 << 10,
+	}
+	return &Client{config: config, conn: conn, base: base, http: &http.Client{Transport: transport}}, nil
+}
+
+func (c Config) options(base *url.URL) *clickhousego.Options {
+	options := &clickhousego.Options{
+		Protocol:     clickhousego.HTTP,
+		Addr:         []string{base.Host},
+		Auth:         clickhousego.Auth{Database: c.Database, Username: c.User, Password: c.Password},
+		DialTimeout:  c.DialTimeout,
+		MaxOpenConns: c.MaxConns,
+		MaxIdleConns: c.MaxConns,
+		Settings:     clickhousego.Settings{"async_insert": 0},
+	}
+	if base.Scheme == "https" {
+		options.TLS = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: base.Hostname()}
+	}
+	return options
+}
+
+// Conn is the connection pool for questions and DDL.
+func (c *Client) Conn() driver.Conn { return c.conn }
+
+// Database is the name of the database that holds Agentmeter's tables.
+func (c *Client) Database() string { return c.config.Database }
+
+// Ping reports whether ClickHouse answers.
+func (c *Client) Ping(ctx context.Context) error {
+	if err := c.conn.Ping(ctx); err != nil {
+		return fmt.Errorf("clickhouse: ping: %w", err)
+	}
+	return nil
+}
+
+// Close releases the connections.
+func (c *Client) Close() error {
+	c.http.CloseIdleConnections()
+	return c.conn.Close()
+}
+
+// Exception is an error that ClickHouse itself reported, with its code.
+type Exception struct {
+	Code    int
+	Message string
+}
+
+func (e *Exception) Error() string { return e.Message }
+
+// The exception codes that Agentmeter acts on.
+const (
+	codeThrowIf        = 395 // FUNCTION_THROW_IF_VALUE_IS_NON_ZERO: the guard refused
+	codeAlreadyRunning = 216 // QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING: the mutex is held
+)
+
+// ExceptionCode returns the code of the ClickHouse exception in err's chain,
+// from either kind of call, or 0.
+func ExceptionCode(err error) int {
+	var own *Exception
+	if errors.As(err, &own) {
+		return own.Code
+	}
+	var driverError *clickhousego.Exception
+	if errors.As(err, &driverError) {
+		return int(driverError.Code)
+	}
+	// clickhouse-go's HTTP transport reports server errors as text.
+	if err != nil {
+		if _, after, found := strings.Cut(err.Error(), "Code: "); found {
+			code := 0
+			for i := 0; i < len(after) && after[i] >= '0' && after[i] <= '9'; i++ {
+				code = code*10 + int(after[i]-'0')
+			}
+			return code
+		}
+	}
+	return 0
+}
+
+// Refused reports whether the statement's guard (throwIf) refused it: the
+// engine ran it and it changed nothing.
+func Refused(err error) bool { return ExceptionCode(err) == codeThrowIf }
+
+// WithParams binds values to the {name:Type} places of the query that ctx goes
+// to.
+func WithParams(ctx context.Context, params map[string]string) context.Context {
+	return clickhousego.Context(ctx, clickhousego.WithParameters(clickhousego.Parameters(params)))
+}

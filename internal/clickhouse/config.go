@@ -1,0 +1,70 @@
+package clickhouse
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Config says where ClickHouse is and how to speak to it.
+type Config struct {
+	// URL is the HTTP address, such as http://127.0.0.1:8123.
+	URL string
+	// Database is where Agentmeter's tables are.
+	Database string
+	User     string
+	Password string
+	// DialTimeout bounds one connection attempt.
+	DialTimeout time.Duration
+	// MaxConns bounds the connections for questions. A question that finds
+	// none free waits until its context ends.
+	MaxConns int
+}
+
+// Defaults for the fields of Config that are left zero.
+const (
+	DefaultDatabase    = "agentmeter"
+	defaultDialTimeout = 5 * time.Second
+	defaultMaxConns    = 16
+)
+
+func (c Config) withDefaults() Config {
+	if c.Database == "" {
+		c.Database = DefaultDatabase
+	}
+	if c.User == "" {
+		c.User = "default"
+	}
+	if c.DialTimeout == 0 {
+		c.DialTimeout = defaultDialTimeout
+	}
+	if c.MaxConns == 0 {
+		c.MaxConns = defaultMaxConns
+	}
+	return c
+}
+
+// Validate reports everything that is wrong with the configuration.
+func (c Config) Validate() error {
+	var faults []error
+	parsed, err := url.Parse(c.URL)
+	switch {
+	case c.URL == "":
+		faults = append(faults, errors.New("clickhouse: an address is required, such as http://127.0.0.1:8123"))
+	case err != nil:
+		faults = append(faults, fmt.Errorf("clickhouse: address: %w", err))
+	case (parsed.Scheme != "http" && parsed.Scheme != "https") || parsed.Host == "":
+		faults = append(faults, fmt.Errorf("clickhouse: address %q is not of the form http://host:port or https://host:port", parsed.Redacted()))
+	case parsed.User != nil:
+		faults = append(faults, errors.New("clickhouse: the address carries credentials; give user and password by their own settings, so that they are never printed"))
+	}
+	if strings.ContainsAny(c.Database, "`\\'\" ") {
+		faults = append(faults, fmt.Errorf("clickhouse: database name %q has characters that are not allowed", c.Database))
+	}
+	if c.MaxConns < 0 {
+		faults = append(faults, fmt.Errorf("clickhouse: connections: %d is negative", c.MaxConns))
+	}
+	return errors.Join(faults...)
+}

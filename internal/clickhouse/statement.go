@@ -1,0 +1,176 @@
+package clickhouse
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ClickHouse/ch-go/proto"
+)
+
+// Statement is one statement that counting rests on.
+type Statement struct {
+	SQL string
+	// Params are bound to the {name:Type} places of SQL.
+	Params map[string]string
+	// Settings are set for this statement alone.
+	Settings map[string]string
+	// Mutex, where not empty, is the query id that the statement runs under.
+	// At most one statement with it runs at a time, until it has ended in the
+	// engine; others wait. It is the partition's mutex of the protocol.
+	Mutex string
+	// Body is sent after SQL, in the format that SQL names.
+	Body []byte
+}
+
+// ClickHouse reads parameters in its escaped format, in which these characters
+// do not stand for themselves.
+var parameterEscapes = strings.NewReplacer(`\`, `\\`, "\t", `\t`, "\n", `\n`, "\r", `\r`, "\x00", `\0`)
+
+// How long a statement waits between two tries for its mutex.
+const (
+	mutexFirstWait = 2 * time.Millisecond
+	mutexMaxWait   = 100 * time.Millisecond
+)
+
+// Exec runs a statement that returns nothing. On success it has ended in the
+// engine, its views included. An *Exception means that the engine reported an
+// error, of which Refused is one that changed nothing; any other error means
+// that the outcome is unknown.
+func (c *Client) Exec(ctx context.Context, statement Statement) error {
+	answer, err := c.run(ctx, statement)
+	if err != nil {
+		return err
+	}
+	defer answer.Close()
+	if _, err := io.Copy(io.Discard, answer); err != nil {
+		return fmt.Errorf("read answer: %w", err)
+	}
+	return nil
+}
+
+// Select runs a statement whose SQL ends in FORMAT Native and gives each block
+// of its answer to onBlock, decoded into columns. onBlock must copy what it
+// keeps.
+func (c *Client) Select(ctx context.Context, statement Statement, columns proto.Results, onBlock func(rows int) error) error {
+	answer, err := c.run(ctx, statement)
+	if err != nil {
+		return err
+	}
+	defer answer.Close()
+	reader := proto.NewReader(answer)
+	for {
+		var block proto.Block
+		err := block.DecodeRawBlock(reader, 0, columns)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("decode answer: %w", err)
+		}
+		if block.Rows > 0 {
+			if err := onBlock(block.Rows); err != nil {
+				return err
+			}
+		}
+		for _, column := range columns {
+			column.Data.Reset()
+		}
+	}
+}
+
+// EncodeBlock encodes columns as one block in the Native format, appending to
+// dst.
+func EncodeBlock(dst []byte, rows int, columns proto.Input) ([]byte, error) {
+	buffer := proto.Buffer{Buf: dst}
+	block := proto.Block{Columns: len(columns), Rows: rows}
+	if err := block.EncodeRawBlock(&buffer, 0, columns); err != nil {
+		return nil, fmt.Errorf("encode block: %w", err)
+	}
+	return buffer.Buf, nil
+}
+
+// run sends the statement, waiting for its mutex, and returns the body of a
+// successful answer.
+func (c *Client) run(ctx context.Context, statement Statement) (io.ReadCloser, error) {
+	wait := mutexFirstWait
+	for {
+		answer, err := c.send(ctx, statement)
+		if err == nil || statement.Mutex == "" || ExceptionCode(err) != codeAlreadyRunning {
+			return answer, err
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, fmt.Errorf("wait for %s: %w", statement.Mutex, context.Cause(ctx))
+		case <-timer.C:
+		}
+		wait = min(2*wait, mutexMaxWait)
+	}
+}
+
+func (c *Client) send(ctx context.Context, statement Statement) (io.ReadCloser, error) {
+	query := url.Values{
+		"database":           {c.config.Database},
+		"wait_end_of_query":  {"1"},
+		"async_insert":       {"0"},
+		"default_format":     {"Native"},
+		"max_execution_time": {"0"},
+	}
+	for name, value := range statement.Settings {
+		query.Set(name, value)
+	}
+	for name, value := range statement.Params {
+		query.Set("param_"+name, parameterEscapes.Replace(value))
+	}
+	if statement.Mutex != "" {
+		query.Set("query_id", statement.Mutex)
+		query.Set("replace_running_query", "0")
+	}
+	body := []byte(statement.SQL)
+	if statement.Body != nil {
+		query.Set("query", statement.SQL)
+		body = statement.Body
+	}
+	target := *c.base
+	target.Path = "/"
+	target.RawQuery = query.Encode()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("clickhouse: request: %w", err)
+	}
+	request.Header.Set("X-ClickHouse-User", c.config.User)
+	if c.config.Password != "" {
+		request.Header.Set("X-ClickHouse-Key", c.config.Password)
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		var urlError *url.Error
+		if errors.As(err, &urlError) {
+			err = urlError.Err // the URL holds parameters and says nothing new
+		}
+		return nil, fmt.Errorf("clickhouse: %w", err)
+	}
+	if response.StatusCode == http.StatusOK && response.Header.Get("X-ClickHouse-Exception-Code") == "" {
+		return response.Body, nil
+	}
+	defer response.Body.Close()
+	const maxMessage = 64 << 10
+	message, _ := io.ReadAll(io.LimitReader(response.Body, maxMessage))
+	code, _ := strconv.Atoi(response.Header.Get("X-ClickHouse-Exception-Code"))
+	if code == 0 {
+		code = ExceptionCode(errors.New(string(message)))
+	}
+	if code == 0 {
+		return nil, fmt.Errorf("clickhouse: answered %s: %.200s", response.Status, message)
+	}
+	return nil, &Exception{Code: code, Message: string(bytes.TrimSpace(message))}
+}

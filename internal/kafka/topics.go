@@ -1,0 +1,161 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+// The topics.
+const (
+	TopicEvents     = "usage.events.v1"
+	TopicDirectory  = "usage.directory.v1"
+	TopicDeadLetter = "usage.deadletter.v1"
+)
+
+// Plan says what the topics must be like where they are created.
+type Plan struct {
+	// EventPartitions is how many partitions the events topic has. It is part
+	// of the stream's meaning: it changes by a cut-over to a new topic.
+	EventPartitions int32
+	// Replication is the replication factor; -1 leaves it to the broker.
+	Replication int16
+	// MinInsyncReplicas; 0 leaves it to the broker.
+	MinInsyncReplicas int
+	// EventRetention bounds how long the rollup may lag before it loses
+	// events; DeadLetterRetention how long what could not be counted is kept.
+	EventRetention      time.Duration
+	DeadLetterRetention time.Duration
+}
+
+// DefaultPlan suits the embedded broker and a first installation.
+func DefaultPlan() Plan {
+	return Plan{
+		EventPartitions:     4,
+		Replication:         -1,
+		EventRetention:      7 * 24 * time.Hour,
+		DeadLetterRetention: 30 * 24 * time.Hour,
+	}
+}
+
+// Validate reports everything that is wrong with the plan.
+func (p Plan) Validate() error {
+	var faults []error
+	if p.EventPartitions < 1 {
+		faults = append(faults, fmt.Errorf("kafka: event partitions: %d is not positive", p.EventPartitions))
+	}
+	if p.EventRetention < time.Hour {
+		faults = append(faults, fmt.Errorf("kafka: event retention: %s is less than an hour; events would be deleted before a short outage ends", p.EventRetention))
+	}
+	if p.DeadLetterRetention < time.Hour {
+		faults = append(faults, fmt.Errorf("kafka: dead-letter retention: %s is less than an hour", p.DeadLetterRetention))
+	}
+	return errors.Join(faults...)
+}
+
+const (
+	timestampType = "message.timestamp.type"
+	logAppendTime = "LogAppendTime"
+)
+
+func (p Plan) topics() map[string]topicSpec {
+	millis := func(d time.Duration) *string { s := strconv.FormatInt(d.Milliseconds(), 10); return &s }
+	text := func(s string) *string { return &s }
+	spec := func(partitions int32, retention *string) topicSpec {
+		configs := map[string]*string{
+			timestampType:    text(logAppendTime),
+			"cleanup.policy": text("delete"),
+			"retention.ms":   retention,
+			// Bytes never delete what time has not.
+			"retention.bytes": text("-1"),
+		}
+		if p.MinInsyncReplicas > 0 {
+			configs["min.insync.replicas"] = text(strconv.Itoa(p.MinInsyncReplicas))
+		}
+		return topicSpec{partitions: partitions, configs: configs}
+	}
+	return map[string]topicSpec{
+		TopicEvents: spec(p.EventPartitions, millis(p.EventRetention)),
+		// The directory's history answers "as of" questions and is small.
+		TopicDirectory:  spec(1, text("-1")),
+		TopicDeadLetter: spec(1, millis(p.DeadLetterRetention)),
+	}
+}
+
+type topicSpec struct {
+	partitions int32
+	configs    map[string]*string
+}
+
+// EnsureTopics creates the topics that are missing and then checks all of
+// them. It is safe to run twice and by two at once. It returns the topics that
+// it created.
+func EnsureTopics(ctx context.Context, admin *kadm.Client, plan Plan) (created []string, err error) {
+	for name, spec := range plan.topics() {
+		answer, err := admin.CreateTopic(ctx, spec.partitions, plan.Replication, spec.configs, name)
+		switch {
+		case err == nil && answer.Err == nil:
+			created = append(created, name)
+		case errors.Is(err, kerr.TopicAlreadyExists) || errors.Is(answer.Err, kerr.TopicAlreadyExists):
+		default:
+			return created, fmt.Errorf("create topic %s: %w", name, errors.Join(err, answer.Err))
+		}
+	}
+	return created, CheckTopics(ctx, admin)
+}
+
+// CheckTopics refuses topics on which counting would be wrong: missing ones,
+// and ones whose record timestamps are not the broker's.
+func CheckTopics(ctx context.Context, admin *kadm.Client) error {
+	configs, err := admin.DescribeTopicConfigs(ctx, TopicEvents, TopicDirectory, TopicDeadLetter)
+	if err != nil {
+		return fmt.Errorf("describe topics: %w", err)
+	}
+	var faults []error
+	for _, config := range configs {
+		if config.Err != nil {
+			faults = append(faults, fmt.Errorf("topic %s: %w (agentmeter migrate creates it)", config.Name, config.Err))
+			continue
+		}
+		for _, entry := range config.Configs {
+			if entry.Key == timestampType && entry.MaybeValue() != logAppendTime {
+				faults = append(faults, fmt.Errorf("topic %s: %s is %s and must be %s, or a producer's clock would decide where a block lies; set it with kafka-configs",
+					config.Name, timestampType, entry.MaybeValue(), logAppendTime))
+			}
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// Stream identifies one incarnation of a topic: a recreated topic is another.
+type Stream struct {
+	ID         uuid.UUID
+	Topic      string
+	Partitions int32
+}
+
+// DescribeStream asks the broker for a topic's id and partition count.
+func DescribeStream(ctx context.Context, admin *kadm.Client, topic string) (Stream, error) {
+	topics, err := admin.ListTopics(ctx, topic)
+	if err != nil {
+		return Stream{}, fmt.Errorf("describe topic %s: %w", topic, err)
+	}
+	detail, ok := topics[topic]
+	if !ok || detail.Err != nil {
+		return Stream{}, fmt.Errorf("describe topic %s: %w", topic, errors.Join(detail.Err, errIf(!ok, "not found")))
+	}
+	return Stream{ID: uuid.UUID(detail.ID), Topic: topic, Partitions: int32(len(detail.Partitions))}, nil //nolint:gosec // Kafka's own type
+}
+
+func errIf(condition bool, text string) error {
+	if condition {
+		return errors.New(text)
+	}
+	return nil
+}

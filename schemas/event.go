@@ -1,0 +1,191 @@
+package schemas
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// WorkspaceID names a tenant. AgentID names what answers messages; it is
+// unique within its workspace.
+type (
+	WorkspaceID string
+	AgentID     string
+)
+
+// ChannelPlayground marks test messages: recorded, never counted.
+const ChannelPlayground = "playground"
+
+// Limits of an event's fields.
+const (
+	MaxIDRunes     = 128
+	MaxTextRunes   = 256
+	MaxReasonRunes = 1024
+	MaxMessages    = 1_000_000_000
+)
+
+// The instants that an event may carry: what ClickHouse's DateTime holds,
+// which the rollups' buckets are.
+var (
+	MinOccurredAt = time.Unix(0, 0).UTC()
+	MaxOccurredAt = time.Date(2106, 1, 1, 0, 0, 0, 0, time.UTC)
+)
+
+// Event is one answered message, or one adjustment, with what it cost.
+type Event struct {
+	ID           string // unique within the workspace, 1–128 characters
+	Workspace    WorkspaceID
+	Agent        AgentID
+	Conversation string    // optional
+	OccurredAt   time.Time // UTC, whole microseconds
+	Channel      string    // embed, api, …, playground; empty on adjustments
+	Model        string    // optional
+	Credits      Credits   // negative only on adjustments
+	Messages     int64     // negative only on adjustments
+	Adjustment   *Adjustment
+}
+
+// Adjustment makes an event a signed correction of the figures. Nothing that
+// was counted is ever edited in place.
+type Adjustment struct {
+	Reason  string // in words, required
+	EventID string // what it corrects, optional
+}
+
+// FieldError says what is wrong with one field and how to put it right. Code
+// is stable and meant for programs, Detail for people.
+type FieldError struct {
+	Field  string
+	Code   string
+	Detail string
+}
+
+func (e FieldError) Error() string { return e.Field + ": " + e.Detail }
+
+// Validate returns everything that is wrong with the event, in the order of
+// its fields; nil means that every later stage accepts it.
+func (e *Event) Validate() []FieldError {
+	var faults []FieldError
+	fault := func(field, code, format string, args ...any) {
+		faults = append(faults, FieldError{Field: field, Code: code, Detail: fmt.Sprintf(format, args...)})
+	}
+	text := func(field, value string, required bool, maxRunes int) {
+		if required && value == "" {
+			fault(field, field+"_missing", "is required; give it 1 to %d characters", maxRunes)
+			return
+		}
+		if problem := textProblem(value, maxRunes); problem != "" {
+			fault(field, field+"_invalid", "%s", problem)
+		}
+	}
+	text("id", e.ID, true, MaxIDRunes)
+	text("workspace_id", string(e.Workspace), true, MaxIDRunes)
+	if e.Workspace == "*" {
+		fault("workspace_id", "workspace_id_invalid", `"*" stands for every workspace in tokens and cannot be the id of one`)
+	}
+	text("agent_id", string(e.Agent), true, MaxIDRunes)
+	text("conversation_id", e.Conversation, false, MaxTextRunes)
+	switch {
+	case e.OccurredAt.IsZero():
+		fault("occurred_at", "occurred_at_missing", "is required; give an RFC 3339 time such as 2026-11-24T09:31:47.123456Z")
+	case e.OccurredAt.Before(MinOccurredAt) || !e.OccurredAt.Before(MaxOccurredAt):
+		fault("occurred_at", "occurred_at_out_of_range", "lies outside %d to %d", MinOccurredAt.Year(), MaxOccurredAt.Year()-1)
+	}
+	text("channel", e.Channel, e.Adjustment == nil, MaxTextRunes)
+	text("model", e.Model, false, MaxTextRunes)
+	if e.Messages > MaxMessages || e.Messages < -MaxMessages {
+		fault("messages", "messages_out_of_range", "is beyond %d", MaxMessages)
+	}
+	if e.Adjustment == nil {
+		if e.Credits < 0 {
+			fault("credits", "credits_negative", "is negative; corrections go to POST /v1/adjustments")
+		}
+		if e.Messages < 0 {
+			fault("messages", "messages_negative", "is negative; corrections go to POST /v1/adjustments")
+		}
+		return faults
+	}
+	text("reason", e.Adjustment.Reason, true, MaxReasonRunes)
+	text("event_id", e.Adjustment.EventID, false, MaxIDRunes)
+	return faults
+}
+
+// ValidateID says what is wrong with an identifier in the field of that name,
+// or nil.
+func ValidateID(field, value string) *FieldError {
+	if value == "" {
+		return &FieldError{Field: field, Code: field + "_missing", Detail: fmt.Sprintf("is required; give it 1 to %d characters", MaxIDRunes)}
+	}
+	if problem := textProblem(value, MaxIDRunes); problem != "" {
+		return &FieldError{Field: field, Code: field + "_invalid", Detail: problem}
+	}
+	return nil
+}
+
+// textProblem describes why value cannot be stored as it stands, or "".
+func textProblem(value string, maxRunes int) string {
+	ascii := true
+	for i := range len(value) {
+		if value[i] < 0x20 || value[i] >= 0x7f {
+			ascii = false
+			break
+		}
+	}
+	if ascii {
+		if len(value) > maxRunes {
+			return fmt.Sprintf("has %d characters; at most %d are allowed", len(value), maxRunes)
+		}
+	} else {
+		if !utf8.ValidString(value) {
+			return "is not valid UTF-8"
+		}
+		if n := utf8.RuneCountInString(value); n > maxRunes {
+			return fmt.Sprintf("has %d characters; at most %d are allowed", n, maxRunes)
+		}
+		if strings.ContainsFunc(value, unicode.IsControl) {
+			return "contains a control character; remove it"
+		}
+	}
+	if value != strings.TrimSpace(value) {
+		return "begins or ends with white space; remove it"
+	}
+	return ""
+}
+
+// Playground reports whether the event is a test that never counts.
+func (e *Event) Playground() bool { return e.Adjustment == nil && e.Channel == ChannelPlayground }
+
+// Outcome is the one thing that became of a Kafka offset. The numbers are
+// stored in the ledger and never change.
+type Outcome uint8
+
+// The outcomes.
+const (
+	OutcomeCounted    Outcome = 1 // a live message, in the rollups
+	OutcomePlayground Outcome = 2 // a test, recorded and never counted
+	OutcomeAdjustment Outcome = 3 // a signed correction, in the rollups
+	OutcomeDuplicate  Outcome = 4 // another copy of a known id
+	OutcomeInvalid    Outcome = 5 // could not be counted; its bytes are in the dead-letter topic
+	OutcomeGap        Outcome = 6 // an offset that Kafka does not deliver
+	OutcomeErased     Outcome = 7 // blanked when its workspace was erased
+)
+
+var outcomeNames = [...]string{
+	OutcomeCounted: "counted", OutcomePlayground: "playground", OutcomeAdjustment: "adjustment",
+	OutcomeDuplicate: "duplicate", OutcomeInvalid: "invalid", OutcomeGap: "gap", OutcomeErased: "erased",
+}
+
+// Outcomes lists them all.
+var Outcomes = [...]Outcome{
+	OutcomeCounted, OutcomePlayground, OutcomeAdjustment, OutcomeDuplicate, OutcomeInvalid, OutcomeGap, OutcomeErased,
+}
+
+// String is the outcome's name in the ledger.
+func (o Outcome) String() string {
+	if int(o) < len(outcomeNames) && outcomeNames[o] != "" {
+		return outcomeNames[o]
+	}
+	return fmt.Sprintf("outcome(%d)", uint8(o))
+}
