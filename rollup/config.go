@@ -1,0 +1,66 @@
+package rollup
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Config tunes the rollup.
+type Config struct {
+	// Group is the consumer group that shares out the partitions.
+	Group string
+	// MaxBlockRows is how many records a block has at most. A block is held in
+	// memory once, and is one part in ClickHouse.
+	MaxBlockRows int
+	// BlockLinger is how long a block waits for more records after its first:
+	// freshness against the number of parts that ClickHouse has to merge.
+	BlockLinger time.Duration
+	// HotIDs is how many recent ids each partition keeps in memory, so that
+	// quick re-sends need no look-up.
+	HotIDs int
+	// ProgressInterval is how often each partition's progress is published.
+	ProgressInterval time.Duration
+	// StatementTimeout is how long a statement may take before its outcome
+	// counts as unknown.
+	StatementTimeout time.Duration
+	// DrainTimeout is how long a block under way may take to finish when the
+	// process stops or a partition is taken away.
+	DrainTimeout time.Duration
+}
+
+// DefaultConfig is right for one machine and a good start elsewhere.
+func DefaultConfig() Config {
+	return Config{
+		Group:            "agentmeter-rollup",
+		MaxBlockRows:     50_000,
+		BlockLinger:      200 * time.Millisecond,
+		HotIDs:           200_000,
+		ProgressInterval: 500 * time.Millisecond,
+		StatementTimeout: time.Minute,
+		DrainTimeout:     10 * time.Second,
+	}
+}
+
+// Validate reports everything that is wrong with the configuration.
+func (c Config) Validate() error {
+	var faults []error
+	if c.Group == "" {
+		faults = append(faults, errors.New("rollup: group: a name is required"))
+	}
+	if c.MaxBlockRows < 1 || c.MaxBlockRows > 1_000_000 {
+		faults = append(faults, fmt.Errorf("rollup: block rows: %d is not between 1 and 1000000", c.MaxBlockRows))
+	}
+	if c.HotIDs < 0 {
+		faults = append(faults, fmt.Errorf("rollup: hot ids: %d is negative", c.HotIDs))
+	}
+	for name, d := range map[string]time.Duration{
+		"block linger": c.BlockLinger, "progress interval": c.ProgressInterval,
+		"statement timeout": c.StatementTimeout, "drain timeout": c.DrainTimeout,
+	} {
+		if d <= 0 {
+			faults = append(faults, fmt.Errorf("rollup: %s: %s is not positive", name, d))
+		}
+	}
+	return errors.Join(faults...)
+}

@@ -1,0 +1,57 @@
+package rollup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"agentmeter/internal/kafka"
+	"agentmeter/schemas"
+	"agentmeter/schemas/usagev1"
+)
+
+// invalidCode is the stable code of a record that does not decode.
+func invalidCode(err error) string {
+	var field schemas.FieldError
+	if errors.As(err, &field) {
+		return field.Code
+	}
+	return codeUndecodable
+}
+
+// sendDeadLetters puts the raw bytes of the block's invalid records on the
+// dead-letter topic and waits for the acknowledgement, before the block is
+// sent: what the ledger calls invalid can always be found and replayed. A
+// block that is tried again sends them again under the same key.
+func sendDeadLetters(ctx context.Context, producer *kgo.Client, stream uuid.UUID, partition int32, rows []row) (int, error) {
+	var letters []*kgo.Record
+	for i := range rows {
+		r := &rows[i]
+		if r.outcome != schemas.OutcomeInvalid {
+			continue
+		}
+		letter := usagev1.DeadLetter{
+			Stream: stream[:], Partition: partition, Offset: r.offset, Code: r.detail,
+			Key: r.record.Key, Value: r.record.Value, KafkaTimeUs: r.kafkaTime.UnixMicro(),
+		}
+		value, err := letter.MarshalVT()
+		if err != nil {
+			return 0, fmt.Errorf("encode dead letter: %w", err)
+		}
+		letters = append(letters, &kgo.Record{
+			Topic: kafka.TopicDeadLetter,
+			Key:   fmt.Appendf(nil, "%d/%d", partition, r.offset),
+			Value: value,
+		})
+	}
+	if len(letters) == 0 {
+		return 0, nil
+	}
+	if err := producer.ProduceSync(ctx, letters...).FirstErr(); err != nil {
+		return 0, fmt.Errorf("send dead letters: %w", err)
+	}
+	return len(letters), nil
+}

@@ -1,0 +1,181 @@
+package rollup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"agentmeter/internal/clickhouse"
+	"agentmeter/internal/kafka"
+	"agentmeter/schemas/usagev1"
+)
+
+// directoryPartition stores the changes of one partition of the directory
+// topic in the directory's history. A change is stored under its offset, so
+// storing it again changes nothing, and the partition is read from where the
+// history ends.
+type directoryPartition struct {
+	config     Config
+	log        *slog.Logger
+	metrics    *metrics
+	clickhouse *clickhouse.Client
+	partition  int32
+	consumer   []kgo.Opt
+}
+
+const (
+	selectDirectoryEnd = `SELECT max(source_offset) FROM (
+SELECT source_offset FROM directory_workspaces UNION ALL SELECT source_offset FROM directory_agents UNION ALL SELECT source_offset FROM directory_members)`
+	countDirectory = `SELECT count() FROM (
+SELECT 1 FROM directory_workspaces UNION ALL SELECT 1 FROM directory_agents UNION ALL SELECT 1 FROM directory_members)`
+	insertWorkspaces = `INSERT INTO directory_workspaces
+(workspace, valid_from, name, timezone, billing_anchor, agent_slots, seats, links, support_email, product_name, source_offset) VALUES`
+	insertAgents  = `INSERT INTO directory_agents (workspace, agent, valid_from, name, deleted, source_offset) VALUES`
+	insertMembers = `INSERT INTO directory_members (workspace, member, valid_from, name, deleted, source_offset) VALUES`
+)
+
+func (d *directoryPartition) run(ctx context.Context) {
+	wait := firstRetry
+	for ctx.Err() == nil {
+		progressed, err := d.session(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if progressed {
+			wait = firstRetry
+		}
+		d.metrics.sessionErrors.Inc()
+		d.log.WarnContext(ctx, "storing directory changes interrupted; trying again", "error", err, "wait", wait)
+		sleep(ctx, wait)
+		wait = min(2*wait, maxRetry)
+	}
+}
+
+func (d *directoryPartition) session(ctx context.Context) (progressed bool, err error) {
+	next, err := d.end(ctx)
+	if err != nil {
+		return false, err
+	}
+	start := kgo.NewOffset().At(next)
+	if next == 0 {
+		start = kgo.NewOffset().AtStart()
+	}
+	consumer, err := kgo.NewClient(append(d.consumer,
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{kafka.TopicDirectory: {d.partition: start}}))...)
+	if err != nil {
+		return false, fmt.Errorf("consume: %w", err)
+	}
+	defer consumer.Close()
+	const maxChanges = 10_000
+	for {
+		fetches := consumer.PollRecords(ctx, maxChanges)
+		if ctx.Err() != nil {
+			return progressed, context.Cause(ctx)
+		}
+		if err := fetches.Err(); err != nil {
+			return progressed, fmt.Errorf("fetch: %w", err)
+		}
+		if err := d.store(ctx, fetches.Records()); err != nil {
+			return progressed, err
+		}
+		progressed = true
+	}
+}
+
+// end is the first offset that may not be stored yet.
+func (d *directoryPartition) end(ctx context.Context) (int64, error) {
+	var count uint64
+	if err := d.clickhouse.Conn().QueryRow(ctx, countDirectory).Scan(&count); err != nil {
+		return 0, fmt.Errorf("read the directory's end: %w", err)
+	}
+	if count == 0 {
+		return 0, nil
+	}
+	// The tables are written one after another, so a crash can leave a later
+	// change stored before an earlier one; a batch is read again from a safe
+	// distance, which changes nothing.
+	const overlap = 10_000
+	var last int64
+	if err := d.clickhouse.Conn().QueryRow(ctx, selectDirectoryEnd).Scan(&last); err != nil {
+		return 0, fmt.Errorf("read the directory's end: %w", err)
+	}
+	return max(0, last+1-overlap), nil
+}
+
+func (d *directoryPartition) store(ctx context.Context, records []*kgo.Record) error {
+	var workspaces, agents, members []func(driver.Batch) error
+	for _, record := range records {
+		var change usagev1.DirectoryChange
+		if err := change.UnmarshalVT(record.Value); err != nil || change.WorkspaceId == "" {
+			// Only ingest writes this topic; what does not decode is shown and
+			// passed over, since nothing is counted by it.
+			d.log.ErrorContext(ctx, "directory change not understood", "offset", record.Offset, "error", err)
+			continue
+		}
+		ws, from, offset := change.WorkspaceId, time.UnixMicro(change.ChangedAtUs).UTC(), record.Offset
+		switch of := change.Change.(type) {
+		case *usagev1.DirectoryChange_Workspace:
+			w := of.Workspace
+			anchor := time.Unix(0, 0).UTC()
+			if w.BillingAnchor != "" {
+				parsed, err := time.Parse(time.DateOnly, w.BillingAnchor)
+				if err != nil {
+					d.log.ErrorContext(ctx, "billing anchor not understood", "offset", record.Offset, "error", err)
+					continue
+				}
+				anchor = parsed
+			}
+			links := w.Links
+			if links == nil {
+				links = map[string]string{}
+			}
+			workspaces = append(workspaces, func(b driver.Batch) error {
+				return b.Append(ws, from, w.Name, w.Timezone, anchor, w.AgentSlots, w.Seats, links, w.SupportEmail, w.ProductName, offset)
+			})
+		case *usagev1.DirectoryChange_Agent:
+			agents = append(agents, func(b driver.Batch) error {
+				return b.Append(ws, of.Agent.AgentId, from, of.Agent.Name, of.Agent.Deleted, offset)
+			})
+		case *usagev1.DirectoryChange_Member:
+			members = append(members, func(b driver.Batch) error {
+				return b.Append(ws, of.Member.MemberId, from, of.Member.Name, of.Member.Deleted, offset)
+			})
+		default:
+			d.log.ErrorContext(ctx, "directory change of an unknown kind; is the rollup older than ingest?", "offset", record.Offset)
+		}
+	}
+	err := errors.Join(
+		d.insert(ctx, insertWorkspaces, workspaces),
+		d.insert(ctx, insertAgents, agents),
+		d.insert(ctx, insertMembers, members),
+	)
+	if err != nil {
+		return err
+	}
+	d.metrics.directory.Add(float64(len(workspaces) + len(agents) + len(members)))
+	return nil
+}
+
+func (d *directoryPartition) insert(ctx context.Context, statement string, rows []func(driver.Batch) error) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	batch, err := d.clickhouse.Conn().PrepareBatch(ctx, statement)
+	if err != nil {
+		return fmt.Errorf("store directory changes: %w", err)
+	}
+	for _, row := range rows {
+		if err := row(batch); err != nil {
+			return errors.Join(fmt.Errorf("store directory changes: %w", err), batch.Abort())
+		}
+	}
+	if err := batch.Send(); err != nil {
+		return fmt.Errorf("store directory changes: %w", err)
+	}
+	return nil
+}

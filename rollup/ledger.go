@@ -1,0 +1,307 @@
+package rollup
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+	"text/template"
+	"time"
+
+	"github.com/ClickHouse/ch-go/proto"
+	"github.com/google/uuid"
+
+	"agentmeter/internal/clickhouse"
+	"agentmeter/schemas"
+	tables "agentmeter/schemas/clickhouse"
+)
+
+//go:embed sql/*.sql
+var sqlFiles embed.FS
+
+// statements are the texts of the ledger's statements, ready to send.
+type statements struct {
+	append       string
+	end          string
+	reconcile    []string // one for each view
+	findIDs      *template.Template
+	findPayloads *template.Template
+}
+
+var sqlStatements = loadStatements()
+
+func loadStatements() statements {
+	read := func(name string) string {
+		text, err := sqlFiles.ReadFile("sql/" + name)
+		if err != nil {
+			panic(err) // embedded above
+		}
+		return strings.TrimSpace(string(text))
+	}
+	s := statements{
+		append:       read("append_block.sql"),
+		end:          read("ledger_end.sql"),
+		findIDs:      template.Must(template.New("find_ids").Parse(read("find_ids.sql"))),
+		findPayloads: template.Must(template.New("find_payloads").Parse(read("find_payloads.sql"))),
+	}
+	reconcile := template.Must(template.New("reconcile_rollup").Parse(read("reconcile_rollup.sql")))
+	for _, rollup := range tables.Rollups {
+		var text bytes.Buffer
+		err := reconcile.Execute(&text, struct {
+			tables.Rollup
+			StepSeconds int64
+		}{rollup, int64(time.Duration(rollup.Step) / time.Second)})
+		if err != nil {
+			panic(err)
+		}
+		s.reconcile = append(s.reconcile, text.String())
+	}
+	s.reconcile = append(s.reconcile, read("reconcile_ids.sql"))
+	return s
+}
+
+// appendSettings make a block one part, inserted as one unit together with its
+// views, by none of the engine's own deduplication. No default is relied on.
+var appendSettings = map[string]string{
+	"async_insert":       "0",
+	"insert_deduplicate": "0",
+	"deduplicate_blocks_in_dependent_materialized_views": "0",
+	"materialized_views_ignore_errors":                   "0",
+	"max_threads":                                        "1",
+	"max_insert_threads":                                 "1",
+	"max_block_size":                                     "10000000",
+	"max_insert_block_size":                              "10000000",
+	"min_insert_block_size_rows":                         "10000000",
+	"min_insert_block_size_bytes":                        "0",
+	"max_partitions_per_insert_block":                    "1",
+	"input_format_parallel_parsing":                      "0",
+}
+
+var reconcileSettings = map[string]string{
+	"async_insert":       "0",
+	"insert_deduplicate": "0",
+	"max_insert_threads": "1",
+}
+
+// ledger reads and appends the ledger of one partition of one stream. All its
+// statements that write or decide run under the partition's mutex.
+type ledger struct {
+	client    *clickhouse.Client
+	stream    uuid.UUID
+	partition int32
+	start     int64 // where the partition's run in the ledger begins
+	timeout   time.Duration
+}
+
+func (l *ledger) params(extra ...string) map[string]string {
+	params := map[string]string{"stream": l.stream.String(), "partition": strconv.Itoa(int(l.partition))}
+	for i := 0; i < len(extra); i += 2 {
+		params[extra[i]] = extra[i+1]
+	}
+	return params
+}
+
+// mutex is the query id that serialises the partition's statements.
+func (l *ledger) mutex() string { return Mutex(l.client.Database(), l.stream, l.partition) }
+
+// Mutex is the query id under which everything runs that writes for a
+// partition of a stream, or that needs its ledger to stand still.
+func Mutex(database string, stream uuid.UUID, partition int32) string {
+	return fmt.Sprintf("agentmeter-%s-%s-%d", database, stream, partition)
+}
+
+// ledgerEnd is where the ledger of a partition ends.
+type ledgerEnd struct {
+	position int64     // the first offset that is not in the ledger
+	lo, hi   int64     // the last block; lo == hi where the ledger is empty
+	lastTime time.Time // the broker's time of its last record; zero where empty
+	partial  string    // what is wrong with the last block, or ""
+}
+
+// append sends the block on the condition that the ledger ends at b.lo.
+func (l *ledger) append(ctx context.Context, b *block, encoded []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	return l.client.Exec(ctx, clickhouse.Statement{
+		SQL: sqlStatements.append,
+		Params: l.params(
+			"lo", strconv.FormatInt(b.lo, 10), "hi", strconv.FormatInt(b.hi, 10),
+			"start", strconv.FormatInt(l.start, 10), "day", b.day.Format(time.DateOnly)),
+		Settings: appendSettings,
+		Mutex:    l.mutex(),
+		Body:     encoded,
+	})
+}
+
+// end reads where the ledger ends, under the mutex: no statement that could
+// still move it is running.
+func (l *ledger) end(ctx context.Context) (ledgerEnd, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	var lo, hi, rows, offsets proto.ColInt64
+	var lastTime proto.ColDateTime64
+	lastTime.WithPrecision(proto.PrecisionMilli).WithLocation(time.UTC)
+	columns := proto.Results{
+		{Name: "block_lo", Data: &lo},
+		{Name: "block_hi", Data: &hi},
+		{Name: "rows", Data: &rows},
+		{Name: "offsets", Data: &offsets},
+		{Name: "last_time", Data: &lastTime},
+	}
+	end := ledgerEnd{position: l.start, lo: l.start, hi: l.start}
+	blocks := 0
+	err := l.client.Select(ctx, clickhouse.Statement{SQL: sqlStatements.end, Params: l.params(), Mutex: l.mutex()}, columns, func(n int) error {
+		for i := range n {
+			blocks++
+			end.lo, end.hi, end.position = lo.Row(i), hi.Row(i), hi.Row(i)
+			end.lastTime = lastTime.Row(i)
+			if size := end.hi - end.lo; rows.Row(i) != size || offsets.Row(i) != size {
+				end.partial = fmt.Sprintf("block [%d, %d) has %d rows with %d distinct offsets", end.lo, end.hi, rows.Row(i), offsets.Row(i))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return ledgerEnd{}, fmt.Errorf("read the ledger's end: %w", err)
+	}
+	if blocks > 1 {
+		end.partial = fmt.Sprintf("%d blocks overlap at the end", blocks)
+	}
+	return end, nil
+}
+
+// reconcile makes every view of the ledger equal to it in the buckets that
+// block [lo, hi) touches: one statement for each view, computed by the server
+// under the mutex. Running it again changes nothing.
+func (l *ledger) reconcile(ctx context.Context, lo, hi int64) error {
+	for _, sql := range sqlStatements.reconcile {
+		err := func() error {
+			ctx, cancel := context.WithTimeout(ctx, l.timeout)
+			defer cancel()
+			return l.client.Exec(ctx, clickhouse.Statement{
+				SQL:      sql,
+				Params:   l.params("lo", strconv.FormatInt(lo, 10), "hi", strconv.FormatInt(hi, 10)),
+				Settings: reconcileSettings,
+				Mutex:    l.mutex(),
+			})
+		}()
+		if err != nil {
+			return fmt.Errorf("reconcile block [%d, %d): %w", lo, hi, err)
+		}
+	}
+	return nil
+}
+
+// Lists in a statement's text are machine-made (hexadecimal, digits). They do
+// not travel as bound parameters because those are part of the URL, which
+// servers bound at 1 MiB.
+var listSettings = map[string]string{"max_query_size": "67108864"}
+
+// findPayloads returns the payload hash under which each of the given ids was
+// recorded first; ids that are new are absent.
+func (l *ledger) findPayloads(ctx context.Context, hashes []schemas.IDHash) (map[schemas.IDHash]uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	list := make([]byte, 0, len(hashes)*(2*len(schemas.IDHash{})+1))
+	for i := range hashes {
+		if i > 0 {
+			list = append(list, ',')
+		}
+		list = hex.AppendEncode(list, hashes[i][:])
+	}
+	var sql bytes.Buffer
+	if err := sqlStatements.findIDs.Execute(&sql, struct{ Hashes string }{string(list)}); err != nil {
+		return nil, err
+	}
+	var hash proto.ColFixedStr
+	hash.SetSize(len(schemas.IDHash{}))
+	var stream proto.ColUUID
+	var partition proto.ColInt32
+	var offset proto.ColInt64
+	columns := proto.Results{
+		{Name: "id_hash", Data: &hash},
+		{Name: "stream", Data: &stream},
+		{Name: "partition", Data: &partition},
+		{Name: "first_offset", Data: &offset},
+	}
+	type place struct {
+		stream    uuid.UUID
+		partition int32
+	}
+	offsets := make(map[place][]int64)
+	err := l.client.Select(ctx, clickhouse.Statement{SQL: sql.String(), Settings: listSettings}, columns, func(n int) error {
+		for i := range n {
+			at := place{stream.Row(i), partition.Row(i)}
+			offsets[at] = append(offsets[at], offset.Row(i))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[schemas.IDHash]uint64)
+	for at, list := range offsets {
+		if err := l.readPayloads(ctx, at.stream, at.partition, list, found); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// readPayloads adds what the ledger recorded at the given offsets to found. An
+// id that is known from several streams keeps its first entry there; a cut-over
+// never leaves an id counted in both.
+func (l *ledger) readPayloads(ctx context.Context, stream uuid.UUID, partition int32, offsets []int64, found map[schemas.IDHash]uint64) error {
+	list := make([]byte, 0, len(offsets)*12)
+	for i, offset := range offsets {
+		if i > 0 {
+			list = append(list, ',')
+		}
+		list = strconv.AppendInt(list, offset, 10)
+	}
+	var sql bytes.Buffer
+	if err := sqlStatements.findPayloads.Execute(&sql, struct{ Offsets string }{string(list)}); err != nil {
+		return err
+	}
+	var offset, credits, messages proto.ColInt64
+	var workspace, id, agent, channel proto.ColStr
+	var occurredAt proto.ColDateTime64
+	occurredAt.WithPrecision(proto.PrecisionMicro).WithLocation(time.UTC)
+	var outcome proto.ColInt8
+	columns := proto.Results{
+		{Name: "offset", Data: &offset},
+		{Name: "workspace_id", Data: &workspace},
+		{Name: "event_id", Data: &id},
+		{Name: "agent_id", Data: &agent},
+		{Name: "channel_name", Data: &channel},
+		{Name: "occurred_at", Data: &occurredAt},
+		{Name: "credits", Data: &credits},
+		{Name: "messages", Data: &messages},
+		{Name: "outcome_number", Data: &outcome},
+	}
+	params := map[string]string{"stream": stream.String(), "partition": strconv.Itoa(int(partition))}
+	return l.client.Select(ctx, clickhouse.Statement{SQL: sql.String(), Params: params, Settings: listSettings}, columns, func(n int) error {
+		for i := range n {
+			event := schemas.Event{
+				ID:         id.Row(i),
+				Workspace:  schemas.WorkspaceID(workspace.Row(i)),
+				Agent:      schemas.AgentID(agent.Row(i)),
+				Channel:    channel.Row(i),
+				OccurredAt: occurredAt.Row(i),
+				Credits:    schemas.Credits(credits.Row(i)),
+				Messages:   messages.Row(i),
+			}
+			if schemas.Outcome(outcome.Row(i)) == schemas.OutcomeAdjustment { //nolint:gosec // seven outcomes
+				event.Adjustment = &schemas.Adjustment{}
+			}
+			hash := schemas.HashID(event.Workspace, event.ID)
+			if _, ok := found[hash]; !ok {
+				found[hash] = event.PayloadHash()
+			}
+		}
+		return nil
+	})
+}

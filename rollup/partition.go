@@ -1,0 +1,325 @@
+package rollup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"agentmeter/internal/clickhouse"
+	"agentmeter/internal/kafka"
+	"agentmeter/schemas"
+)
+
+// eventPartition counts one partition of the events topic for as long as this
+// process owns it. Its run method is its only writer.
+type eventPartition struct {
+	config     Config
+	log        *slog.Logger
+	metrics    *metrics
+	ledger     *ledger
+	partitions int32 // of the topic
+	consumer   []kgo.Opt
+	admin      *kadm.Client
+	producer   *kgo.Client
+	columns    *columns
+	ids        *knownIDs
+	decoder    schemas.EventDecoder
+
+	mu sync.Mutex // guards state
+	st partitionState
+}
+
+// partitionState is what others may know of a partition.
+type partitionState struct {
+	position int64 // the first offset that is not confirmed; -1 until it is known
+	// lastTime is the broker's time of the last confirmed record.
+	lastTime time.Time
+	halted   string // why the partition stands still, or ""
+}
+
+func (p *eventPartition) state() partitionState {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.st
+}
+
+func (p *eventPartition) setState(change func(*partitionState)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change(&p.st)
+}
+
+// haltError means that going on would be guessing.
+type haltError struct{ reason string }
+
+func (e *haltError) Error() string { return e.reason }
+
+// errStale means that somebody else has appended to the ledger of this
+// partition: what is in hand is void, and the partition starts over from the
+// ledger's new end.
+var errStale = errors.New("the ledger has moved on")
+
+// Waits between tries after errors.
+const (
+	firstRetry = 100 * time.Millisecond
+	maxRetry   = 5 * time.Second
+)
+
+// run counts the partition until ctx ends: from the ledger's end, again and
+// again, since any doubt ends a session and starts the next from what the
+// ledger says.
+func (p *eventPartition) run(ctx context.Context) {
+	wait := firstRetry
+	for ctx.Err() == nil {
+		progressed, err := p.session(ctx)
+		var halt *haltError
+		switch {
+		case ctx.Err() != nil:
+			return
+		case errors.As(err, &halt):
+			p.log.ErrorContext(ctx, "partition halted; see docs/runbooks", "reason", halt.reason)
+			p.setState(func(s *partitionState) { s.halted = halt.reason })
+			p.metrics.halted.WithLabelValues(p.label()).Set(1)
+			<-ctx.Done()
+			return
+		case errors.Is(err, errStale):
+			p.metrics.stale.Inc()
+			p.log.WarnContext(ctx, "another consumer has appended; starting over from the ledger's end")
+			wait = firstRetry
+			continue
+		}
+		if progressed {
+			wait = firstRetry
+		}
+		p.metrics.sessionErrors.Inc()
+		p.log.WarnContext(ctx, "counting interrupted; trying again", "error", err, "wait", wait)
+		sleep(ctx, wait)
+		wait = min(2*wait, maxRetry)
+	}
+}
+
+func (p *eventPartition) label() string { return fmt.Sprint(p.ledger.partition) }
+
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// session takes the partition over at the ledger's end and counts until an
+// error. progressed says whether a block was confirmed.
+func (p *eventPartition) session(ctx context.Context) (progressed bool, err error) {
+	end, err := p.takeOver(ctx)
+	if !end.lastTime.IsZero() {
+		p.setState(func(s *partitionState) { s.lastTime = end.lastTime })
+	}
+	if err != nil {
+		return false, err
+	}
+	p.ids = newKnownIDs(p.ledger, p.config.HotIDs)
+	p.setState(func(s *partitionState) { s.position, s.lastTime, s.halted = end.position, end.lastTime, "" })
+	p.metrics.halted.WithLabelValues(p.label()).Set(0)
+
+	consumer, err := kgo.NewClient(append(p.consumer,
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{
+			kafka.TopicEvents: {p.ledger.partition: kgo.NewOffset().At(end.position)},
+		}))...)
+	if err != nil {
+		return false, fmt.Errorf("consume: %w", err)
+	}
+	defer consumer.Close()
+
+	// A block under way is finished when ctx ends, within the drain's time.
+	finish, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	defer context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(p.config.DrainTimeout, func() { cancel(context.Cause(ctx)) })
+		context.AfterFunc(finish, func() { timer.Stop() })
+	})()
+
+	position := end.position
+	var pending []*kgo.Record
+	for {
+		pending, err = p.fill(ctx, consumer, pending)
+		if err != nil {
+			return progressed, err
+		}
+		var b block
+		b, pending = cutBlock(position, pending, p.config.MaxBlockRows)
+		if err := p.count(finish, &b); err != nil {
+			return progressed, err
+		}
+		progressed = true
+		position = b.hi
+	}
+}
+
+// takeOver reads where the ledger ends, repairs the views of its last block,
+// and makes sure that Kafka's log still joins on.
+func (p *eventPartition) takeOver(ctx context.Context) (ledgerEnd, error) {
+	started := time.Now()
+	end, err := p.ledger.end(ctx)
+	if err != nil {
+		return end, err
+	}
+	if end.partial != "" {
+		return end, &haltError{"partial block at the ledger's end: " + end.partial}
+	}
+	if end.lo < end.hi {
+		if err := p.ledger.reconcile(ctx, end.lo, end.hi); err != nil {
+			return end, err
+		}
+		p.metrics.reconciled.Inc()
+	}
+	begin, logEnd, err := p.logBounds(ctx)
+	if err != nil {
+		return end, err
+	}
+	if begin > end.position {
+		return end, &haltError{fmt.Sprintf("Kafka's log begins at offset %d, above the ledger's end %d: %d records were deleted before they were counted", begin, end.position, begin-end.position)}
+	}
+	if logEnd < end.position {
+		return end, &haltError{fmt.Sprintf("Kafka's log ends at offset %d, below the ledger's end %d: records were lost, and new ones would take counted offsets", logEnd, end.position)}
+	}
+	p.metrics.takeOver.Observe(time.Since(started).Seconds())
+	p.log.InfoContext(ctx, "partition taken over", "position", end.position, "log_end", logEnd)
+	return end, nil
+}
+
+func (p *eventPartition) logBounds(ctx context.Context) (begin, end int64, err error) {
+	begins, err := p.admin.ListStartOffsets(ctx, kafka.TopicEvents)
+	if err != nil {
+		return 0, 0, fmt.Errorf("list start offsets: %w", err)
+	}
+	ends, err := p.admin.ListEndOffsets(ctx, kafka.TopicEvents)
+	if err != nil {
+		return 0, 0, fmt.Errorf("list end offsets: %w", err)
+	}
+	b, okBegin := begins.Lookup(kafka.TopicEvents, p.ledger.partition)
+	e, okEnd := ends.Lookup(kafka.TopicEvents, p.ledger.partition)
+	if !okBegin || !okEnd || b.Err != nil || e.Err != nil {
+		return 0, 0, fmt.Errorf("list offsets: %w", errors.Join(b.Err, e.Err, errors.New("partition not answered")))
+	}
+	return b.Offset, e.Offset, nil
+}
+
+// fill waits until there is a record, then for more until the block is full or
+// has waited long enough.
+func (p *eventPartition) fill(ctx context.Context, consumer *kgo.Client, pending []*kgo.Record) ([]*kgo.Record, error) {
+	var deadline context.Context
+	var cancel context.CancelFunc
+	for len(pending) < p.config.MaxBlockRows {
+		poll := ctx
+		if len(pending) > 0 {
+			if deadline == nil {
+				deadline, cancel = context.WithTimeout(ctx, p.config.BlockLinger)
+				defer cancel()
+			}
+			poll = deadline
+		}
+		fetches := consumer.PollRecords(poll, p.config.MaxBlockRows-len(pending))
+		if ctx.Err() != nil {
+			return pending, context.Cause(ctx)
+		}
+		for _, e := range fetches.Errors() {
+			switch {
+			case errors.Is(e.Err, context.DeadlineExceeded), errors.Is(e.Err, context.Canceled):
+			case errors.Is(e.Err, kerr.OffsetOutOfRange):
+				return pending, fmt.Errorf("fetch: %w", e.Err) // taking over again decides what it means
+			default:
+				return pending, fmt.Errorf("fetch: %w", e.Err)
+			}
+		}
+		pending = append(pending, fetches.Records()...)
+		if deadline != nil && deadline.Err() != nil {
+			break
+		}
+	}
+	return pending, nil
+}
+
+// count gives each row of the block its outcome and appends it, returning only
+// when the block is confirmed, views included.
+func (p *eventPartition) count(ctx context.Context, b *block) error {
+	decode(b.rows, &p.decoder, p.ledger.partition, p.partitions)
+	known, err := p.ids.lookUp(ctx, b.rows)
+	if err != nil {
+		return err
+	}
+	classify(b.rows, known)
+	letters, err := sendDeadLetters(ctx, p.producer, p.ledger.stream, p.ledger.partition, b.rows)
+	if err != nil {
+		return err
+	}
+	encoded, err := p.columns.encode(b)
+	if err != nil {
+		return err
+	}
+	started := time.Now()
+	if err := p.appendBlock(ctx, b, encoded); err != nil {
+		return err
+	}
+	p.metrics.blockSeconds.Observe(time.Since(started).Seconds())
+	p.metrics.blockRows.Observe(float64(len(b.rows)))
+	p.metrics.deadLetters.Add(float64(letters))
+	var counts [schemas.OutcomeErased + 1]int
+	for i := range b.rows {
+		counts[b.rows[i].outcome]++
+	}
+	for outcome, n := range counts {
+		if n > 0 {
+			p.metrics.rows.WithLabelValues(schemas.Outcome(outcome).String()).Add(float64(n)) //nolint:gosec // seven outcomes
+		}
+	}
+	p.ids.remember(b.rows)
+	last := b.rows[len(b.rows)-1].kafkaTime
+	p.setState(func(s *partitionState) { s.position, s.lastTime = b.hi, last })
+	return nil
+}
+
+// appendBlock is steps 2 to 5 of the protocol: insert on condition; after
+// anything but success look at the ledger's end, under the mutex, and act on
+// what is there.
+func (p *eventPartition) appendBlock(ctx context.Context, b *block, encoded []byte) error {
+	wait := firstRetry
+	for {
+		err := p.ledger.append(ctx, b, encoded)
+		if err == nil {
+			return nil // it ran alone and ended, views included
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		p.metrics.doubts.Inc()
+		end, endErr := p.ledger.end(ctx)
+		if endErr != nil {
+			return errors.Join(err, endErr)
+		}
+		switch {
+		case end.partial != "":
+			return &haltError{"partial block at the ledger's end: " + end.partial}
+		case end.lo == b.lo && end.hi == b.hi:
+			// It is in the ledger; whether in every view is unknown.
+			if err := p.ledger.reconcile(ctx, b.lo, b.hi); err != nil {
+				return err
+			}
+			p.metrics.reconciled.Inc()
+			return nil
+		case end.position != b.lo:
+			return errStale
+		}
+		p.log.WarnContext(ctx, "block not appended; sending it again", "lo", b.lo, "hi", b.hi, "error", err, "refused", clickhouse.Refused(err), "wait", wait)
+		sleep(ctx, wait)
+		wait = min(2*wait, maxRetry)
+	}
+}

@@ -1,0 +1,300 @@
+package rollup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"agentmeter/internal/clickhouse"
+	"agentmeter/internal/kafka"
+)
+
+// Rollup counts the partitions that its consumer group gives it.
+type Rollup struct {
+	config     Config
+	kafka      kafka.Config
+	clickhouse *clickhouse.Client
+	log        *slog.Logger
+	metrics    *metrics
+
+	stream adopted
+	client *kgo.Client // produces dead letters, asks the broker
+	admin  *kadm.Client
+
+	mu      sync.Mutex // guards what follows
+	workers map[topicPartition]*worker
+	ready   error
+}
+
+type topicPartition struct {
+	topic     string
+	partition int32
+}
+
+// worker is a running partition: stop ends it, done closes when it has ended.
+type worker struct {
+	events *eventPartition // nil for a directory partition
+	stop   context.CancelCauseFunc
+	done   chan struct{}
+}
+
+var (
+	errRevoked  = errors.New("the partition was given to another consumer")
+	errStopping = errors.New("the rollup is stopping")
+	errStarting = errors.New("the rollup is starting")
+)
+
+// New prepares a rollup; Run runs it. The client stays the caller's to close.
+func New(config Config, kafkaConfig kafka.Config, client *clickhouse.Client, log *slog.Logger, registerer prometheus.Registerer) (*Rollup, error) {
+	if err := errors.Join(config.Validate(), kafkaConfig.Validate()); err != nil {
+		return nil, err
+	}
+	return &Rollup{
+		config:     config,
+		kafka:      kafkaConfig,
+		clickhouse: client,
+		log:        log,
+		metrics:    newMetrics(registerer),
+		workers:    make(map[topicPartition]*worker),
+		ready:      errStarting,
+	}, nil
+}
+
+// Ready returns nil while the rollup is a running member of its group.
+func (r *Rollup) Ready(context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ready
+}
+
+func (r *Rollup) setReady(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ready = err
+}
+
+// Run counts until ctx ends, then finishes the blocks under way, leaves the
+// group and returns nil. It returns an error only where it could not start
+// and waiting would not help, such as a foreign topic. It may be called once.
+func (r *Rollup) Run(ctx context.Context) error {
+	defer r.setReady(errStopping)
+	// Workers outlive ctx, so that releaseAll stops them in order.
+	work, stopWork := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stopWork(errStopping)
+
+	client, err := kgo.NewClient(r.kafka.ProducerOptions(r.log)...)
+	if err != nil {
+		return fmt.Errorf("rollup: connect: %w", err)
+	}
+	defer client.Close()
+	r.client, r.admin = client, kadm.NewClient(client)
+	if err := r.start(ctx); err != nil || ctx.Err() != nil {
+		return err
+	}
+
+	// The group decides who owns what; the workers fetch for themselves.
+	group, err := kgo.NewClient(append(r.kafka.Options(r.log),
+		kgo.ConsumerGroup(r.config.Group),
+		kgo.ConsumeTopics(kafka.TopicEvents, kafka.TopicDirectory),
+		kgo.Balancers(kgo.CooperativeStickyBalancer()),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.DisableAutoCommit(),
+		kgo.SessionTimeout(10*time.Second),
+		kgo.HeartbeatInterval(time.Second),
+		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, assigned map[string][]int32) { r.assign(work, assigned) }),
+		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, revoked map[string][]int32) { r.release(revoked, errRevoked) }),
+		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, lost map[string][]int32) { r.release(lost, errRevoked) }),
+	)...)
+	if err != nil {
+		return fmt.Errorf("rollup: join group: %w", err)
+	}
+	defer group.Close()
+	group.PauseFetchTopics(kafka.TopicEvents, kafka.TopicDirectory)
+	r.setReady(nil)
+
+	var background sync.WaitGroup
+	background.Go(func() { r.publishProgress(ctx) })
+	background.Go(func() { r.commitHints(ctx, group) })
+	background.Go(func() { r.reportGroupErrors(ctx, group) })
+	<-ctx.Done()
+	r.setReady(errStopping)
+	background.Wait()
+	r.releaseAll(errStopping)
+	return nil
+}
+
+// reportGroupErrors polls the group client, which returns no records, since
+// every topic is paused, but what goes wrong with the membership.
+func (r *Rollup) reportGroupErrors(ctx context.Context, group *kgo.Client) {
+	for ctx.Err() == nil {
+		for _, e := range group.PollFetches(ctx).Errors() {
+			if ctx.Err() == nil {
+				r.log.WarnContext(ctx, "consumer group", "error", e.Err)
+				sleep(ctx, time.Second) // whatever it is, it need not be said more often
+			}
+		}
+	}
+}
+
+// start waits for Kafka and ClickHouse and makes sure that the topic is the
+// ledger's own.
+func (r *Rollup) start(ctx context.Context) error {
+	wait := firstRetry
+	for {
+		err := kafka.CheckTopics(ctx, r.admin)
+		if err == nil {
+			var stream adopted
+			if stream, err = adoptStream(ctx, r.clickhouse, r.admin, kafka.TopicEvents); err == nil {
+				r.mu.Lock()
+				r.stream = stream
+				r.mu.Unlock()
+				return nil
+			}
+		}
+		if errors.Is(err, ErrForeignTopic) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // asked to stop before it could start
+		}
+		r.setReady(fmt.Errorf("waiting to start: %w", err))
+		r.log.WarnContext(ctx, "rollup cannot start yet", "error", err, "wait", wait)
+		sleep(ctx, wait)
+		wait = min(2*wait, maxRetry)
+	}
+}
+
+func (r *Rollup) consumerOptions() []kgo.Opt {
+	return append(r.kafka.Options(r.log),
+		// A jump would lose records silently: an offset that is gone is an error.
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		kgo.KeepControlRecords(),
+		kgo.FetchMaxWait(500*time.Millisecond),
+		kgo.FetchMaxPartitionBytes(8<<20),
+		kgo.FetchMaxBytes(8<<20),
+		kgo.MaxConcurrentFetches(1),
+	)
+}
+
+func (r *Rollup) assign(ctx context.Context, assigned map[string][]int32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for topic, partitions := range assigned {
+		for _, partition := range partitions {
+			key := topicPartition{topic, partition}
+			if _, running := r.workers[key]; running {
+				continue
+			}
+			ctx, stop := context.WithCancelCause(ctx)
+			w := &worker{stop: stop, done: make(chan struct{})}
+			log := r.log.With("topic", topic, "partition", partition)
+			var run func(context.Context)
+			if topic == kafka.TopicEvents {
+				w.events = r.newEventPartition(partition, log)
+				run = w.events.run
+			} else {
+				run = (&directoryPartition{
+					config: r.config, log: log, metrics: r.metrics, clickhouse: r.clickhouse,
+					partition: partition, consumer: r.consumerOptions(),
+				}).run
+			}
+			r.workers[key] = w
+			go func() {
+				defer close(w.done)
+				run(ctx)
+			}()
+		}
+	}
+}
+
+func (r *Rollup) newEventPartition(partition int32, log *slog.Logger) *eventPartition {
+	l := &ledger{client: r.clickhouse, stream: r.stream.id, partition: partition, timeout: r.config.StatementTimeout}
+	if int(partition) < len(r.stream.starts) {
+		l.start = r.stream.starts[partition]
+	}
+	return &eventPartition{
+		config: r.config, log: log, metrics: r.metrics, ledger: l, partitions: r.stream.partitions,
+		consumer: r.consumerOptions(), admin: r.admin, producer: r.client, columns: newColumns(),
+		st: partitionState{position: -1},
+	}
+}
+
+// release stops workers and waits for them, so that a partition is given up
+// only when nothing of it is under way here any more, or the drain's time is
+// over. What is then still under way is harmless: the next owner waits for it
+// at the partition's mutex.
+func (r *Rollup) release(partitions map[string][]int32, cause error) {
+	r.mu.Lock()
+	var stopped []*worker
+	for topic, list := range partitions {
+		for _, partition := range list {
+			key := topicPartition{topic, partition}
+			if w := r.workers[key]; w != nil {
+				stopped = append(stopped, w)
+				delete(r.workers, key)
+			}
+		}
+	}
+	r.mu.Unlock()
+	for _, w := range stopped {
+		w.stop(cause)
+	}
+	for _, w := range stopped {
+		<-w.done
+	}
+}
+
+func (r *Rollup) releaseAll(cause error) {
+	r.mu.Lock()
+	all := make(map[string][]int32)
+	for key := range r.workers {
+		all[key.topic] = append(all[key.topic], key.partition)
+	}
+	r.mu.Unlock()
+	r.release(all, cause)
+}
+
+func (r *Rollup) ownedPartitions() map[int32]*eventPartition {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	owned := make(map[int32]*eventPartition)
+	for key, w := range r.workers {
+		if w.events != nil {
+			owned[key.partition] = w.events
+		}
+	}
+	return owned
+}
+
+// commitHints commits the confirmed positions to Kafka, for the tools that
+// show consumer lag. Nothing reads them back.
+func (r *Rollup) commitHints(ctx context.Context, group *kgo.Client) {
+	ticker := time.NewTicker(5 * time.Second)
+	defer ticker.Stop()
+	last := make(map[int32]int64)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		offsets := make(map[int32]kgo.EpochOffset)
+		for partition, worker := range r.ownedPartitions() {
+			if position := worker.state().position; position > 0 && position != last[partition] {
+				offsets[partition] = kgo.EpochOffset{Epoch: -1, Offset: position}
+				last[partition] = position
+			}
+		}
+		if len(offsets) == 0 {
+			continue
+		}
+		group.CommitOffsetsSync(ctx, map[string]map[int32]kgo.EpochOffset{kafka.TopicEvents: offsets}, nil)
+	}
+}

@@ -1,0 +1,180 @@
+package rollup
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"agentmeter/internal/clickhouse"
+	"agentmeter/internal/embedded/enginetest"
+	"agentmeter/internal/kafka"
+	"agentmeter/schemas"
+	tables "agentmeter/schemas/clickhouse"
+)
+
+// stack is a broker, an engine with the schema, and a producer that knows what
+// was acknowledged.
+type stack struct {
+	t        testing.TB
+	kafka    kafka.Config
+	client   *clickhouse.Client
+	producer *kgo.Client
+	admin    *kadm.Client
+	log      *slog.Logger
+}
+
+func newStack(t testing.TB) *stack {
+	t.Helper()
+	url, database := enginetest.Start(t)
+	config := clickhouse.Config{URL: url, Database: database}
+	if _, err := clickhouse.Migrate(t.Context(), config, tables.Migrations); err != nil {
+		t.Fatal(err)
+	}
+	client, err := clickhouse.Open(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(broker.Close)
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	s := &stack{t: t, client: client, log: log, kafka: kafka.Config{Brokers: broker.ListenAddrs(), ClientID: "test"}}
+	s.producer, err = kgo.NewClient(s.kafka.ProducerOptions(log)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.producer.Close)
+	s.admin = kadm.NewClient(s.producer)
+	if _, err := kafka.EnsureTopics(t.Context(), s.admin, kafka.DefaultPlan()); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// start runs a rollup until the returned function is called, or the test ends.
+func (s *stack) start() (stop func()) {
+	s.t.Helper()
+	config := DefaultConfig()
+	config.BlockLinger = 5 * time.Millisecond
+	config.ProgressInterval = 20 * time.Millisecond
+	r, err := New(config, s.kafka, s.client, s.log, prometheus.NewRegistry())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(s.t.Context())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			s.t.Error(err)
+		}
+	})
+	s.t.Cleanup(stop)
+	return stop
+}
+
+func (s *stack) produce(events ...schemas.Event) {
+	s.t.Helper()
+	records := make([]*kgo.Record, len(events))
+	for i := range events {
+		if faults := events[i].Validate(); faults != nil {
+			s.t.Fatal(faults)
+		}
+		records[i] = &kgo.Record{
+			Topic: kafka.TopicEvents,
+			Key:   schemas.RecordKey(events[i].Workspace, events[i].ID),
+			Value: schemas.EncodeEvent(nil, &events[i]),
+		}
+	}
+	if err := s.producer.ProduceSync(s.t.Context(), records...).FirstErr(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// waitCounted waits until everything acknowledged so far is said to be counted.
+func (s *stack) waitCounted() {
+	s.t.Helper()
+	acknowledged := time.Now().UnixMilli()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		var partitions uint64
+		err := s.client.Conn().QueryRow(s.t.Context(),
+			`SELECT count() FROM (SELECT partition, max(counted_through) AS through FROM rollup_progress GROUP BY partition) WHERE toUnixTimestamp64Milli(through) > ?`, acknowledged).Scan(&partitions)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if int32(partitions) == kafka.DefaultPlan().EventPartitions {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("only %d partitions were counted through %d", partitions, acknowledged)
+		}
+	}
+}
+
+func (s *stack) outcomes() map[string]uint64 {
+	s.t.Helper()
+	rows, err := s.client.Conn().Query(s.t.Context(), `SELECT toString(outcome), count() FROM usage_ledger GROUP BY outcome`)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer rows.Close()
+	counts := make(map[string]uint64)
+	for rows.Next() {
+		var name string
+		var n uint64
+		if err := rows.Scan(&name, &n); err != nil {
+			s.t.Fatal(err)
+		}
+		counts[name] = n
+	}
+	if err := rows.Err(); err != nil {
+		s.t.Fatal(err)
+	}
+	return counts
+}
+
+// totals reads credits (as text, in millionths) and messages of one rollup.
+func (s *stack) totals(table string) (credits string, messages int64) {
+	s.t.Helper()
+	sql := fmt.Sprintf(`SELECT toString(sum(credits)), sum(messages) FROM %s`, table)
+	if err := s.client.Conn().QueryRow(s.t.Context(), sql).Scan(&credits, &messages); err != nil {
+		s.t.Fatal(err)
+	}
+	return credits, messages
+}
+
+var testTime = time.Date(2026, 11, 24, 9, 31, 47, 123456000, time.UTC)
+
+func testEvent(i int) schemas.Event {
+	return schemas.Event{
+		ID:         fmt.Sprintf("event-%d", i),
+		Workspace:  schemas.WorkspaceID(fmt.Sprintf("ws_%d", i%3)),
+		Agent:      schemas.AgentID(fmt.Sprintf("agt_%d", i%5)),
+		OccurredAt: testTime.Add(-time.Duration(i) * 7 * time.Minute),
+		Channel:    "embed",
+		Credits:    schemas.Credits(1_500_000 + i),
+		Messages:   1,
+	}
+}
+
+func testEvents(n int) []schemas.Event {
+	events := make([]schemas.Event, n)
+	for i := range events {
+		events[i] = testEvent(i)
+	}
+	return events
+}

@@ -1,0 +1,105 @@
+package rollup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/twmb/franz-go/pkg/kadm"
+
+	"agentmeter/internal/clickhouse"
+	"agentmeter/internal/kafka"
+)
+
+// adopted is a stream that the ledger knows: a topic by its id, with the
+// offset at which each partition's run in the ledger begins.
+type adopted struct {
+	id         uuid.UUID
+	partitions int32
+	starts     []int64
+}
+
+// ErrForeignTopic means that the events topic is not the one that the ledger
+// was built from. Nothing is counted until somebody decides.
+var ErrForeignTopic = errors.New("the topic is not the one that the ledger was built from")
+
+const (
+	selectStream = `SELECT stream, partitions, starts FROM usage_streams WHERE topic = {topic:String} ORDER BY adopted_at DESC, stream LIMIT 1`
+	insertStream = `INSERT INTO usage_streams (stream, topic, partitions, starts, adopted_at) VALUES`
+)
+
+// adoptStream returns the stream that the topic is, introducing it to the
+// ledger when that knows none. It refuses, with ErrForeignTopic, a topic that
+// was recreated or whose partition count changed: both end the unbroken run of
+// offsets that counting rests on.
+func adoptStream(ctx context.Context, client *clickhouse.Client, admin *kadm.Client, topic string) (adopted, error) {
+	live, err := kafka.DescribeStream(ctx, admin, topic)
+	if err != nil {
+		return adopted{}, err
+	}
+	known, found, err := readStream(ctx, client, topic)
+	if err != nil {
+		return adopted{}, err
+	}
+	if !found {
+		begins, err := admin.ListStartOffsets(ctx, topic)
+		if err != nil {
+			return adopted{}, fmt.Errorf("list start offsets of %s: %w", topic, err)
+		}
+		starts := make([]int64, live.Partitions)
+		for p := range live.Partitions {
+			begin, ok := begins.Lookup(topic, p)
+			if !ok || begin.Err != nil {
+				return adopted{}, fmt.Errorf("list start offset of %s/%d: %w", topic, p, begin.Err)
+			}
+			starts[p] = begin.Offset
+		}
+		if err := insertAdopted(ctx, client, topic, adopted{live.ID, live.Partitions, starts}); err != nil {
+			return adopted{}, err
+		}
+		// Two that adopt at once read the same winner.
+		if known, found, err = readStream(ctx, client, topic); err != nil || !found {
+			return adopted{}, fmt.Errorf("read adopted stream back: found %v: %w", found, err)
+		}
+	}
+	if known.id != live.ID {
+		return adopted{}, fmt.Errorf("%w: %s has id %s and the ledger knows %s; if it was recreated on purpose, run agentmeter adopt-topic", ErrForeignTopic, topic, live.ID, known.id)
+	}
+	if known.partitions != live.Partitions {
+		return adopted{}, fmt.Errorf("%w: %s has %d partitions and was adopted with %d; partitions change by a cut-over to a new topic", ErrForeignTopic, topic, live.Partitions, known.partitions)
+	}
+	return known, nil
+}
+
+func readStream(ctx context.Context, client *clickhouse.Client, topic string) (adopted, bool, error) {
+	rows, err := client.Conn().Query(clickhouse.WithParams(ctx, map[string]string{"topic": topic}), selectStream)
+	if err != nil {
+		return adopted{}, false, fmt.Errorf("read stream of %s: %w", topic, err)
+	}
+	defer rows.Close()
+	if !rows.Next() {
+		return adopted{}, false, rows.Err()
+	}
+	var known adopted
+	if err := rows.Scan(&known.id, &known.partitions, &known.starts); err != nil {
+		return adopted{}, false, fmt.Errorf("read stream of %s: %w", topic, err)
+	}
+	return known, true, rows.Err()
+}
+
+func insertAdopted(ctx context.Context, client *clickhouse.Client, topic string, stream adopted) error {
+	batch, err := client.Conn().PrepareBatch(ctx, insertStream)
+	if err != nil {
+		return fmt.Errorf("adopt %s: %w", topic, err)
+	}
+	if err := batch.Append(stream.id, topic, stream.partitions, slices.Clone(stream.starts), time.Now().UTC()); err != nil {
+		return fmt.Errorf("adopt %s: %w", topic, err)
+	}
+	if err := batch.Send(); err != nil {
+		return fmt.Errorf("adopt %s: %w", topic, err)
+	}
+	return nil
+}
