@@ -1,6 +1,7 @@
 package clickhouse
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -174,3 +175,31 @@ func (c *Client) send(ctx context.Context, statement Statement) (io.ReadCloser, 
 	}
 	return nil, &Exception{Code: code, Message: string(bytes.TrimSpace(message))}
 }
+
+// SelectText runs a statement without a FORMAT and gives each row of its
+// answer to onRow as unescaped text fields.
+func (c *Client) SelectText(ctx context.Context, statement Statement, onRow func(fields []string) error) error {
+	statement.SQL += "\nFORMAT TabSeparated"
+	answer, err := c.run(ctx, statement)
+	if err != nil {
+		return err
+	}
+	defer answer.Close()
+	scanner := bufio.NewScanner(answer)
+	scanner.Buffer(nil, 16<<20)
+	for scanner.Scan() {
+		fields := strings.Split(scanner.Text(), "\t")
+		for i, field := range fields {
+			fields[i] = textEscapes.Replace(field)
+		}
+		if err := onRow(fields); err != nil {
+			return err
+		}
+	}
+	if err := scanner.Err(); err != nil {
+		return fmt.Errorf("read answer: %w", err)
+	}
+	return nil
+}
+
+var textEscapes = strings.NewReplacer(`\\`, `\`, `\t`, "\t", `\n`, "\n", `\r`, "\r", `\0`, "\x00", `\'`, "'", `\b`, "\b", `\f`, "\f")
