@@ -76,7 +76,7 @@ func (e *Event) Validate() []FieldError {
 			fault(field, field+"_missing", "is required; give it 1 to %d characters", maxRunes)
 			return
 		}
-		if problem := textProblem(value, maxRunes); problem != "" {
+		if problem := TextProblem(value, maxRunes); problem != "" {
 			fault(field, field+"_invalid", "%s", problem)
 		}
 	}
@@ -118,14 +118,14 @@ func ValidateID(field, value string) *FieldError {
 	if value == "" {
 		return &FieldError{Field: field, Code: field + "_missing", Detail: fmt.Sprintf("is required; give it 1 to %d characters", MaxIDRunes)}
 	}
-	if problem := textProblem(value, MaxIDRunes); problem != "" {
+	if problem := TextProblem(value, MaxIDRunes); problem != "" {
 		return &FieldError{Field: field, Code: field + "_invalid", Detail: problem}
 	}
 	return nil
 }
 
-// textProblem describes why value cannot be stored as it stands, or "".
-func textProblem(value string, maxRunes int) string {
+// TextProblem describes why value cannot be stored as it stands, or "".
+func TextProblem(value string, maxRunes int) string {
 	ascii := true
 	for i := range len(value) {
 		if value[i] < 0x20 || value[i] >= 0x7f {

@@ -1,0 +1,123 @@
+package arch
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "agentmeter/"
+
+// rule says what of ours a package may import, tests aside, and why it exists.
+type rule struct {
+	imports []string // exact, or a folder ending in /
+	why     string
+}
+
+// rules is complete: every package of the module has its line.
+var rules = map[string]rule{
+	// Shapes. They import nothing of ours but other shapes.
+	"schemas":               {[]string{"schemas/usagev1"}, "the domain types that all stages share"},
+	"schemas/usagev1":       {nil, "generated protobuf records"},
+	"schemas/clickhouse":    {[]string{"schemas"}, "the migrations and the rollups' names"},
+	"schemas/api":           {nil, "generated types and client of the HTTP contract"},
+	"schemas/api/ingestapi": {[]string{"schemas/api"}, "generated routes of the write side"},
+	"schemas/api/queryapi":  {[]string{"schemas/api"}, "generated routes of the read side"},
+
+	// What stages stand on. None of them knows a stage.
+	"internal/kafka":       {[]string{"schemas/"}, "how to speak to Kafka"},
+	"internal/clickhouse":  {[]string{"schemas/"}, "how to speak to ClickHouse"},
+	"internal/httpapi":     {[]string{"schemas", "schemas/"}, "the HTTP edge: problems, limits, health, drain"},
+	"internal/auth":        {[]string{"schemas", "schemas/", "internal/httpapi"}, "who may do what"},
+	"internal/lifecycle":   {nil, "stages start in order and stop in reverse"},
+	"internal/audit":       {[]string{"schemas/clickhouse", "internal/clickhouse"}, "the proof, used by the command, the rollup's gauges and the read side"},
+	"internal/simulate":    {[]string{"schemas", "schemas/", "internal/eventclient"}, "seeded traffic for demos, soak and benches"},
+	"internal/eventclient": {[]string{"schemas", "schemas/"}, "posts batches of events, with retries; shared by import and simulate"},
+	"internal/importer":    {[]string{"schemas", "schemas/", "internal/eventclient"}, "files to events, resumable"},
+
+	// Stages never import one another.
+	"ingest":         {[]string{"schemas", "schemas/", "internal/kafka", "internal/httpapi", "internal/auth"}, "HTTP in, Kafka out"},
+	"rollup":         {[]string{"schemas", "schemas/", "internal/kafka", "internal/clickhouse", "internal/audit"}, "Kafka in, ClickHouse out"},
+	"query":          {[]string{"schemas", "schemas/", "internal/clickhouse", "internal/httpapi", "internal/auth", "internal/audit", "query/"}, "ClickHouse in, HTTP out"},
+	"query/calendar": {[]string{"schemas"}, "ranges, bars and billing periods in IANA zones"},
+	"query/tiers":    {[]string{"schemas", "schemas/clickhouse", "query/calendar"}, "which rollup answers which part of a range"},
+	"query/page":     {nil, "the dashboard's committed build"},
+
+	// The embedded mode is another wiring; only cmd knows it.
+	"internal/embedded/chdb":            {nil, "where the engine's library is and how it gets there"},
+	"internal/embedded/engine":          {[]string{"internal/embedded/chdb"}, "ClickHouse in a child process behind its own HTTP protocol"},
+	"internal/embedded/broker":          {nil, "a broker in process, by Kafka's own protocol"},
+	"internal/embedded/enginetest":      {[]string{"internal/embedded/"}, "gives tests the real engine"},
+	"internal/embedded/cmd/fetchengine": {[]string{"internal/embedded/chdb"}, "fetches the engine's library at set-up"},
+	"cmd/agentmeter":                    {[]string{""}, "flags and environment to stages; knows every package"},
+
+	"internal/arch": {nil, "these rules"},
+	"internal/e2e":  {nil, "the whole product, from outside"},
+}
+
+type listed struct {
+	ImportPath string
+	Imports    []string
+}
+
+func listPackages(t *testing.T) []listed {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), "go", "list", "-e", "-json=ImportPath,Imports", "agentmeter/...")
+	out, err := command.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var packages []listed
+	decoder := json.NewDecoder(strings.NewReader(string(out)))
+	for {
+		var p listed
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+			return packages
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		packages = append(packages, p)
+	}
+}
+
+func (r rule) allows(path string) bool {
+	return slices.ContainsFunc(r.imports, func(allowed string) bool {
+		return path == allowed || allowed == "" || strings.HasSuffix(allowed, "/") && strings.HasPrefix(path, allowed)
+	})
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	seen := make(map[string]bool)
+	for _, p := range listPackages(t) {
+		name := strings.TrimPrefix(p.ImportPath, module)
+		seen[name] = true
+		rule, ok := rules[name]
+		if !ok {
+			t.Errorf("%s has no line in the table of import rules; give it one, with the reason why it exists", name)
+			continue
+		}
+		for _, path := range p.Imports {
+			if ours, ok := strings.CutPrefix(path, module); ok && !rule.allows(ours) {
+				t.Errorf("%s imports %s, which its line does not allow (it is: %s)", name, ours, rule.why)
+			}
+		}
+	}
+	for name := range rules {
+		if !seen[name] {
+			t.Errorf("the table has a line for %s, which is no package any more; delete the line", name)
+		}
+	}
+}
+
+func TestNoPackageIsNamedAfterNothing(t *testing.T) {
+	for _, p := range listPackages(t) {
+		last := p.ImportPath[strings.LastIndex(p.ImportPath, "/")+1:]
+		if slices.Contains([]string{"util", "utils", "common", "helpers", "models", "misc", "shared"}, last) {
+			t.Errorf("%s: a package is named after what it holds", p.ImportPath)
+		}
+	}
+}
