@@ -96,11 +96,14 @@ type ledger struct {
 	timeout   time.Duration
 }
 
-func (l *ledger) params(extra ...string) map[string]string {
-	params := map[string]string{"stream": l.stream.String(), "partition": strconv.Itoa(int(l.partition))}
-	for i := 0; i < len(extra); i += 2 {
-		params[extra[i]] = extra[i+1]
-	}
+func (l *ledger) params() map[string]string {
+	return map[string]string{"stream": l.stream.String(), "partition": strconv.Itoa(int(l.partition))}
+}
+
+// blockParams are params with the bounds of block [lo, hi).
+func (l *ledger) blockParams(lo, hi int64) map[string]string {
+	params := l.params()
+	params["lo"], params["hi"] = strconv.FormatInt(lo, 10), strconv.FormatInt(hi, 10)
 	return params
 }
 
@@ -125,11 +128,11 @@ type ledgerEnd struct {
 func (l *ledger) append(ctx context.Context, b *block, encoded []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
+	params := l.blockParams(b.lo, b.hi)
+	params["start"], params["day"] = strconv.FormatInt(l.start, 10), b.day.Format(time.DateOnly)
 	return l.client.Exec(ctx, clickhouse.Statement{
-		SQL: sqlStatements.append,
-		Params: l.params(
-			"lo", strconv.FormatInt(b.lo, 10), "hi", strconv.FormatInt(b.hi, 10),
-			"start", strconv.FormatInt(l.start, 10), "day", b.day.Format(time.DateOnly)),
+		SQL:      sqlStatements.append,
+		Params:   params,
 		Settings: appendSettings,
 		Mutex:    l.mutex(),
 		Body:     encoded,
@@ -183,7 +186,7 @@ func (l *ledger) reconcile(ctx context.Context, lo, hi int64) error {
 			defer cancel()
 			return l.client.Exec(ctx, clickhouse.Statement{
 				SQL:      sql,
-				Params:   l.params("lo", strconv.FormatInt(lo, 10), "hi", strconv.FormatInt(hi, 10)),
+				Params:   l.blockParams(lo, hi),
 				Settings: reconcileSettings,
 				Mutex:    l.mutex(),
 			})
@@ -294,7 +297,7 @@ func (l *ledger) readPayloads(ctx context.Context, stream uuid.UUID, partition i
 				Credits:    schemas.Credits(credits.Row(i)),
 				Messages:   messages.Row(i),
 			}
-			if schemas.Outcome(outcome.Row(i)) == schemas.OutcomeAdjustment { //nolint:gosec // seven outcomes
+			if schemas.Outcome(outcome.Row(i)) == schemas.OutcomeAdjustment {
 				event.Adjustment = &schemas.Adjustment{}
 			}
 			hash := schemas.HashID(event.Workspace, event.ID)

@@ -27,6 +27,13 @@ const maxLogSamples = 256
 // observe records that at time at the log ended at end, and that everything
 // below position is confirmed.
 func (w *watermark) observe(at time.Time, end, position int64) {
+	if end <= position { // caught up: every earlier promise is kept, too
+		w.samples = w.samples[:0]
+		if at.After(w.countedThrough) {
+			w.countedThrough = at
+		}
+		return
+	}
 	if len(w.samples) < maxLogSamples {
 		w.samples = append(w.samples, logSample{at, end})
 	}

@@ -82,9 +82,9 @@ func ParseCredits(text string) (Credits, error) {
 		}
 	}
 	if negative {
-		return Credits(-int64(micro)), nil //nolint:gosec // micro ≤ 2^63, so the negation is exact
+		return Credits(-int64(micro)), nil
 	}
-	return Credits(micro), nil //nolint:gosec // micro ≤ MaxInt64, checked by push
+	return Credits(micro), nil
 }
 
 // ParseCreditsNumber reads a JSON number, exponent included, exactly: 1.5,
@@ -192,19 +192,19 @@ type CreditsSum struct {
 
 // SumOf widens one amount.
 func SumOf(c Credits) CreditsSum {
-	return CreditsSum{Hi: int64(c) >> 63, Lo: uint64(c)} //nolint:gosec // two's complement on purpose
+	return CreditsSum{Hi: int64(c) >> 63, Lo: uint64(c)}
 }
 
 // Plus returns s + other.
 func (s CreditsSum) Plus(other CreditsSum) CreditsSum {
 	lo, carry := bits.Add64(s.Lo, other.Lo, 0)
-	return CreditsSum{Hi: s.Hi + other.Hi + int64(carry), Lo: lo} //nolint:gosec // carry is 0 or 1
+	return CreditsSum{Hi: s.Hi + other.Hi + int64(carry), Lo: lo}
 }
 
 // Negated returns -s.
 func (s CreditsSum) Negated() CreditsSum {
 	lo, borrow := bits.Sub64(0, s.Lo, 0)
-	return CreditsSum{Hi: -s.Hi - int64(borrow), Lo: lo} //nolint:gosec // borrow is 0 or 1
+	return CreditsSum{Hi: -s.Hi - int64(borrow), Lo: lo}
 }
 
 // Minus returns s - other.
@@ -227,7 +227,7 @@ func (s CreditsSum) Cmp(other CreditsSum) int { return s.Minus(other).Sign() }
 
 // Credits narrows the sum; ok is false where it does not fit.
 func (s CreditsSum) Credits() (c Credits, ok bool) {
-	c = Credits(s.Lo) //nolint:gosec // checked below
+	c = Credits(s.Lo)
 	return c, SumOf(c) == s
 }
 
@@ -253,7 +253,7 @@ func (s CreditsSum) Append(dst []byte) []byte {
 		dst = append(dst, '-')
 		s = s.Negated()
 	}
-	hi := uint64(s.Hi)                                    //nolint:gosec // not negative any more
+	hi := uint64(s.Hi)
 	wholeHi, rest := hi/MicroPerCredit, hi%MicroPerCredit // long division by 10^6, 64 bits at a time
 	wholeLo, fraction := bits.Div64(rest, s.Lo, MicroPerCredit)
 	if wholeHi == 0 {
@@ -267,7 +267,7 @@ func (s CreditsSum) Append(dst []byte) []byte {
 	}
 	dst = append(dst, '.')
 	for unit := uint64(MicroPerCredit / 10); fraction > 0; unit /= 10 {
-		dst = append(dst, byte('0'+fraction/unit)) //nolint:gosec // a decimal digit
+		dst = append(dst, byte('0'+fraction/unit))
 		fraction %= unit
 	}
 	return dst

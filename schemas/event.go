@@ -8,12 +8,11 @@ import (
 	"unicode/utf8"
 )
 
-// WorkspaceID names a tenant. AgentID names what answers messages; it is
-// unique within its workspace.
-type (
-	WorkspaceID string
-	AgentID     string
-)
+// WorkspaceID names a tenant.
+type WorkspaceID string
+
+// AgentID names what answers messages. It is unique within its workspace.
+type AgentID string
 
 // ChannelPlayground marks test messages: recorded, never counted.
 const ChannelPlayground = "playground"

@@ -31,7 +31,7 @@ func PartitionOf(key []byte, n int32) int32 {
 	return toPositive(murmur2(key)) % n
 }
 
-func toPositive(h uint32) int32 { return int32(h & 0x7fffffff) } //nolint:gosec // 31 bits
+func toPositive(h uint32) int32 { return int32(h & 0x7fffffff) }
 
 // murmur2 is the 32-bit MurmurHash2 with the seed that Kafka's clients use.
 func murmur2[T string | []byte](data T) uint32 {
@@ -41,7 +41,7 @@ func murmur2[T string | []byte](data T) uint32 {
 		r    = 24
 	)
 	length := len(data)
-	h := uint32(seed) ^ uint32(length) //nolint:gosec // records are far smaller than 4 GiB
+	h := uint32(seed) ^ uint32(length)
 	i := 0
 	for ; i+4 <= length; i += 4 {
 		k := uint32(data[i]) | uint32(data[i+1])<<8 | uint32(data[i+2])<<16 | uint32(data[i+3])<<24
@@ -99,9 +99,9 @@ func (e *Event) PayloadHash() uint64 {
 		b = binary.AppendUvarint(b, uint64(len(text)))
 		b = append(b, text...)
 	}
-	b = binary.LittleEndian.AppendUint64(b, uint64(e.OccurredAt.UnixMicro())) //nolint:gosec // bits, not a number
-	b = binary.LittleEndian.AppendUint64(b, uint64(credits))                  //nolint:gosec // bits, not a number
-	b = binary.LittleEndian.AppendUint64(b, uint64(e.Messages))               //nolint:gosec // bits, not a number
+	b = binary.LittleEndian.AppendUint64(b, uint64(e.OccurredAt.UnixMicro()))
+	b = binary.LittleEndian.AppendUint64(b, uint64(credits))
+	b = binary.LittleEndian.AppendUint64(b, uint64(e.Messages))
 	if e.Adjustment != nil {
 		b = append(b, 1)
 	}

@@ -60,8 +60,8 @@ var rules = map[string]rule{
 }
 
 type listed struct {
-	ImportPath string
-	Imports    []string
+	ImportPath string   `json:"ImportPath"`
+	Imports    []string `json:"Imports"`
 }
 
 func listPackages(t *testing.T) []listed {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"agentmeter/internal/clickhouse"
 	tables "agentmeter/schemas/clickhouse"
@@ -181,7 +182,11 @@ func logBounds(ctx context.Context, admin *kadm.Client, s stream) (begins, ends 
 	if err != nil {
 		return nil, nil, false, fmt.Errorf("audit: describe %s: %w", s.topic, err)
 	}
-	if detail, ok := topics[s.topic]; !ok || detail.Err != nil || uuid.UUID(detail.ID) != s.id {
+	detail, ok := topics[s.topic]
+	if ok && detail.Err != nil && !errors.Is(detail.Err, kerr.UnknownTopicOrPartition) {
+		return nil, nil, false, fmt.Errorf("audit: describe %s: %w", s.topic, detail.Err)
+	}
+	if uuid.UUID(detail.ID) != s.id {
 		return nil, nil, false, nil
 	}
 	if begins, err = admin.ListStartOffsets(ctx, s.topic); err != nil {

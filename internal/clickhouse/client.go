@@ -83,8 +83,9 @@ func (c *Client) Close() error {
 	return c.conn.Close()
 }
 
-// Exception is an error that ClickHouse itself reported, with its code.
-type Exception struct {
+// Exception is an error that ClickHouse itself reported, with its code. It has
+// ClickHouse's own name for it.
+type Exception struct { //nolint:errname // ClickHouse's own term
 	Code    int
 	Message string
 }

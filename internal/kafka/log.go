@@ -22,10 +22,9 @@ func (a slogAdapter) Level() kgo.LogLevel {
 
 func (a slogAdapter) Log(level kgo.LogLevel, message string, pairs ...any) {
 	at := slog.LevelDebug
-	switch level {
-	case kgo.LogLevelError, kgo.LogLevelWarn:
+	if level == kgo.LogLevelError || level == kgo.LogLevelWarn {
 		// The client retries by itself; what it gives up on, it returns.
 		at = slog.LevelWarn
 	}
-	a.log.Log(context.Background(), at, "kafka client: "+message, pairs...)
+	a.log.With("detail", message).Log(context.Background(), at, "kafka client", pairs...)
 }

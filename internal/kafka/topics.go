@@ -150,7 +150,7 @@ func DescribeStream(ctx context.Context, admin *kadm.Client, topic string) (Stre
 	if !ok || detail.Err != nil {
 		return Stream{}, fmt.Errorf("describe topic %s: %w", topic, errors.Join(detail.Err, errIf(!ok, "not found")))
 	}
-	return Stream{ID: uuid.UUID(detail.ID), Topic: topic, Partitions: int32(len(detail.Partitions))}, nil //nolint:gosec // Kafka's own type
+	return Stream{ID: uuid.UUID(detail.ID), Topic: topic, Partitions: int32(len(detail.Partitions))}, nil
 }
 
 func errIf(condition bool, text string) error {

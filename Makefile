@@ -1,0 +1,75 @@
+# Agentmeter. `make` alone prints the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+DATA_DIR ?= data
+# Tools have a module of their own, so that they add nothing to ours.
+TOOL := go tool -modfile=$(CURDIR)/internal/tools/go.mod
+RELEASE ?= dev
+
+.PHONY: help
+help: ## Print this list.
+	@echo "Agentmeter: what AI agents spend, each credit counted exactly once."
+	@echo
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: engine-library ## Build bin/agentmeter, with the engine's library beside it.
+	go build -trimpath -ldflags "-X main.release=$(RELEASE)" -o bin/agentmeter ./cmd/agentmeter
+
+.PHONY: engine-library
+engine-library:
+	@mkdir -p bin
+	@go run ./internal/embedded/cmd/fetchengine -link bin >/dev/null
+
+.PHONY: run
+run: build ## Run everything with a demo workspace; data in $(DATA_DIR).
+	exec bin/agentmeter run --data-dir $(DATA_DIR) --demo
+
+.PHONY: test
+test: build page-modules browser ## Run all tests: Go, page, and the whole product in a real browser.
+	go vet ./...
+	AGENTMETER_REQUIRE_BROWSER=1 go test -timeout 15m ./...
+	cd query/page && npm run --silent typecheck && npm run --silent test
+
+.PHONY: e2e
+e2e: build page-modules browser ## Test the whole product from outside, with the page in a real browser.
+	AGENTMETER_REQUIRE_BROWSER=1 go test -count=1 -timeout 15m -v ./internal/e2e
+
+.PHONY: page-modules
+page-modules: query/page/node_modules/.package-lock.json
+
+query/page/node_modules/.package-lock.json: query/page/package-lock.json
+	cd query/page && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+.PHONY: browser
+browser:
+	@internal/tools/browser.sh
+
+.PHONY: lint
+lint: page-modules ## Lint Go, protobuf and the page.
+	$(TOOL) golangci-lint run ./...
+	cd schemas/proto && $(TOOL) buf lint
+	cd query/page && npm run --silent lint
+
+.PHONY: format
+format: page-modules ## Format everything.
+	$(TOOL) gofumpt -w $$(git ls-files '*.go' | grep -v '\.gen\.go$$\|\.pb\.go$$')
+	cd query/page && npm run --silent format
+
+.PHONY: generate
+generate: page-modules ## Write generated files anew: protobuf, HTTP contract, page.
+	cd schemas/proto && $(TOOL) buf generate
+	go generate ./schemas/...
+	cd query/page && npm run --silent generate:api && npm run --silent build
+
+.PHONY: verify
+verify: page-modules ## Check that generated files are fresh and the module files tidy.
+	@internal/tools/verify.sh
+
+.PHONY: fuzz
+fuzz: ## Fuzz each decoder for FUZZTIME (default 30s).
+	@internal/tools/fuzz.sh $${FUZZTIME:-30s}

@@ -1,0 +1,82 @@
+package rollup
+
+import (
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"agentmeter/internal/kafka"
+	"agentmeter/schemas/usagev1"
+)
+
+func (s *stack) changeDirectory(changes ...*usagev1.DirectoryChange) {
+	s.t.Helper()
+	for _, change := range changes {
+		value, err := change.MarshalVT()
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if err := s.producer.ProduceSync(s.t.Context(), &kgo.Record{Topic: kafka.TopicDirectory, Key: []byte(change.WorkspaceId), Value: value}).FirstErr(); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+func (s *stack) waitRows(table string, want uint64) {
+	s.t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		var got uint64
+		if err := s.client.Conn().QueryRow(s.t.Context(), "SELECT count() FROM "+table+" FINAL").Scan(&got); err != nil {
+			s.t.Fatal(err)
+		}
+		if got == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("%s has %d rows, want %d", table, got, want)
+		}
+	}
+}
+
+func TestDirectoryKeepsItsHistoryOnce(t *testing.T) {
+	s := newStack(t)
+	stop := s.start()
+	slots := int64(10)
+	at := testTime.UnixMicro()
+	agent := func(at int64, name string, deleted bool) *usagev1.DirectoryChange {
+		return &usagev1.DirectoryChange{WorkspaceId: "ws_a", ChangedAtUs: at, Change: &usagev1.DirectoryChange_Agent{Agent: &usagev1.Agent{AgentId: "agt", Name: name, Deleted: deleted}}}
+	}
+	s.changeDirectory(
+		&usagev1.DirectoryChange{WorkspaceId: "ws_a", ChangedAtUs: at, Change: &usagev1.DirectoryChange_Workspace{Workspace: &usagev1.Workspace{
+			Name: "Acme", Timezone: "Europe/Copenhagen", BillingAnchor: "2026-01-31", AgentSlots: &slots, Links: map[string]string{"billing": "https://example.com"},
+		}}},
+		agent(at, "Old name", false), agent(at+1, "New name", false), agent(at+2, "New name", true),
+		&usagev1.DirectoryChange{WorkspaceId: "ws_a", ChangedAtUs: at, Change: &usagev1.DirectoryChange_Member{Member: &usagev1.Member{MemberId: "mem", Name: "Ada"}}},
+	)
+	s.waitRows("directory_agents", 3)
+	s.waitRows("directory_members", 1)
+	s.waitRows("directory_workspaces", 1)
+
+	// What does not decode is passed over, and reading it all again after a
+	// restart stores nothing twice.
+	if err := s.producer.ProduceSync(t.Context(), &kgo.Record{Topic: kafka.TopicDirectory, Value: []byte{0xff}}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	s.start()
+	s.changeDirectory(agent(at+3, "Back again", false))
+	s.waitRows("directory_agents", 4)
+
+	var zone string
+	var anchor time.Time
+	var gotSlots, seats *int64
+	err := s.client.Conn().QueryRow(t.Context(), `SELECT timezone, billing_anchor, agent_slots, seats FROM directory_workspaces LIMIT 1`).Scan(&zone, &anchor, &gotSlots, &seats)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if zone != "Europe/Copenhagen" || anchor.Format(time.DateOnly) != "2026-01-31" || gotSlots == nil || *gotSlots != 10 || seats != nil {
+		t.Errorf("stored %s, %s, %v, %v", zone, anchor, gotSlots, seats)
+	}
+}

@@ -1,0 +1,40 @@
+package rollup
+
+import (
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// Counted through T must mean: whatever was in the log at T is confirmed.
+func TestCountedThroughIsNeverAheadOfTheTruth(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var w watermark
+		start := time.Unix(1_700_000_000, 0).UTC()
+		var ends []logSample
+		var end, position int64
+		for step := range rapid.IntRange(1, 600).Draw(t, "steps") {
+			at := start.Add(time.Duration(step) * time.Second)
+			end += rapid.Int64Range(0, 5).Draw(t, "arrived")
+			position += rapid.Int64Range(0, end-position).Draw(t, "confirmed")
+			ends = append(ends, logSample{at, end})
+			before := w.countedThrough
+			w.observe(at, end, position)
+			if w.countedThrough.Before(before) {
+				t.Fatalf("went back from %s to %s", before, w.countedThrough)
+			}
+			for _, sample := range ends {
+				if !sample.at.After(w.countedThrough) && sample.end > position {
+					t.Fatalf("counted through %s at position %d, but the log ended at %d then", w.countedThrough, position, sample.end)
+				}
+			}
+			if position == end && !w.countedThrough.Equal(at) {
+				t.Fatalf("caught up at %s, yet counted through %s", at, w.countedThrough)
+			}
+			if len(w.samples) > maxLogSamples {
+				t.Fatalf("%d samples are kept", len(w.samples))
+			}
+		}
+	})
+}
