@@ -6,6 +6,7 @@ import (
 	"embed"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"text/template"
@@ -200,12 +201,26 @@ func (l *ledger) reconcile(ctx context.Context, lo, hi int64) error {
 
 // Lists in a statement's text are machine-made (hexadecimal, digits). They do
 // not travel as bound parameters because those are part of the URL, which
-// servers bound at 1 MiB.
-var listSettings = map[string]string{"max_query_size": "67108864"}
+// servers bound at 1 MiB; so is the text of a statement, here.
+var listSettings = map[string]string{"max_query_size": "1048576"}
+
+// maxListed is how many entries a list has at most, so that a statement stays
+// below its bound: a hash takes 33 bytes, an offset up to 20.
+const maxListed = 25_000
 
 // findPayloads returns the payload hash under which each of the given ids was
 // recorded first; ids that are new are absent.
 func (l *ledger) findPayloads(ctx context.Context, hashes []schemas.IDHash) (map[schemas.IDHash]uint64, error) {
+	found := make(map[schemas.IDHash]uint64)
+	for chunk := range slices.Chunk(hashes, maxListed) {
+		if err := l.findSome(ctx, chunk, found); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+func (l *ledger) findSome(ctx context.Context, hashes []schemas.IDHash, found map[schemas.IDHash]uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	list := make([]byte, 0, len(hashes)*(2*len(schemas.IDHash{})+1))
@@ -217,7 +232,7 @@ func (l *ledger) findPayloads(ctx context.Context, hashes []schemas.IDHash) (map
 	}
 	var sql bytes.Buffer
 	if err := sqlStatements.findIDs.Execute(&sql, struct{ Hashes string }{string(list)}); err != nil {
-		return nil, err
+		return err
 	}
 	var hash proto.ColFixedStr
 	hash.SetSize(len(schemas.IDHash{}))
@@ -243,15 +258,14 @@ func (l *ledger) findPayloads(ctx context.Context, hashes []schemas.IDHash) (map
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	found := make(map[schemas.IDHash]uint64)
 	for at, list := range offsets {
 		if err := l.readPayloads(ctx, at.stream, at.partition, list, found); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return found, nil
+	return nil
 }
 
 // readPayloads adds what the ledger recorded at the given offsets to found. An

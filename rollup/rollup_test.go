@@ -106,6 +106,30 @@ func TestWhatCannotBeCountedIsInTheLedgerAndTheDeadLetters(t *testing.T) {
 	}
 }
 
+// A block of the largest size has more ids than one statement can list.
+func TestLargestBlockOfCopiesIsRecognised(t *testing.T) {
+	s := newStack(t)
+	n := DefaultConfig().MaxBlockRows
+	var events []schemas.Event
+	for i := 0; len(events) < n; i++ {
+		e := testEvent(i)
+		e.Workspace, e.OccurredAt = "ws_large", testTime
+		if string(schemas.RecordKey(e.Workspace, e.ID)) == "ws_large/0" { // all in one partition
+			events = append(events, e)
+		}
+	}
+	s.produce(events...)
+	stop := s.start()
+	s.waitCounted()
+	stop()
+	s.produce(events...)
+	s.start()
+	s.waitCounted()
+	if got, want := s.outcomes(), map[string]uint64{"counted": uint64(n), "duplicate": uint64(n)}; !maps.Equal(got, want) {
+		t.Errorf("outcomes %v, want %v", got, want)
+	}
+}
+
 func TestOneBlockIsOnePart(t *testing.T) {
 	s := newStack(t)
 	s.produce(testEvents(3000)...)

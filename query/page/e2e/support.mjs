@@ -1,0 +1,213 @@
+// What the browser tests need from outside, and the way into the page.
+//
+//   E2E_BASE       where the service listens, http://127.0.0.1:8080
+//   E2E_LINK       an address that opens the page signed in: a one-time link, used once for the whole run
+//   E2E_TOKEN      an access token with usage:read, for reading the same figures beside the page (without it the
+//                  page's cookie is used)
+//   E2E_WORKSPACE  the workspace, if E2E_LINK does not lead to its page
+//   E2E_CREDITS, E2E_MESSAGES   the figures expected for All Agents in this billing period, if they are known
+//   E2E_AGENT, E2E_AGENT_CREDITS, E2E_AGENT_MESSAGES   an agent to choose (the top one if not given), and its figures
+//   E2E_SHOTS      a folder for a picture of each failure
+import assert from 'node:assert/strict';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { chromium } from 'playwright-core';
+
+const { env } = process;
+if (!env.E2E_BASE || !env.E2E_LINK) {
+  throw new Error('E2E_BASE and E2E_LINK say where the service is and how to sign in; see e2e/support.mjs');
+}
+export const base = env.E2E_BASE.replace(/\/$/, '');
+export const expected = {
+  credits: env.E2E_CREDITS,
+  messages: env.E2E_MESSAGES,
+  agent: env.E2E_AGENT,
+  agentCredits: env.E2E_AGENT_CREDITS,
+  agentMessages: env.E2E_AGENT_MESSAGES,
+};
+
+const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+/** One browser and one sign-in for all tests; each gets a context of its own with the cookie. */
+export async function start() {
+  const browser = await chromium.launch({
+    executablePath: env.E2E_CHROMIUM ?? '/usr/bin/chromium',
+    args: [
+      '--headless',
+      '--no-sandbox',
+      '--disable-gpu',
+      '--disable-quic',
+      '--no-first-run',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+    ],
+  });
+  const first = await browser.newContext();
+  const page = await first.newPage();
+  await page.goto(env.E2E_LINK);
+  const workspace = env.E2E_WORKSPACE ?? /\/w\/([^/]+)\/usage/.exec(page.url())?.[1];
+  assert.ok(workspace, `the link led to ${page.url()}, which is no page of a workspace; set E2E_WORKSPACE`);
+  const storageState = await first.storageState();
+  await first.close();
+  return { browser, storageState, workspace: decodeURIComponent(workspace) };
+}
+
+/** A page that notices what it should not do: break its policy, throw, or ask anyone else. */
+export async function open({ browser, storageState, workspace }, search = '', options = {}) {
+  const { prepare, ready = settled, ...contextOptions } = options;
+  const context = await browser.newContext({
+    storageState,
+    viewport: { width: 1280, height: 900 },
+    ...contextOptions,
+  });
+  await context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: base });
+  const page = await context.newPage();
+  const faults = [];
+  const requests = [];
+  page.on('pageerror', error => faults.push(`threw: ${error}`));
+  page.on('request', request => {
+    requests.push(request.url());
+    if (!request.url().startsWith(`${base}/`)) faults.push(`asked ${request.url()}`);
+  });
+  await page.addInitScript(() => {
+    globalThis.__violations = [];
+    document.addEventListener('securitypolicyviolation', event =>
+      globalThis.__violations.push(`${event.violatedDirective}: ${event.blockedURI || event.sample}`),
+    );
+  });
+  await prepare?.(page);
+  await page.goto(`${base}/w/${encodeURIComponent(workspace)}/usage${search}`);
+  await ready(page);
+  return {
+    page,
+    faults,
+    requests,
+    async close() {
+      faults.push(...(await page.evaluate(() => globalThis.__violations)).map(text => `policy: ${text}`));
+      await context.close();
+      assert.deepEqual(faults, [], 'the page broke its policy, threw, or asked someone else');
+    },
+  };
+}
+
+/** The figures of the address are there. */
+export const settled = page => page.locator('main[aria-busy=false] [data-testid=credits-used]').waitFor();
+
+/** Everything that must agree, read in one go so that a refresh cannot come between. */
+export const figures = page =>
+  page.evaluate(() => {
+    const text = element => element?.textContent?.trim() ?? null;
+    const plain = value => value?.replaceAll(',', '').replace('−', '-') ?? null;
+    const bars = [...document.querySelectorAll('[data-testid=bar]')].map(bar => ({
+      state: bar.dataset.state,
+      credits: bar.dataset.credits ?? null,
+      messages: bar.dataset.messages ?? null,
+    }));
+    const foot = [...document.querySelectorAll('.figures tfoot td')].map(cell => plain(text(cell)));
+    const column = index =>
+      [...document.querySelectorAll(`.figures tbody td:nth-child(${index})`)].map(cell => plain(text(cell)));
+    const rows = [...document.querySelectorAll('.leaderboard tbody tr')].map(row => ({
+      name: text(row.querySelector('th bdi') ?? row.querySelector('th')),
+      credits: plain(text(row.querySelectorAll('td.number')[0])),
+      messages: plain(text(row.querySelectorAll('td.number')[1])),
+      share: text(row.querySelector('td.share')),
+    }));
+    const card = id => plain(text(document.querySelector(`[data-testid=${id}]`)));
+    return {
+      credits: card('credits-used'),
+      messages: card('messages-answered'),
+      chatbots: card('chatbots-used'),
+      members: card('team-members-used'),
+      bars,
+      table: {
+        credits: foot[0] ?? null,
+        messages: foot[1] ?? null,
+        creditRows: column(2),
+        messageRows: column(3),
+      },
+      total: rows[0] ?? null,
+      agents: rows.slice(1),
+    };
+  });
+
+/** Exact sum of decimal strings. */
+export function sum(values) {
+  const known = values.filter(value => value !== null && value !== '—');
+  const scale = Math.max(0, ...known.map(value => value.split('.')[1]?.length ?? 0));
+  const total = known.reduce((all, value) => {
+    const [whole, fraction = ''] = value.replace('-', '').split('.');
+    const units = BigInt(whole + fraction.padEnd(scale, '0'));
+    return all + (value.startsWith('-') ? -units : units);
+  }, 0n);
+  const digits = String(total < 0n ? -total : total).padStart(scale + 1, '0');
+  const fraction = scale ? digits.slice(-scale).replace(/0+$/, '') : '';
+  return `${total < 0n ? '-' : ''}${digits.slice(0, digits.length - scale)}${fraction && `.${fraction}`}`;
+}
+
+/** The service itself, asked beside the page. */
+export async function api(page, path) {
+  const headers = env.E2E_TOKEN ? { Authorization: `Bearer ${env.E2E_TOKEN}` } : {};
+  const response = await page.context().request.get(base + path, { headers });
+  assert.equal(response.status(), 200, `${path}: ${await response.text()}`);
+  return response;
+}
+
+/** Rows of a CSV document as objects. */
+export function readCsv(text) {
+  const rows = [];
+  let row = [];
+  let cell = '';
+  let quoted = false;
+  for (let i = 0; i < text.length; i++) {
+    const c = text[i];
+    if (quoted && c === '"' && text[i + 1] === '"') {
+      cell += '"';
+      i++;
+    } else if (c === '"') quoted = !quoted;
+    else if (!quoted && (c === ',' || c === '\n')) {
+      row.push(cell.replace(/\r$/, ''));
+      cell = '';
+      if (c === '\n') {
+        rows.push(row);
+        row = [];
+      }
+    } else cell += c;
+  }
+  if (cell || row.length) rows.push([...row, cell]);
+  const [head, ...rest] = rows;
+  return rest.map(values => Object.fromEntries(head.map((name, i) => [name, values[i]])));
+}
+
+/** Tries until it holds: live figures move between one look and the next. */
+export async function eventually(check, { timeoutMs = 15_000, everyMs = 250 } = {}) {
+  const until = Date.now() + timeoutMs;
+  for (;;) {
+    try {
+      return await check();
+    } catch (error) {
+      if (Date.now() > until) throw error;
+      await new Promise(done => setTimeout(done, everyMs));
+    }
+  }
+}
+
+/** No violation of WCAG 2.2 A and AA, or of axe's best practices. */
+export async function accessible(page, what) {
+  // Run through the debugger, which the page's policy does not bind.
+  await page.evaluate(`${axeSource}; undefined`);
+  const { violations } = await page.evaluate(() =>
+    globalThis.axe.run(document, { resultTypes: ['violations'] }),
+  );
+  const words = violations.map(
+    v => `${v.id}: ${v.help} (${v.nodes.map(n => `${n.target} ${n.failureSummary}`).join('; ')})`,
+  );
+  assert.deepEqual(words, [], what);
+}
+
+export async function pictureOf(page, name) {
+  if (!env.E2E_SHOTS) return;
+  mkdirSync(env.E2E_SHOTS, { recursive: true });
+  await page.screenshot({ path: join(env.E2E_SHOTS, `${name.replace(/\W+/g, '-')}.png`), fullPage: true });
+}

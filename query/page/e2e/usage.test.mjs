@@ -1,0 +1,400 @@
+// The page in a real browser against the service that E2E_BASE names. See support.mjs for what it takes.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import {
+  accessible,
+  api,
+  base,
+  eventually,
+  expected,
+  figures,
+  open,
+  pictureOf,
+  readCsv,
+  settled,
+  start,
+  sum,
+} from './support.mjs';
+
+let world;
+before(async () => {
+  world = await start();
+});
+after(async () => {
+  await world?.browser.close();
+});
+
+/** A test with a page of its own, which must come out clean. */
+function pageTest(name, search, options, body) {
+  test(name, { timeout: 120_000 }, async () => {
+    const opened = await open(world, search, options);
+    try {
+      await body(opened.page, opened);
+    } catch (error) {
+      await pictureOf(opened.page, name);
+      throw error;
+    }
+    await opened.close();
+  });
+}
+
+const errorCopy = {
+  title: 'Usage couldn’t load for this range',
+  text: 'A temporary hiccup can stop a range from loading. Re-apply the date range or reload the page to retry. If it persists, contact ',
+};
+const longAgo = '?from=2001-01-01&to=2001-01-07';
+const dashboardRoute = '**/v1/usage/dashboard?**';
+const problem = status => ({
+  status,
+  contentType: 'application/problem+json',
+  body: JSON.stringify({
+    type: 'about:blank',
+    title: 'Fault',
+    status,
+    detail: '',
+    code: 'fault',
+    errors: [],
+    trace_id: 'e2e0000000000000000000000000cafe',
+  }),
+});
+
+function assertReconciles(all) {
+  for (const metric of ['credits', 'messages']) {
+    assert.equal(sum(all.bars.map(bar => bar[metric])), all[metric], `sum of bars, ${metric}`);
+    assert.equal(all.table[metric], all[metric], `footer of the table, ${metric}`);
+    const rows = metric === 'credits' ? all.table.creditRows : all.table.messageRows;
+    if (all.bars.length <= 100) assert.equal(sum(rows), all[metric], `rows of the table, ${metric}`);
+    assert.equal(all.total[metric], all[metric], `first row of the leaderboard, ${metric}`);
+  }
+}
+
+async function assertMatchesService(page, agent) {
+  await eventually(async () => {
+    const params = `workspace=${encodeURIComponent(world.workspace)}&range=period&agent=${encodeURIComponent(agent ?? 'all')}`;
+    const before = await (await api(page, `/v1/usage/dashboard?${params}`)).json();
+    const rows = readCsv(await (await api(page, `/v1/usage/export.csv?${params}`)).text());
+    const shown = await figures(page);
+    for (const metric of ['credits', 'messages']) {
+      assert.equal(shown[metric], before.summary[metric], `headline and service, ${metric}`);
+      assert.equal(sum(rows.map(row => row[metric])), shown[metric], `CSV and headline, ${metric}`);
+      if (before.agents_total <= before.agents.length) {
+        assert.equal(
+          sum(before.agents.map(one => one[metric])),
+          shown[metric],
+          `leaderboard and headline, ${metric}`,
+        );
+      }
+    }
+    assert.deepEqual(
+      shown.agents.slice(0, 20).map(row => row.credits),
+      before.agents.slice(0, 20).map(row => row.credits),
+      'rows of the leaderboard',
+    );
+  });
+}
+
+pageTest('headline, bars, table, leaderboard, CSV and service agree', '?table=1', {}, async page => {
+  assertReconciles(await figures(page));
+  await assertMatchesService(page, null);
+  const shown = await figures(page);
+  if (expected.credits) assert.equal(shown.credits, expected.credits);
+  if (expected.messages) assert.equal(shown.messages, expected.messages);
+});
+
+pageTest('the default is All Agents and this billing period', '', {}, async page => {
+  assert.equal(new URL(page.url()).search, '');
+  assert.equal(await page.getByRole('combobox', { name: 'Select Agent' }).inputValue(), 'All Agents');
+  await page.getByRole('heading', { name: 'Credits used this period' }).waitFor();
+  await page.getByRole('heading', { name: 'Usage', level: 1 }).waitFor();
+  await page.getByRole('button', { name: /^Date range/ }).click();
+  assert.equal(
+    await page.getByRole('button', { name: 'This billing period' }).getAttribute('aria-pressed'),
+    'true',
+  );
+});
+
+pageTest('the toggle makes no request and shows the other lens', '', {}, async (page, { requests }) => {
+  const before = await figures(page);
+  // Nothing answers from here on, and yet both lenses are there.
+  await page.route('**/v1/**', route => route.abort());
+  const sent = requests.length;
+  await page.getByRole('radio', { name: 'Messages' }).check({ force: true });
+  const slider = page.getByRole('slider', { name: /^Messages by/ });
+  await slider.waitFor();
+  // The page refreshes its figures by itself now and then: the same question, which a toggle must not change.
+  const asked = requests
+    .slice(sent)
+    .filter(url => url.includes('/v1/') && !/\/v1\/usage\/(live|dashboard)/.test(url));
+  assert.deepEqual(asked, []);
+  const questions = new Set(requests.filter(url => url.includes('/v1/usage/dashboard')));
+  assert.equal(questions.size, 1, [...questions].join('\n'));
+  assert.match(page.url(), /\?metric=messages$/);
+  assert.equal((await figures(page)).messages, before.messages);
+  await page.getByRole('radio', { name: 'Credits', exact: true }).check({ force: true });
+  assert.equal(new URL(page.url()).search, '');
+});
+
+pageTest('the agent filter changes every figure and the address', '?table=1', {}, async page => {
+  const all = await figures(page);
+  assert.ok(all.agents.length > 1, 'this test needs a workspace with two agents with usage');
+  const service = await (
+    await api(page, `/v1/usage/dashboard?workspace=${encodeURIComponent(world.workspace)}`)
+  ).json();
+  const chosen = service.agents.find(one => one.id === expected.agent) ?? service.agents[0];
+  const combobox = page.getByRole('combobox', { name: 'Select Agent' });
+  await combobox.click();
+  await combobox.fill(chosen.name);
+  await page.getByRole('option', { name: chosen.name }).first().click();
+  await page.getByText('· this agent').waitFor();
+  await settled(page);
+  assert.equal(new URL(page.url()).searchParams.get('agent'), chosen.id);
+  const one = await figures(page);
+  assertReconciles(one);
+  await assertMatchesService(page, chosen.id);
+  assert.notEqual(one.credits, all.credits);
+  assert.notEqual(one.messages, all.messages);
+  assert.equal(one.agents.length, 1);
+  await page.getByText('Whole workspace').waitFor();
+  if (expected.agentCredits) assert.equal(one.credits, expected.agentCredits);
+  if (expected.agentMessages) assert.equal(one.messages, expected.agentMessages);
+
+  await page.goBack();
+  await eventually(async () => assert.equal(await combobox.inputValue(), 'All Agents'));
+  await eventually(async () => assert.equal((await figures(page)).agents.length, all.agents.length));
+});
+
+pageTest('an empty range says why, shows zeros and offers a wider one', longAgo, {}, async page => {
+  await page.getByRole('heading', { name: 'No usage data for this period' }).waitFor();
+  const text = await page.locator('main').innerText();
+  assert.ok(
+    text.includes(
+      'Usage appears once your live, embedded agents have answered messages in this range. ' +
+        'Testing in the Playground doesn’t draw credits, so it won’t show here.',
+    ),
+  );
+  assert.ok(text.includes('Confirm the agent is public and embedded.'));
+  const shown = await figures(page);
+  assert.equal(shown.credits, '0');
+  assert.equal(shown.messages, '0');
+  await page.getByRole('button', { name: 'Widen to last 90 days' }).click();
+  await page.waitForURL(/\?range=90d$/);
+  await settled(page);
+});
+
+for (const [what, fault] of [
+  ['a 500', route => route.fulfill(problem(500))],
+  ['a 504', route => route.fulfill(problem(504))],
+  ['a lost network', route => route.abort('connectionfailed')],
+]) {
+  const options = {
+    prepare: page => page.route(dashboardRoute, fault),
+    ready: page => page.getByRole('alert').waitFor(),
+  };
+  pageTest(`${what} is explained, and trying again recovers`, '', options, async page => {
+    const alert = page.getByRole('alert');
+    await alert.getByRole('heading', { name: errorCopy.title }).waitFor();
+    const text = await alert.innerText();
+    assert.ok(text.replaceAll('\n', ' ').includes(errorCopy.text), text);
+    assert.match(text, /contact \S+@\S+\.\S+\./);
+    if (what !== 'a lost network')
+      assert.ok(text.includes('Reference: e2e0000000000000000000000000cafe'), text);
+    await page.unroute(dashboardRoute);
+    await page.getByRole('button', { name: 'Try again' }).click();
+    await settled(page);
+    assert.equal(await alert.count(), 0);
+  });
+}
+
+pageTest('an error after good figures keeps them, stamped', '', {}, async (page, { requests }) => {
+  const before = await figures(page);
+  await page.route(dashboardRoute, route => route.fulfill(problem(500)));
+  await page.getByRole('button', { name: 'Earlier range' }).click();
+  const alert = page.getByRole('alert');
+  await alert.waitFor();
+  assert.match(await alert.innerText(), /Showing figures from \d\d:\d\d\./);
+  const asked = requests.filter(url => url.includes('range=previous_period')).length;
+  await page.waitForTimeout(1_500);
+  const later = requests.filter(url => url.includes('range=previous_period')).length;
+  assert.equal(later, asked, 'a server that is in trouble must not be hammered');
+  assert.equal((await figures(page)).credits.length > 0, true);
+  assert.equal((await figures(page)).agents.length, before.agents.length);
+  await page.unroute(dashboardRoute);
+  await page.getByRole('button', { name: 'Try again' }).click();
+  await eventually(async () => assert.equal(await page.getByRole('alert').count(), 0));
+  await page.waitForURL(/range=previous_period/);
+});
+
+pageTest('of two choices the last one wins, whatever order the answers come in', '', {}, async page => {
+  let held;
+  await page.route(dashboardRoute, async route => {
+    if (route.request().url().includes('range=yesterday')) held = route;
+    else await route.continue();
+  });
+  const choose = async name => {
+    await page.getByRole('button', { name: /^Date range/ }).click();
+    await page.getByRole('button', { name, exact: true }).click();
+  };
+  await choose('Yesterday');
+  await choose('Last 7 days');
+  await eventually(async () => assert.equal((await figures(page)).bars.length, 7));
+  await held?.continue().catch(() => {});
+  await page.waitForTimeout(500);
+  assert.equal((await figures(page)).bars.length, 7);
+  assert.match(page.url(), /range=7d$/);
+});
+
+pageTest('custom dates are typed, and an end before the start is refused', '', {}, async page => {
+  await page.getByRole('button', { name: /^Date range/ }).click();
+  await page.getByLabel('Start date').fill('2026-11-10');
+  await page.getByLabel('End date').fill('2026-11-03');
+  await page.getByRole('button', { name: 'Apply' }).click();
+  await page.getByText('End date is before start date.').waitFor();
+  await page.getByLabel('End date').fill('2026-11-12');
+  await page.getByLabel('End date').press('Enter');
+  await page.waitForURL(/\?from=2026-11-10&to=2026-11-12$/);
+  await eventually(async () =>
+    assert.match(await page.getByRole('button', { name: /^Date range/ }).innerText(), /10 Nov – 12 Nov 2026/),
+  );
+});
+
+pageTest('a link that cannot be read falls back and says so', '?from=2026-13-01&to=xyz', {}, async page => {
+  await page
+    .getByText('We couldn’t read the dates in this link, so we’re showing this billing period.')
+    .waitFor();
+  assert.equal(new URL(page.url()).search, '');
+});
+
+pageTest('the chart is read and used with the keyboard alone', '?range=7d', {}, async page => {
+  const plot = page.getByRole('slider');
+  await plot.focus();
+  await page.keyboard.press('Home');
+  assert.equal(await plot.getAttribute('aria-valuenow'), '1');
+  await page.keyboard.press('End');
+  assert.equal(await plot.getAttribute('aria-valuenow'), '7');
+  await page.keyboard.press('ArrowLeft');
+  const words = await plot.getAttribute('aria-valuetext');
+  assert.match(words, /^\w{3} \d+ \w+ \d{4}: [\d,.−]+ credits?/);
+  await page.keyboard.press('Enter');
+  await page.keyboard.press('Enter');
+  await page.waitForURL(/start=.*&end=/);
+  await settled(page);
+  await page.getByRole('button', { name: 'Zoom out' }).click();
+  await page.waitForURL(/\?range=7d$/);
+});
+
+pageTest('dragging over the plot zooms to whole bars and Back restores', '?range=7d', {}, async page => {
+  const box = await page.getByRole('slider').boundingBox();
+  const at = part => box.x + box.width * part;
+  await page.mouse.move(at(0.2), box.y + 80);
+  await page.mouse.down();
+  await page.mouse.move(at(0.35), box.y + 80, { steps: 5 });
+  await page.mouse.move(at(0.5), box.y + 80, { steps: 5 });
+  await page.mouse.up();
+  await page.waitForURL(/start=.*&end=/);
+  await page.goBack();
+  await page.waitForURL(/\?range=7d$/);
+  await eventually(async () => assert.equal((await figures(page)).bars.length, 7));
+});
+
+pageTest(
+  'the skeleton gives way without a shift',
+  '',
+  {
+    prepare: async page => {
+      await page.addInitScript(() => {
+        globalThis.__shift = 0;
+        new PerformanceObserver(list => {
+          for (const entry of list.getEntries()) if (!entry.hadRecentInput) globalThis.__shift += entry.value;
+        }).observe({ type: 'layout-shift', buffered: true });
+      });
+      await page.route(dashboardRoute, async route => {
+        await new Promise(done => setTimeout(done, 700));
+        await route.continue();
+      });
+    },
+  },
+  async page => {
+    const shift = await page.evaluate(() => globalThis.__shift);
+    assert.ok(shift <= 0.02, `layout shift ${shift}`);
+  },
+);
+
+pageTest(
+  'a session that ended says so and keeps the address',
+  '?range=30d',
+  {
+    prepare: page => page.route(dashboardRoute, route => route.fulfill(problem(401))),
+    ready: page => page.getByRole('alert').waitFor(),
+  },
+  async page => {
+    await page.getByText('Your session has ended.').waitFor();
+    await page.getByRole('button', { name: 'Sign in again' }).waitFor();
+    assert.match(page.url(), /\?range=30d$/);
+  },
+);
+
+test('at most four requests before the figures', async () => {
+  const opened = await open(world);
+  const first = opened.requests.findIndex(url => url.includes('/v1/usage/dashboard'));
+  assert.ok(first >= 0 && first <= 4, opened.requests.slice(0, 6).join('\n'));
+  await opened.close();
+});
+
+for (const colorScheme of ['light', 'dark']) {
+  for (const width of [1280, 375]) {
+    const options = { colorScheme, viewport: { width, height: 900 } };
+    const where = `${colorScheme}, ${width} px`;
+    pageTest(
+      `nothing stands in anyone’s way: figures, ${where}`,
+      '?range=30d&compare=prev&table=1',
+      options,
+      async page => {
+        await accessible(page, 'figures');
+        assert.equal(
+          await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth),
+          true,
+          'sideways scroll',
+        );
+      },
+    );
+    pageTest(`nothing stands in anyone’s way: empty, ${where}`, longAgo, options, page =>
+      accessible(page, 'empty'),
+    );
+    pageTest(
+      `nothing stands in anyone’s way: error, ${where}`,
+      '',
+      {
+        ...options,
+        prepare: page => page.route(dashboardRoute, route => route.fulfill(problem(500))),
+        ready: page => page.getByRole('alert').waitFor(),
+      },
+      page => accessible(page, 'error'),
+    );
+    pageTest(`nothing stands in anyone’s way: dialogs, ${where}`, '', options, async page => {
+      if (width < 640) {
+        await page.getByRole('button', { name: /^Filters/ }).click();
+        await accessible(page, 'sheet');
+      }
+      await page.getByRole('combobox', { name: 'Select Agent' }).click();
+      await page.getByRole('option').nth(1).waitFor();
+      await accessible(page, 'agents');
+      await page.keyboard.press('Escape');
+      await page.getByRole('button', { name: /^Date range/ }).click();
+      await page.getByRole('button', { name: 'Next month' }).waitFor();
+      await accessible(page, 'dates');
+    });
+  }
+}
+
+test('the policy is strict and holds', async () => {
+  const opened = await open(world);
+  const response = await opened.page.context().request.get(opened.page.url());
+  const policy = response.headers()['content-security-policy'] ?? '';
+  assert.match(policy, /default-src 'none'/);
+  assert.doesNotMatch(policy, /unsafe|data:|\*|http/);
+  assert.equal(response.headers()['x-content-type-options'], 'nosniff');
+  assert.ok(opened.requests.every(url => url.startsWith(base)));
+  await opened.page.getByRole('button', { name: /^Date range/ }).click();
+  await opened.page.getByRole('button', { name: 'Next month' }).waitFor();
+  await opened.close();
+});

@@ -1,0 +1,285 @@
+// Package page serves the Usage dashboard: one static HTML file for every workspace and the hashed assets it
+// loads, both embedded in the binary from the committed build in dist.
+//
+// In flow requests for /w/{workspace}/usage and /assets/…; out flow bytes that were fixed when the binary was
+// built. The page itself holds no data and needs no access: the browser asks the query service for the figures,
+// with the cookie that it has. So nothing here can fail at run time, and nothing here can leak.
+//
+// The sources are in src; `npm run build` makes dist and `npm run verify` proves that dist is what they make.
+package page
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"mime"
+	"net/http"
+	"path"
+	"strconv"
+	"strings"
+)
+
+//go:embed all:dist
+var dist embed.FS
+
+const (
+	// Route is the pattern of the page itself.
+	Route = "/w/{workspace}/usage"
+	// AssetsPrefix is where the page's scripts, styles and icon lie. They are the same for everyone and need
+	// no access.
+	AssetsPrefix = "/assets/"
+)
+
+// Options say how the page may be used.
+type Options struct {
+	// FrameAncestors lists the origins whose pages may show this one in a frame, as sources of a content
+	// security policy, for example "https://app.example.com". Empty means that nobody may.
+	FrameAncestors []string
+}
+
+// Validate reports all that is wrong with the options.
+func (o Options) Validate() error {
+	var faults []error
+	for _, source := range o.FrameAncestors {
+		if source == "" || strings.ContainsAny(source, " \t\r\n;,") {
+			faults = append(faults, fmt.Errorf("frame ancestor %q: want one origin, such as https://app.example.com", source))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// Page is the dashboard's static part.
+type Page struct {
+	headers http.Header
+	index   *file
+	assets  map[string]*file
+}
+
+// file is one file of the build in the encodings that the build made of it.
+type file struct {
+	contentType string
+	// encodings holds the representations, the smallest first, the plain one last.
+	encodings []encoding
+}
+
+type encoding struct {
+	name string // "" is the plain one
+	body []byte
+	etag string
+}
+
+// New reads the embedded build.
+func New(options Options) (*Page, error) {
+	if err := options.Validate(); err != nil {
+		return nil, err
+	}
+	return newPage(dist, options)
+}
+
+func newPage(build fs.FS, options Options) (*Page, error) {
+	files := map[string]*file{}
+	err := fs.WalkDir(build, "dist", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || strings.HasSuffix(name, ".gz") || strings.HasSuffix(name, ".br") {
+			return err
+		}
+		f, err := readFile(build, name)
+		if err != nil {
+			return err
+		}
+		files[strings.TrimPrefix(name, "dist")] = f
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read page build: %w", err)
+	}
+	index, ok := files["/index.html"]
+	if !ok {
+		return nil, errors.New("read page build: dist/index.html is missing")
+	}
+	delete(files, "/index.html")
+	return &Page{headers: securityHeaders(options), index: index, assets: files}, nil
+}
+
+func readFile(build fs.FS, name string) (*file, error) {
+	contentType := mime.TypeByExtension(path.Ext(name))
+	// The operating system's table may lack or alter these, and browsers refuse a module of another type.
+	switch path.Ext(name) {
+	case ".html":
+		contentType = "text/html; charset=utf-8"
+	case ".js":
+		contentType = "text/javascript; charset=utf-8"
+	case ".css":
+		contentType = "text/css; charset=utf-8"
+	case ".svg":
+		contentType = "image/svg+xml"
+	}
+	f := &file{contentType: contentType}
+	for _, e := range []struct{ name, suffix string }{{"br", ".br"}, {"gzip", ".gz"}, {"", ""}} {
+		body, err := fs.ReadFile(build, name+e.suffix)
+		if errors.Is(err, fs.ErrNotExist) && e.name != "" {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		sum := sha256.Sum256(body)
+		tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
+		f.encodings = append(f.encodings, encoding{name: e.name, body: body, etag: tag})
+	}
+	return f, nil
+}
+
+// securityHeaders are the same for every answer: scripts, styles, images and requests of the page's own origin
+// and nothing else, no inline script or style, no frame around it unless it is named.
+func securityHeaders(options Options) http.Header {
+	ancestors := "'none'"
+	if len(options.FrameAncestors) > 0 {
+		ancestors = strings.Join(options.FrameAncestors, " ")
+	}
+	policy := strings.Join([]string{
+		"default-src 'none'",
+		"script-src 'self'",
+		"style-src 'self'",
+		"img-src 'self'",
+		"connect-src 'self'",
+		"base-uri 'none'",
+		"form-action 'none'",
+		"frame-ancestors " + ancestors,
+	}, "; ")
+	h := http.Header{}
+	h.Set("Content-Security-Policy", policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	if len(options.FrameAncestors) == 0 {
+		h.Set("X-Frame-Options", "DENY")
+	}
+	return h
+}
+
+// Handler serves the page and its assets on their own routes.
+func (p *Page) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET "+Route, p.Index())
+	mux.Handle("GET "+AssetsPrefix, p.Assets())
+	return mux
+}
+
+// Index answers with the page's HTML, whatever the path: which workspace it is about the script reads from the
+// address. It is revalidated at each visit, so that a new release is seen at once.
+func (p *Page) Index() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.serve(w, r, p.index, "no-cache")
+	})
+}
+
+// Denied answers with the same HTML under a status that says why there are no figures, for whoever opens the
+// page without access: a person reads the page's own words instead of a problem document, and keeps the address.
+func (p *Page) Denied(status int) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.setHeaders(w)
+		p.write(w, r, p.index, status, "no-store")
+	})
+}
+
+// Assets answers for paths under AssetsPrefix. Their names change with their content, so they never expire.
+func (p *Page) Assets() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asset, ok := p.assets[r.URL.Path]
+		if !ok {
+			p.setHeaders(w)
+			// An old page may ask for an asset of its release; nobody should remember that it is gone.
+			w.Header().Set("Cache-Control", "no-store")
+			http.Error(w, "not found", http.StatusNotFound)
+			return
+		}
+		p.serve(w, r, asset, "public, max-age=31536000, immutable")
+	})
+}
+
+func (p *Page) setHeaders(w http.ResponseWriter) {
+	for name, values := range p.headers {
+		w.Header()[name] = values
+	}
+}
+
+func (p *Page) serve(w http.ResponseWriter, r *http.Request, f *file, cacheControl string) {
+	p.setHeaders(w)
+	e := f.choose(r.Header.Get("Accept-Encoding"))
+	w.Header().Set("ETag", e.etag)
+	if matches(r.Header.Get("If-None-Match"), e.etag) {
+		w.Header().Set("Cache-Control", cacheControl)
+		w.Header().Set("Vary", "Accept-Encoding")
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	p.write(w, r, f, http.StatusOK, cacheControl)
+}
+
+func (p *Page) write(w http.ResponseWriter, r *http.Request, f *file, status int, cacheControl string) {
+	h := w.Header()
+	e := f.choose(r.Header.Get("Accept-Encoding"))
+	h.Set("Cache-Control", cacheControl)
+	h.Set("Vary", "Accept-Encoding")
+	h.Set("Content-Type", f.contentType)
+	if e.name != "" {
+		h.Set("Content-Encoding", e.name)
+	}
+	h.Set("Content-Length", strconv.Itoa(len(e.body)))
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		// A reader that went away is no concern of ours.
+		_, _ = bytes.NewReader(e.body).WriteTo(w)
+	}
+}
+
+// choose takes the smallest encoding that the client accepts.
+func (f *file) choose(accept string) encoding {
+	for _, e := range f.encodings {
+		if e.name == "" || accepts(accept, e.name) {
+			return e
+		}
+	}
+	return f.encodings[len(f.encodings)-1]
+}
+
+// accepts reads an Accept-Encoding header as far as it matters here: a name counts unless its weight is zero.
+func accepts(header, name string) bool {
+	for item := range strings.SplitSeq(header, ",") {
+		coding, parameters, _ := strings.Cut(item, ";")
+		if !strings.EqualFold(strings.TrimSpace(coding), name) {
+			continue
+		}
+		weight, isWeight := strings.CutPrefix(strings.TrimSpace(parameters), "q=")
+		if !isWeight {
+			return true
+		}
+		q, err := strconv.ParseFloat(weight, 64)
+		return err == nil && q > 0
+	}
+	return false
+}
+
+// matches reads an If-None-Match header.
+func matches(header, etag string) bool {
+	for candidate := range strings.SplitSeq(header, ",") {
+		candidate = strings.TrimSpace(candidate)
+		if candidate == "*" || strings.TrimPrefix(candidate, "W/") == etag {
+			return true
+		}
+	}
+	return false
+}
+
+// Handler serves the page and its assets with the given options.
+func Handler(options Options) (http.Handler, error) {
+	p, err := New(options)
+	if err != nil {
+		return nil, err
+	}
+	return p.Handler(), nil
+}

@@ -1,0 +1,108 @@
+/**
+ * Requests to the query service: same origin, by cookie, relative addresses. One function sorts what can go
+ * wrong into the few kinds that the page has words for.
+ */
+
+import type { Problem } from './types.ts';
+
+export type FailureKind =
+  | 'network'
+  | 'offline'
+  | 'unavailable'
+  | 'server'
+  | 'unauthorized'
+  | 'forbidden'
+  | 'not_found'
+  | 'too_many'
+  | 'rejected';
+
+export interface Failure {
+  kind: FailureKind;
+  status: number;
+  problem: Problem | null;
+  /** To quote to support. */
+  reference: string | null;
+  /** Seconds the service asked to wait. */
+  retryAfter: number | null;
+}
+
+export class RequestFailed extends Error {
+  readonly failure: Failure;
+  constructor(failure: Failure) {
+    super(`${failure.kind} (${failure.status})`);
+    this.failure = failure;
+  }
+}
+
+export interface Answer<T> {
+  data: T;
+  etag: string | null;
+}
+
+/** How long one try may take before it counts as lost; the "Still loading…" notice comes long before. */
+const patience = 60_000;
+
+/** null means that what the caller already holds (`etag`) is current. */
+export async function get<T>(
+  path: string,
+  { signal, etag }: { signal?: AbortSignal; etag?: string | null } = {},
+): Promise<Answer<T> | null> {
+  const limit = AbortSignal.timeout(patience);
+  const headers: Record<string, string> = { Accept: 'application/json, application/problem+json' };
+  if (etag) headers['If-None-Match'] = etag;
+  let response: Response;
+  try {
+    response = await fetch(path, {
+      headers,
+      // The page keeps the last answer and its tag itself; the browser's cache would turn a 304 into a 200.
+      cache: 'no-store',
+      credentials: 'same-origin',
+      signal: signal ? AbortSignal.any([signal, limit]) : limit,
+    });
+    if (response.status === 304) return null;
+    if (response.ok) return { data: (await response.json()) as T, etag: response.headers.get('ETag') };
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new RequestFailed({
+      kind: navigator.onLine ? 'network' : 'offline',
+      status: 0,
+      problem: null,
+      reference: null,
+      retryAfter: null,
+    });
+  }
+  throw new RequestFailed(await readFailure(response));
+}
+
+async function readFailure(response: Response): Promise<Failure> {
+  let problem: Problem | null = null;
+  try {
+    if (response.headers.get('Content-Type')?.includes('json')) problem = (await response.json()) as Problem;
+  } catch {
+    // A cut-off body: the status says enough.
+  }
+  return {
+    kind: kindOf(response.status),
+    status: response.status,
+    problem,
+    reference: problem?.trace_id ?? response.headers.get('Trace-Id'),
+    retryAfter: readRetryAfter(response.headers.get('Retry-After')),
+  };
+}
+
+export function kindOf(status: number): FailureKind {
+  if (status === 401) return 'unauthorized';
+  if (status === 403) return 'forbidden';
+  if (status === 404) return 'not_found';
+  if (status === 429) return 'too_many';
+  if (status === 503) return 'unavailable';
+  return status >= 500 ? 'server' : 'rejected';
+}
+
+/** Seconds, or an HTTP date. */
+export function readRetryAfter(header: string | null, now = Date.now()): number | null {
+  if (!header) return null;
+  if (/^\d+$/.test(header)) return Number(header);
+  const at = Date.parse(header);
+  return Number.isNaN(at) ? null : Math.max(0, Math.ceil((at - now) / 1000));
+}

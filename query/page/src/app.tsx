@@ -1,0 +1,114 @@
+import { useSignal, useSignalEffect } from '@preact/signals';
+import { useEffect } from 'preact/hooks';
+import { Chart } from './chart/chart.tsx';
+import { Cards } from './components/cards.tsx';
+import { FailurePanel } from './components/failure.tsx';
+import { Filters } from './components/filters.tsx';
+import { Foot } from './components/foot.tsx';
+import { Header } from './components/header.tsx';
+import { Leaderboard } from './components/leaderboard.tsx';
+import { Notices } from './components/notices.tsx';
+import { Sentence } from './components/sentence.tsx';
+import { Shortcuts } from './components/shortcuts.tsx';
+import { copy } from './copy.ts';
+import { group } from './format/decimal.ts';
+import { rangeLabel } from './format/time.ts';
+import { agentName, workspaceFacts } from './store/facts.ts';
+import { cancelLoading, figures, shownView, usage } from './store/page.ts';
+import { emptiness } from './store/screen.ts';
+
+export function App() {
+  const data = figures.value;
+  const loading = usage.loading.value;
+  const standing = usage.failure.value;
+  const empty = data && emptiness(data, shownView.value.agent);
+
+  useEffect(() => {
+    const name = workspaceFacts.value?.name;
+    document.title = name ? `Usage · ${name}` : 'Usage';
+  }, [workspaceFacts.value]);
+
+  return (
+    <>
+      <a class="skip" href="#figures">
+        Skip to the figures
+      </a>
+      <Shortcuts />
+      <div class="page">
+        <Header />
+        <Filters />
+        <main
+          id="figures"
+          tabIndex={-1}
+          aria-busy={loading !== null}
+          class={loading && data ? 'refetching' : undefined}
+        >
+          <Notices />
+          <Waiting />
+          {!data && standing ? (
+            <FailurePanel standing={standing} />
+          ) : (
+            <>
+              <Cards data={data} />
+              {!empty && <Sentence data={data} />}
+              <Chart data={data} empty={empty} />
+              {!empty && <Leaderboard data={data} />}
+            </>
+          )}
+          <Foot data={data} />
+        </main>
+      </div>
+      <Announcer />
+    </>
+  );
+}
+
+const quietMs = 300;
+
+/** Says that it is loading once a reader may wonder, and offers a way out once they do. */
+function Waiting() {
+  const loading = usage.loading.value;
+  const first = figures.value === null;
+  const waited = useSignal(false);
+  const key = loading?.key;
+  useEffect(() => {
+    waited.value = false;
+    if (key === undefined) return;
+    const timer = setTimeout(() => {
+      waited.value = true;
+    }, quietMs);
+    return () => clearTimeout(timer);
+  }, [key]);
+  const text = loading?.slow ? copy.stillLoading : loading && waited.value && first ? copy.loading : '';
+  return (
+    <div class={text ? 'wait on' : 'wait'}>
+      <span role="status">{text}</span>
+      {loading?.slow && (
+        <button type="button" class="button" onClick={cancelLoading}>
+          Cancel
+        </button>
+      )}
+    </div>
+  );
+}
+
+/** One sentence for a screen reader once a filter took effect; a quiet refresh says nothing. */
+function Announcer() {
+  const text = useSignal('');
+  const last = useSignal('');
+  useSignalEffect(() => {
+    const shown = usage.shown.value;
+    if (!shown || shown.key === last.peek()) return;
+    const first = last.peek() === '';
+    last.value = shown.key;
+    if (first) return;
+    const { agent } = shownView.peek();
+    const { summary, range } = shown.data;
+    text.value = `${agent === null ? 'All Agents' : agentName(agent)}, ${rangeLabel(range)}: ${group(summary.credits)} credits, ${group(summary.messages)} messages.`;
+  });
+  return (
+    <p class="sr" role="status">
+      {text.value}
+    </p>
+  );
+}

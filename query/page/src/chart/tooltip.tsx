@@ -1,0 +1,121 @@
+import { useLayoutEffect, useRef } from 'preact/hooks';
+import type { Dashboard } from '../api/types.ts';
+import { ChangeMark, Swatch } from '../components/bits.tsx';
+import { go, view } from '../store/navigation.ts';
+import type { Metric } from '../store/view.ts';
+import { describeBar } from './describe.ts';
+import type { Geometry } from './geometry.ts';
+import { seriesName } from './names.ts';
+import type { Series } from './series.ts';
+import { active, clearChart, pinned } from './state.ts';
+import { canZoomInto, zoomTo } from './zoom.ts';
+
+interface Props {
+  data: Dashboard;
+  metric: Metric;
+  series: Series[];
+  geometry: Geometry;
+  width: number;
+  height: number;
+}
+
+const within: Record<string, string> = {
+  hour: 'See minutes',
+  day: 'See hours',
+  week: 'See days',
+  month: 'See days',
+};
+
+export function Tooltip({ data, metric, series, geometry, width }: Props) {
+  const box = useRef<HTMLDivElement>(null);
+  const index = active.value;
+  const band = geometry.bands[index];
+  const isPinned = pinned.value;
+
+  useLayoutEffect(() => {
+    const element = box.current;
+    if (!element || !band) return;
+    // Set through the object model: the page's policy allows no style attributes.
+    const own = element.offsetWidth;
+    const space = element.parentElement!.clientWidth;
+    const axis = space - width;
+    const right = axis + band.right + 10;
+    const left = axis + band.left - own - 10;
+    const x = right + own <= space ? right : left >= 0 ? left : (space - own) / 2;
+    element.style.setProperty('left', `${Math.max(0, Math.min(space - own, x))}px`);
+  });
+
+  // A click anywhere else lets go of a pinned bar.
+  useLayoutEffect(() => {
+    if (!isPinned) return;
+    const letGo = (event: PointerEvent) => {
+      if (!(event.target as Element).closest('.tooltip, .plot')) clearChart();
+    };
+    addEventListener('pointerdown', letGo);
+    return () => removeEventListener('pointerdown', letGo);
+  }, [isPinned]);
+
+  if (!band) return null;
+  const text = describeBar(data, index, metric, series, seriesName);
+  return (
+    // biome-ignore lint/a11y/useAriaPropsSupportedByRole: it has its label only with the role of a group
+    <div
+      class={isPinned ? 'tooltip pinned' : 'tooltip'}
+      ref={box}
+      role={isPinned ? 'group' : undefined}
+      aria-label={isPinned ? text.title : undefined}
+      aria-hidden={isPinned ? undefined : 'true'}
+      onPointerLeave={event => {
+        const into = event.relatedTarget as Element | null;
+        if (!isPinned && !into?.closest?.('.plot')) active.value = -1;
+      }}
+      onKeyDown={event => {
+        if (event.key !== 'Escape') return;
+        clearChart();
+        box.current?.parentElement?.querySelector<HTMLElement>('.plot')?.focus();
+      }}
+    >
+      <p class="tip-title">
+        {text.title} <span class="muted">{text.zone}</span>
+      </p>
+      <p class="tip-total">
+        <span class="num">{text.value}</span> {text.value !== '—' && text.unit}
+        {text.note && <span class="tag">{text.note}</span>}
+      </p>
+      {text.parts.length > 0 && (
+        <ul>
+          {text.parts.map(part => (
+            <li key={part.series.id ?? part.series.kind}>
+              <Swatch colour={part.series.colour} />
+              <bdi>{part.name}</bdi>
+              <span class="num">{part.value}</span>
+              <span class="num muted">{part.share}</span>
+            </li>
+          ))}
+        </ul>
+      )}
+      {text.previous && (
+        <p class="tip-previous">
+          <span class="muted">
+            {text.previous.span}: <span class="num">{text.previous.value}</span>
+          </span>{' '}
+          <ChangeMark change={text.previous.change} />
+        </p>
+      )}
+      {isPinned && (
+        <p class="tip-actions">
+          {canZoomInto(data) && (
+            <button type="button" class="button" onClick={() => zoomTo(data, index, index)}>
+              {within[data.range.grain]}
+            </button>
+          )}
+          {view.value.agent === null && text.parts[0]?.series.id != null && (
+            <button type="button" class="button" onClick={() => go({ agent: text.parts[0]!.series.id })}>
+              Only {text.parts[0].name}
+            </button>
+          )}
+        </p>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,17 @@
+import type { Dashboard } from '../api/types.ts';
+import { zoom } from '../store/navigation.ts';
+import { wholeMinute } from '../store/view.ts';
+import { clearChart } from './state.ts';
+
+/** Bars shorter than a minute cannot be asked for. */
+export const canZoomInto = (data: Dashboard) => data.range.grain !== 'minute';
+
+export function zoomTo(data: Dashboard, from: number, to: number) {
+  const [first, last] = [data.series[from], data.series[to]];
+  if (!first || !last) return;
+  clearChart();
+  zoom({
+    range: { kind: 'instants', start: wholeMinute(first.start), end: wholeMinute(last.end) },
+    grain: 'auto',
+  });
+}

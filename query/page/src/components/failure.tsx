@@ -1,0 +1,102 @@
+/** What went wrong and the way out of it: alone in place of the figures, or above the ones that still stand. */
+
+import type { ComponentChildren } from 'preact';
+import { copy } from '../copy.ts';
+import { defaultSupportEmail, workspaceFacts } from '../store/facts.ts';
+import { go, view } from '../store/navigation.ts';
+import { usage } from '../store/page.ts';
+import type { Standing } from '../store/usage.ts';
+import { defaultView } from '../store/view.ts';
+
+interface Words {
+  title: string;
+  text?: ComponentChildren;
+  action?: ComponentChildren;
+  reference?: string | null;
+}
+
+const Button = ({ onClick, children }: { onClick: () => void; children: string }) => (
+  <button type="button" class="button" onClick={onClick}>
+    {children}
+  </button>
+);
+
+function wordsFor({ failure, retryIn }: Standing): Words {
+  const tryAgain = <Button onClick={() => usage.retry()}>{copy.tryAgain}</Button>;
+  switch (failure.kind) {
+    case 'unauthorized':
+      // A reload keeps the address, and whoever sits in front of the page may sign its reader in again.
+      return {
+        title: copy.sessionEnded,
+        action: <Button onClick={() => location.reload()}>{copy.signIn}</Button>,
+      };
+    case 'forbidden':
+      return { title: copy.forbidden };
+    case 'not_found':
+      return view.value.agent !== null
+        ? {
+            title: copy.agentUnknown,
+            action: <Button onClick={() => go({ agent: null })}>{copy.showAll}</Button>,
+          }
+        : { title: copy.workspaceUnknown };
+    case 'too_many':
+      return { title: copy.tooMany(retryIn ?? 0) };
+    case 'offline':
+      return { title: copy.offline, action: tryAgain };
+    case 'rejected':
+      return {
+        title: copy.errorTitle,
+        text: failure.problem?.detail ?? failure.problem?.title,
+        action: (
+          <Button onClick={() => go({ range: defaultView.range, grain: 'auto' })}>
+            Show this billing period
+          </Button>
+        ),
+        reference: failure.reference,
+      };
+    default: {
+      const email = workspaceFacts.value?.support_email || defaultSupportEmail;
+      return {
+        title: copy.errorTitle,
+        text: (
+          <>
+            {copy.errorText}
+            <a href={`mailto:${email}`}>{email}</a>.
+          </>
+        ),
+        action: tryAgain,
+        reference: failure.reference,
+      };
+    }
+  }
+}
+
+export function FailurePanel({ standing }: { standing: Standing }) {
+  const { title, text, action, reference } = wordsFor(standing);
+  return (
+    <section class="card panel" role="alert" aria-labelledby="failure-title">
+      <h2 id="failure-title" aria-live={standing.retryIn === null ? undefined : 'off'}>
+        {title}
+      </h2>
+      {text && <p>{text}</p>}
+      {action}
+      {reference && <p class="muted small">{copy.reference(reference)}</p>}
+    </section>
+  );
+}
+
+/** `stamp` says from when, and of what, the figures below are. */
+export function FailureLine({ standing, stamp }: { standing: Standing; stamp: string }) {
+  const { title, text, action, reference } = wordsFor(standing);
+  return (
+    <>
+      <p>
+        {/* A countdown is not read out every second. */}
+        <strong aria-live={standing.retryIn === null ? undefined : 'off'}>{title}</strong> {stamp}
+      </p>
+      {text && <p>{text}</p>}
+      {action}
+      {reference && <p class="small">{copy.reference(reference)}</p>}
+    </>
+  );
+}

@@ -1,0 +1,222 @@
+/** The choices: which agent, which range, compared with what, in which steps. In a bar, or in a sheet on a phone. */
+
+import { signal } from '@preact/signals';
+import { useLayoutEffect, useRef } from 'preact/hooks';
+import type { Comparison, Grain } from '../api/types.ts';
+import { civilSpan, instantSpan, rangeLabel } from '../format/time.ts';
+import { phone } from '../store/clock.ts';
+import { agentName } from '../store/facts.ts';
+import { go, view } from '../store/navigation.ts';
+import { figures, question, resolvedRange, usage } from '../store/page.ts';
+import { comparisonNames, comparisons, grains, presetNames } from '../store/view.ts';
+import { AgentPicker } from './agent-picker.tsx';
+import { Icon } from './bits.tsx';
+import { DateRange } from './date-range.tsx';
+
+const sheetOpen = signal(false);
+
+/** What the range is called: resolved dates once they are known, the preset's name until then. */
+export function chosenRange(): string {
+  const { range } = view.value;
+  if (range.kind === 'dates') return civilSpan(range.from, range.to);
+  const resolved = resolvedRange.value;
+  if (resolved) return rangeLabel(resolved);
+  if (range.kind === 'preset') return presetNames[range.preset];
+  return instantSpan(range.start, range.end, figures.value?.range.timezone ?? 'UTC');
+}
+
+export function Filters() {
+  const bar = useRef<HTMLDivElement>(null);
+  if (!phone.value) {
+    return (
+      <div class="filters" role="search" aria-label="Filters" ref={bar}>
+        <div class="filters-in">
+          <Controls />
+          <span class="spring" />
+          <CopyLink />
+          <Download />
+        </div>
+        <Progress />
+      </div>
+    );
+  }
+  const { agent } = view.value;
+  return (
+    <div class="filters" role="search" aria-label="Filters">
+      <div class="filters-in">
+        <button
+          type="button"
+          class="control wide-control"
+          aria-haspopup="dialog"
+          onClick={() => {
+            sheetOpen.value = true;
+          }}
+        >
+          <Icon name="sliders" />
+          <span class="control-label">Filters</span>
+          <span class="control-value">
+            {agent === null ? 'All Agents' : agentName(agent)} · {chosenRange()}
+          </span>
+        </button>
+      </div>
+      <Progress />
+      <Sheet />
+    </div>
+  );
+}
+
+function Sheet() {
+  const dialog = useRef<HTMLDialogElement>(null);
+  const open = sheetOpen.value;
+  useLayoutEffect(() => {
+    if (open) dialog.current?.showModal();
+    else dialog.current?.close();
+  }, [open]);
+  const close = () => {
+    sheetOpen.value = false;
+  };
+  return (
+    <dialog
+      class="sheet"
+      ref={dialog}
+      aria-label="Filters"
+      onClose={close}
+      onClick={event => event.target === dialog.current && close()}
+    >
+      {open && (
+        <div class="sheet-in">
+          <div class="sheet-head">
+            <h2>Filters</h2>
+            <button type="button" class="button primary" onClick={close}>
+              Done
+            </button>
+          </div>
+          <Controls />
+          <CopyLink />
+          <Download />
+        </div>
+      )}
+    </dialog>
+  );
+}
+
+function Controls() {
+  return (
+    <>
+      <AgentPicker />
+      <DateRange />
+      <Compare />
+      <Interval />
+    </>
+  );
+}
+
+function Compare() {
+  return (
+    <label class="control select">
+      <span class="control-label">Compare</span>
+      <select
+        value={view.value.compare}
+        onChange={event => go({ compare: event.currentTarget.value as Comparison })}
+      >
+        {comparisons.map(key => (
+          <option key={key} value={key}>
+            {comparisonNames[key]}
+          </option>
+        ))}
+      </select>
+      <Icon name="chevron" />
+    </label>
+  );
+}
+
+const grainNames: Record<Grain, string> = {
+  minute: 'Minute',
+  hour: 'Hour',
+  day: 'Day',
+  week: 'Week',
+  month: 'Month',
+};
+export const mostBars = 400;
+const grainSeconds: Record<Grain, number> = {
+  minute: 60,
+  hour: 3600,
+  day: 86_400,
+  week: 604_800,
+  month: 2_629_746,
+};
+
+/** Roughly how many bars an interval makes: enough to tell a reader what would be refused. */
+export const barsFor = (start: string, end: string, grain: Grain) =>
+  Math.ceil((Date.parse(end) - Date.parse(start)) / 1000 / grainSeconds[grain]);
+
+function Interval() {
+  const current = resolvedRange.value;
+  return (
+    <label class="control select">
+      <span class="control-label">Interval</span>
+      <select
+        value={view.value.grain}
+        onChange={event => go({ grain: event.currentTarget.value as Grain | 'auto' })}
+      >
+        <option value="auto">
+          {current && view.value.grain === 'auto' ? `Auto (${current.grain})` : 'Auto'}
+        </option>
+        {grains.map(grain => {
+          const bars = current ? barsFor(current.start, current.end, grain) : 0;
+          const tooMany = bars > mostBars;
+          return (
+            <option key={grain} value={grain} disabled={tooMany}>
+              {grainNames[grain]}
+              {tooMany ? ` (${bars.toLocaleString('en-GB')} bars, ${mostBars} at most)` : ''}
+            </option>
+          );
+        })}
+      </select>
+      <Icon name="chevron" />
+    </label>
+  );
+}
+
+const copied = signal<'no' | 'yes' | 'by-hand'>('no');
+
+function CopyLink() {
+  const copy = async () => {
+    try {
+      await navigator.clipboard.writeText(location.href);
+      copied.value = 'yes';
+    } catch {
+      // No permission, as in many frames: the address bar is the reader's own.
+      copied.value = 'by-hand';
+    }
+    setTimeout(() => {
+      copied.value = 'no';
+    }, 2500);
+  };
+  return (
+    <button type="button" class="control" onClick={copy}>
+      <Icon name={copied.value === 'yes' ? 'check' : 'link'} />
+      <span role="status" class="action">
+        {copied.value === 'yes'
+          ? 'Link copied'
+          : copied.value === 'by-hand'
+            ? 'Copy it from the address bar'
+            : 'Copy link'}
+      </span>
+    </button>
+  );
+}
+
+function Download() {
+  return (
+    <a class="control" href={`/v1/usage/export.csv?${question.value}`} download>
+      <Icon name="download" />
+      <span class="action">Download CSV</span>
+    </a>
+  );
+}
+
+/** A thin bar under the filters while something is on its way. */
+function Progress() {
+  return usage.loading.value && figures.value ? <div class="progress-bar" aria-hidden="true" /> : null;
+}

@@ -1,0 +1,81 @@
+/**
+ * Keeps the figures fresh. The page only hears "something may have changed"; where the hint comes from is
+ * this file's affair: the service's event stream, and a slow poll beside it, which also takes over where the
+ * stream is not to be had.
+ */
+
+import type { LiveUpdate } from '../api/types.ts';
+
+export type Unsubscribe = () => void;
+/** null is "ask and see". A source does not call again before the call before it has ended. */
+export type Hint = (update: LiveUpdate | null) => Promise<void>;
+export type Source = (hint: Hint) => Unsubscribe;
+
+export function poll(everyMs: number): Source {
+  return hint => {
+    let timer: ReturnType<typeof setTimeout>;
+    let stopped = false;
+    const next = () => {
+      timer = setTimeout(async () => {
+        await hint(null);
+        if (!stopped) next();
+      }, everyMs);
+    };
+    next();
+    return () => {
+      stopped = true;
+      clearTimeout(timer);
+    };
+  };
+}
+
+interface Pace {
+  /** At most one hint in this time, so that a busy workspace does not keep the page busy. */
+  atMostMs: number;
+  /** Beside a healthy stream: bars change their state with time alone. */
+  slowMs: number;
+  /** Without a stream. */
+  fastMs: number;
+}
+
+export function stream(path: string, { atMostMs, slowMs, fastMs }: Pace): Source {
+  return hint => {
+    const events = new EventSource(path);
+    let stopPolling = poll(slowMs)(hint);
+    let waiting: LiveUpdate | null = null;
+    let busy = false;
+    let unheard = true;
+
+    const deliver = async () => {
+      while (waiting && !busy) {
+        const update = waiting;
+        waiting = null;
+        busy = true;
+        await hint(update);
+        if (update.changed) await new Promise(done => setTimeout(done, atMostMs));
+        busy = false;
+      }
+    };
+    events.addEventListener('watermark', event => {
+      const update = JSON.parse(event.data) as LiveUpdate;
+      waiting = { ...update, changed: update.changed || unheard || (waiting?.changed ?? false) };
+      unheard = false;
+      void deliver();
+    });
+    // Whatever happened before the first word of a connection went unheard.
+    events.addEventListener('open', () => {
+      unheard = true;
+    });
+    events.addEventListener('error', () => {
+      // The browser reconnects by itself unless the service refused.
+      if (events.readyState !== EventSource.CLOSED) return;
+      stopPolling();
+      stopPolling = poll(fastMs)(hint);
+    });
+    return () => {
+      events.close();
+      stopPolling();
+      waiting = null;
+    };
+  };
+}

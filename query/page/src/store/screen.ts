@@ -1,0 +1,73 @@
+/** From what is known to what is said: which of its states the page is in. Pure, so that each can be tested. */
+
+import type { Failure } from '../api/client.ts';
+import type { Bar, Dashboard, Freshness } from '../api/types.ts';
+import { compare, isZero } from '../format/decimal.ts';
+import { clockSpan, instantSpan } from '../format/time.ts';
+
+/** What an answer without usage is to be met with; null when there is usage, or when some is unknown. */
+export type Emptiness = 'range' | 'agent' | null;
+
+export function emptiness(data: Dashboard, agent: string | null): Emptiness {
+  const { summary } = data;
+  const nothing =
+    isZero(summary.credits) &&
+    isZero(summary.messages) &&
+    data.agents.length === 0 &&
+    !data.series.some(bar => bar.state === 'missing');
+  if (!nothing) return null;
+  const others =
+    compare(data.workspace_total.credits, '0') > 0 || compare(data.workspace_total.messages, '0') > 0;
+  return agent !== null && others ? 'agent' : 'range';
+}
+
+/** Whether time or the pipeline may still change these figures, so that it is worth asking again. */
+export const isOpen = (data: Dashboard) => data.series.some(bar => bar.state !== 'final');
+
+/**
+ * Whether the range reaches past what is counted, so that how fresh the data is matters to its figures. Of
+ * another range an unchanged answer says nothing about freshness, and nothing needs to be said.
+ */
+export const reachesPast = (data: Dashboard) =>
+  data.series.some(bar => bar.state === 'in_progress' || bar.state === 'future');
+
+/** How far the figures lag behind the clock on the wall, given how long ago they were confirmed. */
+export function lagSeconds({ lag_seconds: lag }: Freshness, sinceConfirmedMs: number): number | null {
+  return lag === null ? null : Math.max(0, lag + sinceConfirmedMs / 1000);
+}
+
+/** Past this the page warns instead of reassuring. */
+export const behindAfterSeconds = 120;
+
+/** Runs of neighbouring bars whose figures the pipeline knows it lacks. */
+export function missingRuns(series: Bar[]): { start: string; end: string }[] {
+  const runs: { start: string; end: string }[] = [];
+  let open = false;
+  for (const bar of series) {
+    const missing = bar.state === 'missing';
+    const last = runs.at(-1);
+    if (missing && open && last) last.end = bar.end;
+    else if (missing) runs.push({ start: bar.start, end: bar.end });
+    open = missing;
+  }
+  return runs;
+}
+
+/** "12 Nov, 03:00–05:00", two runs at most, or "this range". */
+export function missingSpan(data: Dashboard): string {
+  const runs = missingRuns(data.series);
+  const { timezone, grain } = data.range;
+  const name = grain === 'hour' || grain === 'minute' ? clockSpan : instantSpan;
+  const named = runs.slice(0, 2).map(run => name(run.start, run.end, timezone));
+  if (!named.length) return 'this range';
+  return named.join(' and ') + (runs.length > 2 ? ` and ${runs.length - 2} more` : '');
+}
+
+/** Faults of the dates asked for, not of the service. */
+export function blamesDates(failure: Failure): boolean {
+  const names = /^(range|from|to|start|end)$/;
+  return (
+    failure.kind === 'rejected' &&
+    (failure.problem?.errors ?? []).some(error => names.test((error.field ?? '').replace(/^.*[./]/, '')))
+  );
+}
