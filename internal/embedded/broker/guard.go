@@ -1,0 +1,115 @@
+package broker
+
+import (
+	"encoding/binary"
+	"errors"
+	"net"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+const (
+	// maxFrameBytes bounds a request, like Kafka's socket.request.max.bytes.
+	maxFrameBytes = 100 << 20
+	// maxConnections bounds the open connections; more wait in the kernel's queue.
+	maxConnections = 512
+)
+
+var errNotKafka = errors.New("not a Kafka request")
+
+// guardListener hands out connections that carry nothing but sound frames, and
+// no more than maxConnections at a time.
+type guardListener struct {
+	net.Listener
+	places  chan struct{}
+	once    sync.Once
+	done    chan struct{}
+	refused func(net.Addr)
+}
+
+func newGuardListener(l net.Listener, refused func(net.Addr)) *guardListener {
+	return &guardListener{
+		Listener: l, places: make(chan struct{}, maxConnections), done: make(chan struct{}), refused: refused,
+	}
+}
+
+func (l *guardListener) Accept() (net.Conn, error) {
+	select {
+	case l.places <- struct{}{}:
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+	c, err := l.Listener.Accept()
+	if err != nil {
+		<-l.places
+		return nil, err
+	}
+	return &guardConn{Conn: c, release: func() { <-l.places }, refused: l.refused}, nil
+}
+
+func (l *guardListener) Close() error {
+	l.once.Do(func() { close(l.done) })
+	return l.Listener.Close()
+}
+
+// guardConn looks at each frame's size and key as they pass.
+type guardConn struct {
+	net.Conn
+	once    sync.Once
+	release func()
+	refused func(net.Addr)
+
+	head [6]byte // size and key of the current frame
+	have int     // how much of head has passed
+	left int64   // of the frame, behind the key
+}
+
+func (c *guardConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if !c.pass(p[:n]) {
+		c.refused(c.RemoteAddr())
+		return 0, errNotKafka
+	}
+	return n, err
+}
+
+// pass follows the frames and tells whether they are sound so far.
+func (c *guardConn) pass(p []byte) bool {
+	for len(p) > 0 {
+		if c.have < len(c.head) {
+			n := copy(c.head[c.have:], p)
+			before := c.have
+			c.have += n
+			p = p[n:]
+			if before < 4 && c.have >= 4 {
+				// The size alone must be sound before the broker sees it: it
+				// allocates as much.
+				size := int64(int32(binary.BigEndian.Uint32(c.head[:4])))
+				if size < 8 || size > maxFrameBytes { // key, version, correlation id
+					return false
+				}
+				c.left = size - 2
+			}
+			if c.have < len(c.head) {
+				return true
+			}
+			if kmsg.RequestForKey(int16(binary.BigEndian.Uint16(c.head[4:]))) == nil {
+				return false
+			}
+			continue
+		}
+		n := min(int64(len(p)), c.left)
+		p = p[n:]
+		if c.left -= n; c.left == 0 {
+			c.have = 0
+		}
+	}
+	return true
+}
+
+func (c *guardConn) Close() error {
+	err := c.Conn.Close()
+	c.once.Do(c.release)
+	return err
+}

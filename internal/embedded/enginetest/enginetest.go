@@ -1,0 +1,183 @@
+// Package enginetest gives tests the real ClickHouse engine.
+//
+// In: a test. Out: the base URL of an engine that speaks ClickHouse's HTTP
+// protocol, and a database of the test's own in it. All tests of a test binary
+// share one engine; it runs in a child process (this test binary, run again, see
+// init), so that it leaves no goroutines for goleak to find and a crash of it
+// fails requests instead of the test binary. The child dies with the test
+// binary, whatever ends that, and takes its temporary directory along. No
+// TestMain is needed.
+package enginetest
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/signal"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"agentmeter/internal/embedded/chdb"
+	"agentmeter/internal/embedded/engine"
+)
+
+const (
+	// serveVariable makes this very test binary the engine's process.
+	serveVariable = "AGENTMETER_ENGINETEST_SERVE"
+	// skipVariable lets a machine without the library skip the tests, loudly.
+	skipVariable = "AGENTMETER_SKIP_ENGINE"
+)
+
+func init() {
+	if os.Getenv(serveVariable) != "" {
+		os.Exit(serve(context.Background(), os.Stdin, os.Stdout, os.Stderr))
+	}
+}
+
+// Start returns the engine's base URL and a database that was made for t and is
+// dropped when t ends. Without the library the test fails and says how to get
+// it; with AGENTMETER_SKIP_ENGINE=1 it is skipped instead.
+func Start(t testing.TB) (baseURL, database string) {
+	t.Helper()
+	if _, err := chdb.Find(""); err != nil {
+		if os.Getenv(skipVariable) == "1" {
+			t.Skipf("SKIPPED WITHOUT THE ENGINE (%s=1): %v", skipVariable, err)
+		}
+		t.Fatal(err)
+	}
+	baseURL, err := shared()
+	if err != nil {
+		t.Fatal(err)
+	}
+	database = databaseName(t.Name())
+	if err := Exec(t.Context(), baseURL, "CREATE DATABASE "+database); err != nil {
+		t.Fatalf("create test database: %v", err)
+	}
+	t.Cleanup(func() {
+		ctx := context.WithoutCancel(t.Context()) // it is cancelled by now
+		if err := Exec(ctx, baseURL, "DROP DATABASE "+database); err != nil {
+			t.Errorf("drop test database: %v", err)
+		}
+	})
+	return baseURL, database
+}
+
+// Exec runs one statement without a result.
+func Exec(ctx context.Context, baseURL, sql string) error {
+	_, err := Query(ctx, baseURL, "default", sql)
+	return err
+}
+
+// Query runs one statement in the database and returns its result, tab separated.
+func Query(ctx context.Context, baseURL, database, sql string) (string, error) {
+	address := baseURL + "/?database=" + url.QueryEscape(database)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, strings.NewReader(sql))
+	if err != nil {
+		return "", err
+	}
+	// A transport of its own leaves no idle connection behind.
+	transport := &http.Transport{DisableKeepAlives: true}
+	res, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = errors.New(strings.TrimSpace(string(body)))
+	}
+	return string(body), err
+}
+
+// child is kept here because the garbage collector would close its standard input.
+var child struct {
+	cmd   *exec.Cmd
+	stdin io.Closer
+}
+
+var (
+	databases atomic.Int64
+	notWord   = regexp.MustCompile(`\W+`)
+)
+
+func databaseName(test string) string {
+	name := notWord.ReplaceAllString(test, "_")
+	return fmt.Sprintf("t%d_%.60s", databases.Add(1), name)
+}
+
+// shared starts the engine's process, once a test binary.
+var shared = sync.OnceValues(func() (string, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("start test engine: %w", err)
+	}
+	cmd := exec.Command(exe) //nolint:gosec // this binary, for as long as it runs
+	cmd.Env = append(os.Environ(), serveVariable+"=1")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return "", fmt.Errorf("start test engine: %w", err)
+	}
+	// Nobody writes to or closes this end: it closes when this process ends,
+	// and that is what ends the child.
+	child.cmd = cmd
+	if child.stdin, err = cmd.StdinPipe(); err != nil {
+		return "", fmt.Errorf("start test engine: %w", err)
+	}
+	if err := cmd.Start(); err != nil {
+		return "", fmt.Errorf("start test engine: %w", err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		return "", errors.Join(fmt.Errorf("start test engine: it ended before it was ready: %w", err), cmd.Wait())
+	}
+	return strings.TrimSpace(line), nil
+})
+
+// serve is the child: an engine in a temporary directory until stdin ends.
+func serve(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) int {
+	// Ctrl-C and time limits reach the whole process group; the end of stdin,
+	// which follows, leaves time to tidy up.
+	signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	dir, err := os.MkdirTemp("", "agentmeter-enginetest-")
+	if err != nil {
+		log.Error("test engine", "error", err)
+		return 1
+	}
+	defer func() {
+		// The engine is not closed (a test's statement may run for minutes) and
+		// may write one more file while its directory goes.
+		for range 100 {
+			if os.RemoveAll(dir) == nil {
+				return
+			}
+		}
+	}()
+	e, err := engine.Open(engine.Config{Dir: dir, Logger: log})
+	if err != nil {
+		log.Error("test engine", "error", err)
+		return 1
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Error("test engine", "error", err)
+		return 1
+	}
+	go func() { _ = e.Serve(ctx, l) }()
+	fmt.Fprintf(stdout, "http://%s\n", l.Addr())
+	_, _ = io.Copy(io.Discard, stdin) // until the test binary is gone
+	return 0                          // without closing the engine: its data goes anyway
+}

@@ -1,0 +1,52 @@
+package model
+
+import "testing"
+
+// Bounds that a test can afford.
+var (
+	twoRecords  = Bounds{Records: 2, Resent: -1, ServerKills: 1, ConsumerKills: 1, Rebalances: 1, Timeouts: 1}
+	oneBucket   = Bounds{Records: 2, Resent: -1, OneBucket: true, ServerKills: 1, ConsumerKills: 1, Rebalances: 1, Timeouts: 1}
+	withFailure = Bounds{Records: 2, Resent: -1, ServerKills: 1, Rebalances: 1, Timeouts: 1, Failures: 1}
+	resent      = Bounds{Records: 3, Resent: 2, ServerKills: 1, ConsumerKills: 1, Rebalances: 1}
+)
+
+func TestCompareAndAppendCountsEachRecordOnce(t *testing.T) {
+	for name, bounds := range map[string]Bounds{
+		"two records": twoRecords, "one bucket": oneBucket, "an insert fails": withFailure, "a re-sent id": resent,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			result := Check(Protocol{}, bounds)
+			t.Log(result.Tell())
+			if result.Violation != "" {
+				t.Errorf("the protocol is wrong")
+			}
+			if result.Complete == 0 {
+				t.Errorf("no state is complete: the model shows nothing")
+			}
+		})
+	}
+}
+
+func TestEachWeakerProtocolIsCaught(t *testing.T) {
+	for name, test := range map[string]struct {
+		protocol Protocol
+		bounds   Bounds
+	}{
+		"insert, then store the offset":                 {Protocol{StoredOffset: true}, twoRecords},
+		"resume at the ledger's end, without reconcile": {Protocol{NoReconcile: true}, twoRecords},
+		"deduplication tokens trusted":                  {Protocol{Tokens: true}, twoRecords},
+		"no mutex":                                      {Protocol{NoMutex: true}, twoRecords},
+		"reconcile computed by the client":              {Protocol{ClientReconcile: true}, twoRecords},
+		"a block of two parts":                          {Protocol{TwoParts: true}, twoRecords},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			result := Check(test.protocol, test.bounds)
+			t.Log(result.Tell())
+			if result.Violation == "" {
+				t.Errorf("the checker finds nothing wrong with it, so it would find nothing wrong with anything")
+			}
+		})
+	}
+}

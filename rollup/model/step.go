@@ -1,0 +1,232 @@
+package model
+
+// step emits every state that follows s directly.
+func (c *checker) step(s state) {
+	c.group(s)
+	c.serverKill(s)
+	for i := range s.requests {
+		if s.requests[i].kind != noRequest {
+			c.request(s, i)
+		}
+	}
+	for i := range s.consumers {
+		c.consumer(s, i)
+	}
+}
+
+// group is the broker: it gives the partition to a consumer, takes it away
+// from one that has not noticed, and consumers are killed.
+func (c *checker) group(s state) {
+	unowned := s.owner < 0 || s.consumers[s.owner].phase == idle
+	for i := range s.consumers {
+		take := s
+		take.owner = int8(i)
+		take.consumers[i] = consumer{phase: readEnd}
+		switch {
+		case unowned:
+			abandon(&take, int8(i))
+			c.emit(take, "the partition is given to %s", names[i])
+		case int(s.owner) != i && s.budget[rebalance] > 0 && s.consumers[s.owner].phase != done:
+			take.budget[rebalance]--
+			abandon(&take, int8(i))
+			c.emit(take, "the partition is taken from %s, which has not noticed, and given to %s", names[1-i], names[i])
+		}
+	}
+	if !unowned && s.budget[consumerKill] > 0 && s.consumers[s.owner].phase != done {
+		t := s
+		t.budget[consumerKill]--
+		t.consumers[s.owner] = consumer{}
+		abandon(&t, s.owner)
+		c.emit(t, "%s is killed", names[s.owner])
+	}
+	if s.owner >= 0 {
+		if other := 1 - s.owner; s.consumers[other].phase != idle {
+			t := s
+			t.consumers[other] = consumer{}
+			abandon(&t, other)
+			c.emit(t, "%s notices that it is not the owner", names[other])
+		}
+	}
+}
+
+// abandon: nobody waits for a consumer's requests any more; they live on.
+func abandon(s *state, from int8) {
+	for i := range s.requests {
+		if s.requests[i].from == from {
+			s.requests[i].waits = false
+		}
+	}
+}
+
+func (c *checker) serverKill(s state) {
+	if s.budget[serverKill] == 0 {
+		return
+	}
+	t := s
+	t.budget[serverKill]--
+	for i := range t.requests {
+		r := t.requests[i]
+		if r.kind != noRequest && r.stage >= running {
+			t.requests[i] = request{}
+			c.failed(&t, &r)
+		}
+	}
+	c.emit(t, "the server is killed and started again")
+}
+
+// request moves one request on.
+func (c *checker) request(s state, i int) {
+	r := s.requests[i]
+	if r.waits && s.budget[timeout] > 0 {
+		t := s
+		t.budget[timeout]--
+		t.requests[i].waits = false
+		c.failed(&t, &r)
+		c.emit(t, "%s times out for the consumer and lives on", &r)
+	}
+	if r.stage == inNetwork {
+		c.arrive(s, i)
+		return
+	}
+	t := s
+	if r.kind == reconcileView {
+		for b := range r.diff {
+			t.view[r.view][b] += r.diff[b]
+		}
+		t.requests[i] = request{}
+		c.answered(&t, &r)
+		c.emit(t, "%s commits %v", &r, r.diff)
+		return
+	}
+	if s.budget[failure] > 0 {
+		f := s
+		f.budget[failure]--
+		f.requests[i] = request{}
+		c.failed(&f, &r)
+		c.emit(f, "%s fails in the middle", &r)
+	}
+	c.insert(t, i)
+}
+
+// arrive: the request reaches the server, or is lost on its way once nobody
+// waits for it.
+func (c *checker) arrive(s state, i int) {
+	r := s.requests[i]
+	if !r.waits {
+		t := s
+		t.requests[i] = request{}
+		c.emit(t, "%s is lost in the network", &r)
+	}
+	if !c.protocol.NoMutex && c.busy(&s) {
+		return // it is told to wait, and asks again
+	}
+	t := s
+	if r.kind == insertBlock && !c.protocol.StoredOffset {
+		if position, _, _ := c.end(&s); position != r.lo {
+			t.requests[i] = request{}
+			c.failed(&t, &r)
+			c.emit(t, "%s is refused: the ledger ends at %d", &r, position)
+			return
+		}
+	}
+	t.requests[i].stage = running
+	if r.kind == reconcileView && !c.protocol.ClientReconcile {
+		t.requests[i].diff = c.difference(&s, r.view, r.lo, r.hi)
+	}
+	c.emit(t, "%s starts", &r)
+}
+
+// busy: a statement of the partition is running in the server.
+func (c *checker) busy(s *state) bool {
+	for i := range s.requests {
+		if s.requests[i].kind != noRequest && s.requests[i].stage >= running {
+			return true
+		}
+	}
+	return false
+}
+
+// insert runs one stage of a block insert: for the ledger and each view, first
+// the token is logged where tokens are used, then the rows are committed.
+func (c *checker) insert(t state, i int) {
+	r := &t.requests[i]
+	block := *r
+	var words string
+	switch r.stage {
+	case running, ledgerCommitted, firstViewCommitted:
+		table := (r.stage - running) / 2 // 0 ledger, 1 and 2 the views
+		if r.stage == ledgerCommitted {
+			table = 1
+		} else if r.stage == firstViewCommitted {
+			table = 2
+		}
+		if c.protocol.Tokens {
+			if t.logged[table]&token(r) != 0 {
+				r.stage = skipped(r.stage)
+				words = "is known by its token in a table and skipped there"
+				break
+			}
+			t.logged[table] |= token(r)
+		}
+		r.stage = logged(r.stage)
+		words = "goes on to the next table"
+	case ledgerLogged:
+		p := part{r.lo, r.hi, r.counts}
+		if c.protocol.TwoParts && r.hi-r.lo == 2 {
+			p = part{r.lo, r.lo + 1, r.counts & 1}
+			r.stage = ledgerFirstPart
+		} else {
+			r.stage = ledgerCommitted
+		}
+		if !c.addPart(&t, p) {
+			return
+		}
+		words = "commits to the ledger"
+	case ledgerFirstPart:
+		if !c.addPart(&t, part{r.lo + 1, r.hi, r.counts >> 1}) {
+			return
+		}
+		r.stage = ledgerCommitted
+		words = "commits its second part to the ledger"
+	case firstViewLogged:
+		c.addView(&t, 0, &block)
+		r.stage = firstViewCommitted
+		words = "commits to view 1"
+	case secondViewLogged:
+		c.addView(&t, 1, &block)
+		t.requests[i] = request{}
+		c.answered(&t, &block)
+		words = "commits to view 2 and is answered"
+	}
+	if r.stage == ended {
+		t.requests[i] = request{}
+		c.answered(&t, &block)
+	}
+	c.emit(t, "%s %s", &block, words)
+}
+
+const ended = secondViewLogged + 1
+
+// logged and skipped are the stages after a table's token was logged, and
+// after the table was skipped.
+func logged(stage int8) int8 {
+	switch stage {
+	case running:
+		return ledgerLogged
+	case ledgerCommitted:
+		return firstViewLogged
+	default:
+		return secondViewLogged
+	}
+}
+
+func skipped(stage int8) int8 {
+	switch stage {
+	case running:
+		return ledgerCommitted
+	case ledgerCommitted:
+		return firstViewCommitted
+	default:
+		return ended
+	}
+}
