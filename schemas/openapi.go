@@ -6,3 +6,8 @@ import _ "embed"
 //
 //go:embed openapi.yaml
 var OpenAPI []byte
+
+// EventSchema is the JSON Schema of one event.
+//
+//go:embed event.schema.json
+var EventSchema []byte

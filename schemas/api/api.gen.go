@@ -746,7 +746,7 @@ type Preset string
 //
 // Examples: {"code":"not_found","detail":"There is no such thing, or it is not yours.","errors":[],"instance":"urn:agentmeter:trace:4bf92f3577b34da6a3ce929d0e0e4736","status":404,"title":"Not Found","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","type":"urn:agentmeter:problem:not-found"}
 type Problem struct {
-	// Accepted On POST /v1/events with 422, nothing was accepted.
+	// Accepted On POST /v1/events, where nothing was accepted (422, or 413 for events that are too large).
 	Accepted *ProblemAccepted `json:"accepted,omitempty"`
 
 	// Code Stable; meant for programs.
@@ -759,7 +759,7 @@ type Problem struct {
 	// Instance `urn:agentmeter:trace:` and the trace id.
 	Instance string `json:"instance"`
 
-	// Rejected On POST /v1/events with 422, every item.
+	// Rejected With accepted, every item.
 	Rejected       *[]RejectedItem `json:"rejected,omitempty"`
 	Status         int             `json:"status"`
 	SuggestedGrain *Grain          `json:"suggested_grain,omitempty"`
@@ -772,7 +772,7 @@ type Problem struct {
 	Type string `json:"type"`
 }
 
-// ProblemAccepted On POST /v1/events with 422, nothing was accepted.
+// ProblemAccepted On POST /v1/events, where nothing was accepted (422, or 413 for events that are too large).
 type ProblemAccepted int
 
 // Readiness defines model for Readiness.
@@ -1520,10 +1520,11 @@ type ClientInterface interface {
 	//
 	// **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
 	// empty lines are not items). A broken NDJSON line is a rejected item; a body
-	// that is not one well-formed JSON document (also a duplicate member of a
-	// CloudEvents envelope, invalid UTF-8, or nesting beyond 32 levels) is 400
-	// and nothing of it is accepted. A fault in one well-formed event of an array, such as
-	// an unknown or duplicate member or a wrong type, rejects that event alone.
+	// that is not one well-formed JSON document (also for invalid UTF-8, endless
+	// nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
+	// accepted. A fault in one well-formed event of an array, such as an unknown or
+	// duplicate member or a wrong type, rejects that event alone; so does a broken
+	// event of a protobuf batch.
 	// Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
 	// whole), `event_too_large`, `field_unknown`, `field_duplicate`, `X_missing`,
 	// `X_invalid` (X being the field), `credits_negative`, `credits_precision`,
@@ -1564,10 +1565,11 @@ type ClientInterface interface {
 	//
 	// **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
 	// empty lines are not items). A broken NDJSON line is a rejected item; a body
-	// that is not one well-formed JSON document (also a duplicate member of a
-	// CloudEvents envelope, invalid UTF-8, or nesting beyond 32 levels) is 400
-	// and nothing of it is accepted. A fault in one well-formed event of an array, such as
-	// an unknown or duplicate member or a wrong type, rejects that event alone.
+	// that is not one well-formed JSON document (also for invalid UTF-8, endless
+	// nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
+	// accepted. A fault in one well-formed event of an array, such as an unknown or
+	// duplicate member or a wrong type, rejects that event alone; so does a broken
+	// event of a protobuf batch.
 	// Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
 	// whole), `event_too_large`, `field_unknown`, `field_duplicate`, `X_missing`,
 	// `X_invalid` (X being the field), `credits_negative`, `credits_precision`,
@@ -1608,10 +1610,11 @@ type ClientInterface interface {
 	//
 	// **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
 	// empty lines are not items). A broken NDJSON line is a rejected item; a body
-	// that is not one well-formed JSON document (also a duplicate member of a
-	// CloudEvents envelope, invalid UTF-8, or nesting beyond 32 levels) is 400
-	// and nothing of it is accepted. A fault in one well-formed event of an array, such as
-	// an unknown or duplicate member or a wrong type, rejects that event alone.
+	// that is not one well-formed JSON document (also for invalid UTF-8, endless
+	// nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
+	// accepted. A fault in one well-formed event of an array, such as an unknown or
+	// duplicate member or a wrong type, rejects that event alone; so does a broken
+	// event of a protobuf batch.
 	// Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
 	// whole), `event_too_large`, `field_unknown`, `field_duplicate`, `X_missing`,
 	// `X_invalid` (X being the field), `credits_negative`, `credits_precision`,
@@ -1652,10 +1655,11 @@ type ClientInterface interface {
 	//
 	// **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
 	// empty lines are not items). A broken NDJSON line is a rejected item; a body
-	// that is not one well-formed JSON document (also a duplicate member of a
-	// CloudEvents envelope, invalid UTF-8, or nesting beyond 32 levels) is 400
-	// and nothing of it is accepted. A fault in one well-formed event of an array, such as
-	// an unknown or duplicate member or a wrong type, rejects that event alone.
+	// that is not one well-formed JSON document (also for invalid UTF-8, endless
+	// nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
+	// accepted. A fault in one well-formed event of an array, such as an unknown or
+	// duplicate member or a wrong type, rejects that event alone; so does a broken
+	// event of a protobuf batch.
 	// Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
 	// whole), `event_too_large`, `field_unknown`, `field_duplicate`, `X_missing`,
 	// `X_invalid` (X being the field), `credits_negative`, `credits_precision`,
@@ -1917,10 +1921,11 @@ func (c *Client) ListAgents(ctx context.Context, params *ListAgentsParams, reqEd
 //
 // **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
 // empty lines are not items). A broken NDJSON line is a rejected item; a body
-// that is not one well-formed JSON document (also a duplicate member of a
-// CloudEvents envelope, invalid UTF-8, or nesting beyond 32 levels) is 400
-// and nothing of it is accepted. A fault in one well-formed event of an array, such as
-// an unknown or duplicate member or a wrong type, rejects that event alone.
+// that is not one well-formed JSON document (also for invalid UTF-8, endless
+// nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
+// accepted. A fault in one well-formed event of an array, such as an unknown or
+// duplicate member or a wrong type, rejects that event alone; so does a broken
+// event of a protobuf batch.
 // Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
 // whole), `event_too_large`, `field_unknown`, `field_duplicate`, `X_missing`,
 // `X_invalid` (X being the field), `credits_negative`, `credits_precision`,
@@ -1971,10 +1976,11 @@ func (c *Client) PostEventsWithBody(ctx context.Context, contentType string, bod
 //
 // **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
 // empty lines are not items). A broken NDJSON line is a rejected item; a body
-// that is not one well-formed JSON document (also a duplicate member of a
-// CloudEvents envelope, invalid UTF-8, or nesting beyond 32 levels) is 400
-// and nothing of it is accepted. A fault in one well-formed event of an array, such as
-// an unknown or duplicate member or a wrong type, rejects that event alone.
+// that is not one well-formed JSON document (also for invalid UTF-8, endless
+// nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
+// accepted. A fault in one well-formed event of an array, such as an unknown or
+// duplicate member or a wrong type, rejects that event alone; so does a broken
+// event of a protobuf batch.
 // Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
 // whole), `event_too_large`, `field_unknown`, `field_duplicate`, `X_missing`,
 // `X_invalid` (X being the field), `credits_negative`, `credits_precision`,
@@ -2025,10 +2031,11 @@ func (c *Client) PostEventsWithApplicationCloudeventsPlusJSONBody(ctx context.Co
 //
 // **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
 // empty lines are not items). A broken NDJSON line is a rejected item; a body
-// that is not one well-formed JSON document (also a duplicate member of a
-// CloudEvents envelope, invalid UTF-8, or nesting beyond 32 levels) is 400
-// and nothing of it is accepted. A fault in one well-formed event of an array, such as
-// an unknown or duplicate member or a wrong type, rejects that event alone.
+// that is not one well-formed JSON document (also for invalid UTF-8, endless
+// nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
+// accepted. A fault in one well-formed event of an array, such as an unknown or
+// duplicate member or a wrong type, rejects that event alone; so does a broken
+// event of a protobuf batch.
 // Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
 // whole), `event_too_large`, `field_unknown`, `field_duplicate`, `X_missing`,
 // `X_invalid` (X being the field), `credits_negative`, `credits_precision`,
@@ -2079,10 +2086,11 @@ func (c *Client) PostEventsWithApplicationCloudeventsBatchPlusJSONBody(ctx conte
 //
 // **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
 // empty lines are not items). A broken NDJSON line is a rejected item; a body
-// that is not one well-formed JSON document (also a duplicate member of a
-// CloudEvents envelope, invalid UTF-8, or nesting beyond 32 levels) is 400
-// and nothing of it is accepted. A fault in one well-formed event of an array, such as
-// an unknown or duplicate member or a wrong type, rejects that event alone.
+// that is not one well-formed JSON document (also for invalid UTF-8, endless
+// nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
+// accepted. A fault in one well-formed event of an array, such as an unknown or
+// duplicate member or a wrong type, rejects that event alone; so does a broken
+// event of a protobuf batch.
 // Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
 // whole), `event_too_large`, `field_unknown`, `field_duplicate`, `X_missing`,
 // `X_invalid` (X being the field), `credits_negative`, `credits_precision`,
@@ -3951,10 +3959,11 @@ type ClientWithResponsesInterface interface {
 	//
 	// **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
 	// empty lines are not items). A broken NDJSON line is a rejected item; a body
-	// that is not one well-formed JSON document (also a duplicate member of a
-	// CloudEvents envelope, invalid UTF-8, or nesting beyond 32 levels) is 400
-	// and nothing of it is accepted. A fault in one well-formed event of an array, such as
-	// an unknown or duplicate member or a wrong type, rejects that event alone.
+	// that is not one well-formed JSON document (also for invalid UTF-8, endless
+	// nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
+	// accepted. A fault in one well-formed event of an array, such as an unknown or
+	// duplicate member or a wrong type, rejects that event alone; so does a broken
+	// event of a protobuf batch.
 	// Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
 	// whole), `event_too_large`, `field_unknown`, `field_duplicate`, `X_missing`,
 	// `X_invalid` (X being the field), `credits_negative`, `credits_precision`,
@@ -3995,10 +4004,11 @@ type ClientWithResponsesInterface interface {
 	//
 	// **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
 	// empty lines are not items). A broken NDJSON line is a rejected item; a body
-	// that is not one well-formed JSON document (also a duplicate member of a
-	// CloudEvents envelope, invalid UTF-8, or nesting beyond 32 levels) is 400
-	// and nothing of it is accepted. A fault in one well-formed event of an array, such as
-	// an unknown or duplicate member or a wrong type, rejects that event alone.
+	// that is not one well-formed JSON document (also for invalid UTF-8, endless
+	// nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
+	// accepted. A fault in one well-formed event of an array, such as an unknown or
+	// duplicate member or a wrong type, rejects that event alone; so does a broken
+	// event of a protobuf batch.
 	// Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
 	// whole), `event_too_large`, `field_unknown`, `field_duplicate`, `X_missing`,
 	// `X_invalid` (X being the field), `credits_negative`, `credits_precision`,
@@ -4039,10 +4049,11 @@ type ClientWithResponsesInterface interface {
 	//
 	// **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
 	// empty lines are not items). A broken NDJSON line is a rejected item; a body
-	// that is not one well-formed JSON document (also a duplicate member of a
-	// CloudEvents envelope, invalid UTF-8, or nesting beyond 32 levels) is 400
-	// and nothing of it is accepted. A fault in one well-formed event of an array, such as
-	// an unknown or duplicate member or a wrong type, rejects that event alone.
+	// that is not one well-formed JSON document (also for invalid UTF-8, endless
+	// nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
+	// accepted. A fault in one well-formed event of an array, such as an unknown or
+	// duplicate member or a wrong type, rejects that event alone; so does a broken
+	// event of a protobuf batch.
 	// Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
 	// whole), `event_too_large`, `field_unknown`, `field_duplicate`, `X_missing`,
 	// `X_invalid` (X being the field), `credits_negative`, `credits_precision`,
@@ -4083,10 +4094,11 @@ type ClientWithResponsesInterface interface {
 	//
 	// **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
 	// empty lines are not items). A broken NDJSON line is a rejected item; a body
-	// that is not one well-formed JSON document (also a duplicate member of a
-	// CloudEvents envelope, invalid UTF-8, or nesting beyond 32 levels) is 400
-	// and nothing of it is accepted. A fault in one well-formed event of an array, such as
-	// an unknown or duplicate member or a wrong type, rejects that event alone.
+	// that is not one well-formed JSON document (also for invalid UTF-8, endless
+	// nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
+	// accepted. A fault in one well-formed event of an array, such as an unknown or
+	// duplicate member or a wrong type, rejects that event alone; so does a broken
+	// event of a protobuf batch.
 	// Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
 	// whole), `event_too_large`, `field_unknown`, `field_duplicate`, `X_missing`,
 	// `X_invalid` (X being the field), `credits_negative`, `credits_precision`,
@@ -6515,10 +6527,11 @@ func (c *ClientWithResponses) ListAgentsWithResponse(ctx context.Context, params
 //
 // **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
 // empty lines are not items). A broken NDJSON line is a rejected item; a body
-// that is not one well-formed JSON document (also a duplicate member of a
-// CloudEvents envelope, invalid UTF-8, or nesting beyond 32 levels) is 400
-// and nothing of it is accepted. A fault in one well-formed event of an array, such as
-// an unknown or duplicate member or a wrong type, rejects that event alone.
+// that is not one well-formed JSON document (also for invalid UTF-8, endless
+// nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
+// accepted. A fault in one well-formed event of an array, such as an unknown or
+// duplicate member or a wrong type, rejects that event alone; so does a broken
+// event of a protobuf batch.
 // Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
 // whole), `event_too_large`, `field_unknown`, `field_duplicate`, `X_missing`,
 // `X_invalid` (X being the field), `credits_negative`, `credits_precision`,
@@ -6565,10 +6578,11 @@ func (c *ClientWithResponses) PostEventsWithBodyWithResponse(ctx context.Context
 //
 // **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
 // empty lines are not items). A broken NDJSON line is a rejected item; a body
-// that is not one well-formed JSON document (also a duplicate member of a
-// CloudEvents envelope, invalid UTF-8, or nesting beyond 32 levels) is 400
-// and nothing of it is accepted. A fault in one well-formed event of an array, such as
-// an unknown or duplicate member or a wrong type, rejects that event alone.
+// that is not one well-formed JSON document (also for invalid UTF-8, endless
+// nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
+// accepted. A fault in one well-formed event of an array, such as an unknown or
+// duplicate member or a wrong type, rejects that event alone; so does a broken
+// event of a protobuf batch.
 // Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
 // whole), `event_too_large`, `field_unknown`, `field_duplicate`, `X_missing`,
 // `X_invalid` (X being the field), `credits_negative`, `credits_precision`,
@@ -6615,10 +6629,11 @@ func (c *ClientWithResponses) PostEventsWithApplicationCloudeventsPlusJSONBodyWi
 //
 // **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
 // empty lines are not items). A broken NDJSON line is a rejected item; a body
-// that is not one well-formed JSON document (also a duplicate member of a
-// CloudEvents envelope, invalid UTF-8, or nesting beyond 32 levels) is 400
-// and nothing of it is accepted. A fault in one well-formed event of an array, such as
-// an unknown or duplicate member or a wrong type, rejects that event alone.
+// that is not one well-formed JSON document (also for invalid UTF-8, endless
+// nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
+// accepted. A fault in one well-formed event of an array, such as an unknown or
+// duplicate member or a wrong type, rejects that event alone; so does a broken
+// event of a protobuf batch.
 // Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
 // whole), `event_too_large`, `field_unknown`, `field_duplicate`, `X_missing`,
 // `X_invalid` (X being the field), `credits_negative`, `credits_precision`,
@@ -6665,10 +6680,11 @@ func (c *ClientWithResponses) PostEventsWithApplicationCloudeventsBatchPlusJSONB
 //
 // **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
 // empty lines are not items). A broken NDJSON line is a rejected item; a body
-// that is not one well-formed JSON document (also a duplicate member of a
-// CloudEvents envelope, invalid UTF-8, or nesting beyond 32 levels) is 400
-// and nothing of it is accepted. A fault in one well-formed event of an array, such as
-// an unknown or duplicate member or a wrong type, rejects that event alone.
+// that is not one well-formed JSON document (also for invalid UTF-8, endless
+// nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
+// accepted. A fault in one well-formed event of an array, such as an unknown or
+// duplicate member or a wrong type, rejects that event alone; so does a broken
+// event of a protobuf batch.
 // Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
 // whole), `event_too_large`, `field_unknown`, `field_duplicate`, `X_missing`,
 // `X_invalid` (X being the field), `credits_negative`, `credits_precision`,

@@ -1,0 +1,38 @@
+package ingest
+
+import (
+	"net/http"
+
+	"agentmeter/internal/auth"
+	"agentmeter/internal/httpapi"
+	"agentmeter/schemas"
+)
+
+// maxDocumentBytes bounds the bodies of adjustments and of the directory.
+const maxDocumentBytes = 64 << 10
+
+// PostAdjustment implements POST /v1/adjustments.
+func (in routes) PostAdjustment(w http.ResponseWriter, r *http.Request) {
+	document, err := in.readDocument(w, r)
+	if err != nil {
+		httpapi.WriteError(w, r, err)
+		return
+	}
+	event := schemas.Event{Adjustment: &schemas.Adjustment{}}
+	faults := decodeEvent(document, &event)
+	access := auth.AccessFrom(r.Context())
+	if event.Workspace != "" && !access.Covers(event.Workspace) {
+		httpapi.WriteError(w, r, httpapi.ErrNotFound)
+		return
+	}
+	batch := in.newBatch(access)
+	batch.single = true
+	// A correction may concern any day; only the future is refused.
+	batch.oldest = schemas.MinOccurredAt
+	if err := batch.next(); err != nil {
+		httpapi.WriteError(w, r, err)
+		return
+	}
+	batch.accept(&event, faults)
+	in.finish(w, r, batch, kindAdjustment)
+}

@@ -1,0 +1,78 @@
+package ingest
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"agentmeter/internal/kafka"
+)
+
+// Config of the write side.
+type Config struct {
+	// EventsTopic and DirectoryTopic are where the records go.
+	EventsTopic    string
+	DirectoryTopic string
+	// MaxBodyBytes bounds a request's body, compressed and decompressed.
+	MaxBodyBytes int64
+	// MaxEventBytes bounds one event as it was sent.
+	MaxEventBytes int
+	// MaxEvents bounds the events of a request.
+	MaxEvents int
+	// MaxEventAge is how far back an event may lie without events:import. The
+	// rollup keeps the ids of that time at hand.
+	MaxEventAge time.Duration
+	// MaxEventSkew is how far ahead the sender's clock may be.
+	MaxEventSkew time.Duration
+	// MaxInFlightBytes bounds what requests hold between a body's arrival and
+	// its acknowledgement; more is refused with 503.
+	MaxInFlightBytes int64
+	// AckTimeout is how long a request waits for Kafka before it answers 503.
+	AckTimeout time.Duration
+}
+
+// DefaultConfig holds the contract's limits.
+func DefaultConfig() Config {
+	return Config{
+		EventsTopic:      kafka.TopicEvents,
+		DirectoryTopic:   kafka.TopicDirectory,
+		MaxBodyBytes:     16 << 20,
+		MaxEventBytes:    1 << 20,
+		MaxEvents:        10_000,
+		MaxEventAge:      35 * 24 * time.Hour,
+		MaxEventSkew:     5 * time.Minute,
+		MaxInFlightBytes: 192 << 20,
+		AckTimeout:       20 * time.Second,
+	}
+}
+
+// Validate reports everything that is wrong.
+func (c Config) Validate() error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf("ingest: "+format, args...)) }
+	if c.EventsTopic == "" || c.DirectoryTopic == "" {
+		fault("events topic %q and directory topic %q: both are required", c.EventsTopic, c.DirectoryTopic)
+	}
+	if c.MaxBodyBytes < 1<<10 || c.MaxBodyBytes > 1<<30 {
+		fault("max body bytes %d: 1 KiB to 1 GiB", c.MaxBodyBytes)
+	}
+	if c.MaxEventBytes < 1<<10 || int64(c.MaxEventBytes) > c.MaxBodyBytes {
+		fault("max event bytes %d: 1 KiB to the max body bytes", c.MaxEventBytes)
+	}
+	if c.MaxEvents < 1 {
+		fault("max events %d: at least 1", c.MaxEvents)
+	}
+	if c.MaxEventAge <= 0 {
+		fault("max event age %v: must be positive", c.MaxEventAge)
+	}
+	if c.MaxEventSkew < 0 {
+		fault("max event skew %v: must not be negative", c.MaxEventSkew)
+	}
+	if c.MaxInFlightBytes < 4*c.MaxBodyBytes {
+		fault("max in-flight bytes %d: at least four times the max body bytes (%d), or the largest request would never fit", c.MaxInFlightBytes, 4*c.MaxBodyBytes)
+	}
+	if c.AckTimeout <= 0 {
+		fault("ack timeout %v: must be positive", c.AckTimeout)
+	}
+	return errors.Join(faults...)
+}

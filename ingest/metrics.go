@@ -1,0 +1,44 @@
+package ingest
+
+import "github.com/prometheus/client_golang/prometheus"
+
+type metrics struct {
+	accepted      *prometheus.CounterVec
+	rejected      *prometheus.CounterVec
+	ackSeconds    prometheus.Histogram
+	inFlightBytes prometheus.Gauge
+}
+
+// What was accepted.
+const (
+	kindEvent      = "event"
+	kindAdjustment = "adjustment"
+	kindDirectory  = "directory"
+)
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	m := &metrics{
+		accepted: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "agentmeter_ingest_accepted_total",
+			Help: "Items that Kafka acknowledged before their request was answered, by kind.",
+		}, []string{"kind"}),
+		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "agentmeter_ingest_rejected_total",
+			Help: "Items refused, by the code of their first fault.",
+		}, []string{"code"}),
+		ackSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "agentmeter_ingest_ack_seconds",
+			Help:    "Time from a batch's handing to the producer to its last acknowledgement.",
+			Buckets: []float64{.002, .005, .01, .015, .02, .03, .05, .1, .25, .5, 1, 2.5, 5, 10, 20},
+		}),
+		inFlightBytes: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "agentmeter_ingest_in_flight_bytes",
+			Help: "Bytes held between a body's arrival and its acknowledgement.",
+		}),
+	}
+	for _, kind := range [...]string{kindEvent, kindAdjustment, kindDirectory} {
+		m.accepted.WithLabelValues(kind)
+	}
+	reg.MustRegister(m.accepted, m.rejected, m.ackSeconds, m.inFlightBytes)
+	return m
+}

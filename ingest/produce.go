@@ -1,0 +1,79 @@
+package ingest
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"agentmeter/internal/httpapi"
+)
+
+// recordOverhead is what a record costs in memory beside its bytes: kgo.Record
+// and the producer's own bookkeeping.
+const recordOverhead = 256
+
+// producer hands batches to Kafka and waits for their acknowledgement.
+type producer struct {
+	client  *kgo.Client
+	timeout time.Duration
+	budget  *budget
+	metrics *metrics
+}
+
+// send produces the records in their order and returns nil once all of them
+// are acknowledged. Otherwise it returns a 503 that claims nothing: records
+// whose fate is open may still arrive. Their bytes stay in the budget until the
+// client has let go of them, so a broker that is gone cannot fill the memory.
+//
+// A sender that goes away changes nothing: half of a batch is worth less than
+// all of it, and the sender will repeat it.
+func (p *producer) send(ctx context.Context, records []kgo.Record) error {
+	var size int64
+	for i := range records {
+		size += int64(len(records[i].Key)) + int64(len(records[i].Value)) + recordOverhead
+	}
+	if !p.budget.take(size) {
+		return overloaded()
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.timeout)
+	defer cancel()
+	began := time.Now()
+	acks := &acknowledgements{open: len(records), done: make(chan struct{}), release: func() { p.budget.give(size) }}
+	for i := range records {
+		p.client.Produce(ctx, &records[i], acks.one)
+	}
+	select {
+	case <-acks.done:
+	case <-ctx.Done():
+		return httpapi.Unavailable("kafka_slow", "Kafka has not acknowledged the events in time. They may still be counted; send them again, none counts twice.", time.Second, ctx.Err())
+	}
+	if err := acks.err; err != nil {
+		return httpapi.Unavailable("kafka_unavailable", "Kafka did not acknowledge the events. Some may still be counted; send them again, none counts twice.", time.Second, err)
+	}
+	p.metrics.ackSeconds.Observe(time.Since(began).Seconds())
+	return nil
+}
+
+// acknowledgements collects the promises of one batch.
+type acknowledgements struct {
+	release func()
+	done    chan struct{} // closed with the last promise; err is final then
+
+	mu   sync.Mutex // guards what follows
+	open int
+	err  error // the first
+}
+
+func (a *acknowledgements) one(_ *kgo.Record, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err != nil && a.err == nil {
+		a.err = err
+	}
+	if a.open--; a.open == 0 {
+		a.release()
+		close(a.done)
+	}
+}

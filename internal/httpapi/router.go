@@ -1,0 +1,198 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Mux takes routes. Router is one, and so is what a guard puts around it.
+type Mux interface {
+	HandleFunc(pattern string, handler func(http.ResponseWriter, *http.Request))
+	http.Handler
+}
+
+// Router serves routes by http.ServeMux's patterns, with a trace id, security
+// headers, metrics, a debug line, and a problem document for whatever no route
+// takes or a handler panics over.
+type Router struct {
+	mux      *http.ServeMux
+	log      *slog.Logger
+	metrics  *metrics
+	throttle *throttle
+	health   *Health
+}
+
+var _ Mux = (*Router)(nil)
+
+// NewRouter makes an empty router. Health tells its handlers when to drain.
+func NewRouter(health *Health, log *slog.Logger, reg prometheus.Registerer) *Router {
+	return &Router{
+		mux: http.NewServeMux(), log: log, metrics: newMetrics(reg),
+		throttle: newThrottle(time.Second), health: health,
+	}
+}
+
+// HandleFunc adds a route. Patterns name their method. A pattern that is taken
+// panics: it is a mistake of the program's.
+func (rt *Router) HandleFunc(pattern string, handler func(http.ResponseWriter, *http.Request)) {
+	rt.mux.HandleFunc(pattern, handler)
+}
+
+// ServeHTTP serves one request.
+func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	began := time.Now()
+	x := &exchange{
+		traceID: traceIDOf(r), log: rt.log, throttle: rt.throttle,
+		metrics: rt.metrics, draining: rt.health.Draining(),
+	}
+	r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
+	out := &recorder{ResponseWriter: w, request: r}
+	header := w.Header()
+	header.Set(TraceHeader, x.traceID)
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Referrer-Policy", "no-referrer")
+	header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	header.Set("Cross-Origin-Resource-Policy", "same-origin")
+	header.Set("Cache-Control", "no-store")
+
+	rt.metrics.inFlight.Inc()
+	defer func() {
+		rt.metrics.inFlight.Dec()
+		panicked := recover()
+		if panicked != nil {
+			rt.recovered(out, r, panicked)
+		}
+		route := r.Pattern
+		if route == "" {
+			route = "unmatched"
+		}
+		rt.metrics.observe(route, out.statusSent(), time.Since(began))
+		rt.log.LogAttrs(r.Context(), slog.LevelDebug, "request served", slog.String("route", route),
+			slog.Int("status", out.statusSent()), slog.Int64("bytes", out.bytes),
+			slog.Duration("took", time.Since(began)), slog.String("trace_id", x.traceID))
+		if panicked != nil && out.cutOff {
+			panic(http.ErrAbortHandler)
+		}
+	}()
+	rt.mux.ServeHTTP(out, r)
+	if out.withheld != 0 {
+		rt.unmatched(out, r)
+	}
+}
+
+// unmatched answers in place of ServeMux's plain text.
+func (rt *Router) unmatched(out *recorder, r *http.Request) {
+	status := out.withheld
+	out.withheld = 0
+	if status == http.StatusMethodNotAllowed {
+		WriteError(out.released(), r, &Problem{
+			Status: status, Code: "method_not_allowed",
+			Detail: fmt.Sprintf("This resource takes %s.", out.Header().Get("Allow")),
+		})
+		return
+	}
+	WriteError(out.released(), r, ErrNotFound)
+}
+
+// recovered turns a handler's panic into a 500, or into a broken connection
+// where an answer has begun, so that nobody takes half of it for whole.
+func (rt *Router) recovered(out *recorder, r *http.Request, panicked any) {
+	err, isError := panicked.(error)
+	if isError && errors.Is(err, http.ErrAbortHandler) {
+		out.cutOff = true
+		return
+	}
+	rt.log.ErrorContext(r.Context(), "handler panicked", "route", r.Pattern, "trace_id", TraceID(r.Context()),
+		"panic", fmt.Sprint(panicked), "stack", string(debug.Stack()))
+	if out.status != 0 {
+		out.cutOff = true
+		return
+	}
+	WriteError(out.released(), r, fmt.Errorf("panic: %v", panicked))
+}
+
+// recorder notes what a handler sends. It holds ServeMux's own 404 and 405
+// back, which alone are written while no pattern has matched.
+type recorder struct {
+	http.ResponseWriter
+
+	request  *http.Request
+	status   int
+	bytes    int64
+	withheld int  // the status held back
+	release  bool // hold nothing back any more
+	cutOff   bool
+}
+
+func (rec *recorder) released() *recorder {
+	rec.release = true
+	return rec
+}
+
+func (rec *recorder) statusSent() int {
+	if rec.status == 0 {
+		return http.StatusOK
+	}
+	return rec.status
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (rec *recorder) WriteHeader(status int) {
+	if rec.withheld != 0 {
+		return
+	}
+	if !rec.release && rec.request.Pattern == "" &&
+		(status == http.StatusNotFound || status == http.StatusMethodNotAllowed) {
+		rec.withheld = status
+		return
+	}
+	if status >= http.StatusOK && rec.status == 0 {
+		rec.status = status
+		if status == statusClientClosed {
+			return // nobody is there to receive it
+		}
+	}
+	rec.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (rec *recorder) Write(p []byte) (int, error) {
+	if rec.withheld != 0 || rec.status == statusClientClosed {
+		return len(p), nil
+	}
+	if rec.status == 0 {
+		rec.status = http.StatusOK
+	}
+	n, err := rec.ResponseWriter.Write(p)
+	rec.bytes += int64(n)
+	return n, err
+}
+
+// Flush implements http.Flusher, which streaming code asks for by name.
+func (rec *recorder) Flush() {
+	_ = http.NewResponseController(rec.ResponseWriter).Flush()
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (rec *recorder) Unwrap() http.ResponseWriter { return rec.ResponseWriter }
+
+// WriteJSON answers with v as JSON.
+func WriteJSON(w http.ResponseWriter, r *http.Request, status int, v any) {
+	var body bytes.Buffer
+	if err := json.NewEncoder(&body).Encode(v); err != nil {
+		WriteError(w, r, fmt.Errorf("encode answer: %w", err))
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(body.Bytes()) // whoever asked is gone if this fails
+}
