@@ -154,12 +154,7 @@ func (c *checker) insert(t state, i int) {
 	var words string
 	switch r.stage {
 	case running, ledgerCommitted, firstViewCommitted:
-		table := (r.stage - running) / 2 // 0 ledger, 1 and 2 the views
-		if r.stage == ledgerCommitted {
-			table = 1
-		} else if r.stage == firstViewCommitted {
-			table = 2
-		}
+		table := tableAfter(r.stage)
 		if c.protocol.Tokens {
 			if t.logged[table]&token(r) != 0 {
 				r.stage = skipped(r.stage)
@@ -206,6 +201,19 @@ func (c *checker) insert(t state, i int) {
 }
 
 const ended = secondViewLogged + 1
+
+// tableAfter is the table that an insert turns to at a stage: 0 is the ledger,
+// 1 and 2 are the views.
+func tableAfter(stage int8) int {
+	switch stage {
+	case running:
+		return 0
+	case ledgerCommitted:
+		return 1
+	default:
+		return 2
+	}
+}
 
 // logged and skipped are the stages after a table's token was logged, and
 // after the table was skipped.

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"agentmeter/internal/auth"
+	"agentmeter/internal/clickhouse"
+	"agentmeter/internal/kafka"
+)
+
+// cli is the whole command line. Every flag has an environment twin by rule:
+// --http-listen is AGENTMETER_HTTP_LISTEN.
+type cli struct {
+	Run        runCommand        `cmd:"" help:"Everything in one process tree, with an embedded broker and engine."`
+	Ingest     ingestCommand     `cmd:"" help:"The write side: HTTP in, Kafka out."`
+	Rollup     rollupCommand     `cmd:"" help:"The counting stage: Kafka in, ClickHouse out, exactly once."`
+	Query      queryCommand      `cmd:"" help:"The read side: ClickHouse in, dashboard and API out."`
+	Migrate    migrateCommand    `cmd:"" help:"Bring ClickHouse and the topics to the current schema."`
+	Import     importCommand     `cmd:"" help:"Send events from NDJSON or CSV files."`
+	Simulate   simulateCommand   `cmd:"" help:"Send seeded agent traffic at a given rate."`
+	Audit      auditCommand      `cmd:"" help:"Prove that every figure is exact."`
+	Token      tokenCommand      `cmd:"" help:"Mint an access token."`
+	Link       linkCommand       `cmd:"" help:"Print a link that opens the Usage page, signed in."`
+	Broker     brokerCommand     `cmd:"" help:"The embedded broker alone, for development and tests."`
+	Engine     engineCommand     `cmd:"" help:"The embedded ClickHouse engine alone, for development and tests."`
+	EngineHost engineHostCommand `cmd:"" name:"engine-host" hidden:"" help:"The engine as a child of run."`
+	Version    versionCommand    `cmd:"" help:"Print the version."`
+}
+
+type versionCommand struct{}
+
+func (versionCommand) Run(s streams) error {
+	_, err := fmt.Fprintln(s.out, version())
+	return err
+}
+
+// logFlags say what is logged to standard error.
+type logFlags struct {
+	LogLevel  string `help:"Least severe level that is logged: debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
+	LogFormat string `help:"Form of a log line: text, or json for collectors." enum:"text,json" default:"text"`
+}
+
+func (f logFlags) logger(w io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(f.LogLevel)); err != nil {
+		panic(err) // the enum above
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if f.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// kafkaFlags say where Kafka is.
+type kafkaFlags struct {
+	Kafka []string `help:"Kafka brokers, host:port each, separated by commas." default:"127.0.0.1:9092" placeholder:"HOST:PORT,…"`
+}
+
+func (f kafkaFlags) config(role string) kafka.Config {
+	return kafka.Config{Brokers: f.Kafka, ClientID: "agentmeter-" + role}
+}
+
+// clickhouseFlags say where ClickHouse is.
+type clickhouseFlags struct {
+	Clickhouse             string `help:"ClickHouse's HTTP address." default:"http://127.0.0.1:8123" placeholder:"URL"`
+	ClickhouseDatabase     string `help:"Database that holds Agentmeter's tables." default:"agentmeter"`
+	ClickhouseUser         string `help:"ClickHouse user." default:"default"`
+	ClickhousePasswordFile string `help:"File that holds the ClickHouse password. Empty: no password." type:"path" placeholder:"FILE"`
+	ClickhouseConns        int    `help:"Connections for questions at most; one that finds none free waits." default:"16"`
+}
+
+func (f clickhouseFlags) config() (clickhouse.Config, error) {
+	password, err := readSecret(f.ClickhousePasswordFile)
+	if err != nil {
+		return clickhouse.Config{}, err
+	}
+	config := clickhouse.Config{URL: f.Clickhouse, Database: f.ClickhouseDatabase, User: f.ClickhouseUser, Password: password, MaxConns: f.ClickhouseConns}
+	return config, config.Validate()
+}
+
+// readSecret reads a secret from a file, without the line end that editors
+// add. An empty name is an empty secret.
+func readSecret(name string) (string, error) {
+	if name == "" {
+		return "", nil
+	}
+	content, err := os.ReadFile(name)
+	if err != nil {
+		return "", fmt.Errorf("read secret: %w", err)
+	}
+	return strings.TrimRight(string(content), "\r\n"), nil
+}
+
+// accessFlags say whose tokens are accepted.
+type accessFlags struct {
+	TokenKeyFile string        `help:"Key that signs and verifies tokens (32 bytes); made where it is missing. Empty: access.key in the data directory." type:"path" placeholder:"FILE"`
+	JwksURL      string        `help:"Key set of a platform's own issuer, whose tokens are accepted too." placeholder:"URL"`
+	JwksFile     string        `help:"The same from a file." type:"path" placeholder:"FILE"`
+	JwksIssuer   string        `help:"Issuer that those tokens must name."`
+	JwksAudience string        `help:"Audience that those tokens must name."`
+	PageURL      string        `help:"Where people's browsers reach the page, such as https://usage.example.com. Empty: where they asked."`
+	PageEmbed    []string      `help:"Sites that may show the page in a frame, such as https://app.example.com. Needs https." placeholder:"ORIGIN,…"`
+	SessionTTL   time.Duration `help:"How long a page session lasts." default:"1h"`
+}
+
+func (f accessFlags) sessionConfig() auth.SessionConfig {
+	config := auth.DefaultSessionConfig()
+	config.PageURL, config.Embedded, config.TTL = f.PageURL, len(f.PageEmbed) > 0, f.SessionTTL
+	return config
+}
+
+func (f accessFlags) jwks() auth.JWKSConfig {
+	return auth.JWKSConfig{URL: f.JwksURL, File: f.JwksFile, Issuer: f.JwksIssuer, Audience: f.JwksAudience}
+}
+
+// example makes a command's --help end with one.
+type example string
+
+func (e example) help(about string) string {
+	return about + "\n\nExample:\n\n  " + strings.ReplaceAll(string(e), "\n", "\n  ")
+}
+
+var _ kong.HelpProvider = (*runCommand)(nil)

@@ -1,0 +1,143 @@
+// Command agentmeter counts what AI agents spend: one binary, several roles.
+//
+// It is the only place that knows every package. Flags and environment become
+// one configuration for each package, which the roles wire together: run puts
+// all of them, with an embedded broker and engine, into one process tree;
+// ingest, rollup and query are one stage each against real Kafka and
+// ClickHouse.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	// Calendars are computed from IANA data that the binary brings along.
+	_ "time/tzdata"
+
+	"github.com/alecthomas/kong"
+)
+
+// Exit codes. Commands that judge something use exitNo for a judgement that
+// went the other way, and exitUnclear where they could not tell.
+const (
+	exitOK      = 0
+	exitNo      = 1
+	exitUnclear = 2
+)
+
+// exitError carries an exit code and, where there is one, the error to print.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit status %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+// misuse is an error that the person at the command line can put right there.
+func misuse(format string, args ...any) error {
+	return &exitError{exitUnclear, fmt.Errorf(format, args...)}
+}
+
+func main() {
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run is the whole program: it parses args (flag beats environment beats
+// default), runs the command and returns the exit code. The first SIGINT or
+// SIGTERM asks the command to drain; a second one ends the process at once.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
+	ctx, stop := interruptible(ctx)
+	defer stop()
+
+	type exited int
+	defer func() {
+		if r := recover(); r != nil {
+			status, ok := r.(exited)
+			if !ok {
+				panic(r)
+			}
+			code = int(status)
+		}
+	}()
+	var commands cli
+	streams := streams{stdin, stdout, stderr}
+	parser, err := kong.New(&commands,
+		kong.Name("agentmeter"),
+		kong.Description("Counts what AI agents spend, each credit exactly once."),
+		kong.DefaultEnvars("AGENTMETER"),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(status int) { panic(exited(status)) }),
+		kong.Vars{"version": version()},
+	)
+	if err != nil {
+		fmt.Fprintln(stderr, "agentmeter:", err)
+		return exitUnclear
+	}
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintf(stderr, "agentmeter: %v\n", err)
+		fmt.Fprintln(stderr, "agentmeter --help lists the commands; each takes --help.")
+		return exitUnclear
+	}
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	parsed.Bind(streams)
+	err = parsed.Run()
+	var exit *exitError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &exit):
+		if exit.err != nil {
+			fmt.Fprintln(stderr, "agentmeter:", exit.err)
+		}
+		return exit.code
+	default:
+		fmt.Fprintln(stderr, "agentmeter:", err)
+		return exitNo
+	}
+}
+
+// streams are where a command reads from and writes to: results to out, logs
+// and progress to err.
+type streams struct {
+	in  io.Reader
+	out io.Writer
+	err io.Writer
+}
+
+var errInterrupted = errors.New("interrupted")
+
+// interruptible returns a context that the first SIGINT or SIGTERM ends. The
+// second one is left to its default action, which ends the process.
+func interruptible(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	done := make(chan struct{})
+	go func() {
+		select {
+		case <-signals:
+			signal.Stop(signals)
+			cancel(errInterrupted)
+		case <-done:
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(done)
+		cancel(nil)
+	}
+}

@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"agentmeter/ingest"
+	"agentmeter/internal/auth"
+	"agentmeter/internal/clickhouse"
+	"agentmeter/internal/httpapi"
+	"agentmeter/internal/kafka"
+	"agentmeter/internal/lifecycle"
+	"agentmeter/query"
+	"agentmeter/rollup"
+	"agentmeter/schemas/api"
+)
+
+// process is what every role has: a registry, health, one listener, and the
+// stages that it runs.
+type process struct {
+	log      *slog.Logger
+	registry *prometheus.Registry
+	// gatherers are what /metrics shows: the registry, and what other
+	// processes of ours export.
+	gatherers prometheus.Gatherers
+	health    *httpapi.Health
+	router    *httpapi.Router
+	stages    []lifecycle.Stage
+	closers   []func() error
+}
+
+func newProcess(log *slog.Logger) *process {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		buildInfo(),
+	)
+	health := httpapi.NewHealth(log)
+	return &process{
+		log:       log,
+		registry:  registry,
+		gatherers: prometheus.Gatherers{registry},
+		health:    health,
+		router:    httpapi.NewRouter(health, log, registry),
+	}
+}
+
+func buildInfo() prometheus.Collector {
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "agentmeter_build_info", Help: "1, with the version as a label.",
+		ConstLabels: prometheus.Labels{"version": release},
+	})
+	info.Set(1)
+	return info
+}
+
+// close releases what the process opened, last first.
+func (p *process) close() error {
+	var faults []error
+	for i := len(p.closers) - 1; i >= 0; i-- {
+		faults = append(faults, p.closers[i]())
+	}
+	return errors.Join(faults...)
+}
+
+// access prepares the guard in front of the routes.
+func (p *process) access(ctx context.Context, flags accessFlags, key auth.Key) (*auth.Guard, *auth.Sessions, error) {
+	verifier := key.Verifier()
+	if jwks := flags.jwks(); jwks.Enabled() {
+		if err := jwks.Validate(); err != nil {
+			return nil, nil, misuse("%w", err)
+		}
+		keySet, err := auth.NewJWKSVerifier(ctx, jwks, p.log)
+		if err != nil {
+			return nil, nil, err
+		}
+		verifier = auth.ByAlgorithm(verifier, keySet)
+	}
+	config := flags.sessionConfig()
+	if err := config.Validate(); err != nil {
+		return nil, nil, misuse("%w", err)
+	}
+	sessions, err := auth.NewSessions(config, key)
+	if err != nil {
+		return nil, nil, err
+	}
+	return auth.NewGuard(verifier, sessions), sessions, nil
+}
+
+func (p *process) mountIngest(guard *auth.Guard, config ingest.Config, kafkaConfig kafka.Config) error {
+	producer, err := kgo.NewClient(kafkaConfig.ProducerOptions(p.log)...)
+	if err != nil {
+		return fmt.Errorf("ingest: connect: %w", err)
+	}
+	p.closers = append(p.closers, func() error { producer.Close(); return nil })
+	in, err := ingest.New(config, producer, p.log.With("role", "ingest"), p.registry)
+	if err != nil {
+		return misuse("%w", err)
+	}
+	in.Mount(guard.Mux(p.router))
+	p.health.AddCheck("ingest", in.Ready)
+	return nil
+}
+
+func (p *process) mountQuery(guard *auth.Guard, sessions *auth.Sessions, config query.Config, client *clickhouse.Client) error {
+	service, err := query.New(config, query.Deps{ClickHouse: client, Log: p.log.With("role", "query"), Registerer: p.registry})
+	if err != nil {
+		return misuse("%w", err)
+	}
+	guard.DenyPage(service.DeniedPage)
+	mux := guard.Mux(p.router)
+	service.Mount(mux, p.router)
+	sessions.MountPages(mux)
+	p.health.AddCheck("query", service.Ready)
+	return nil
+}
+
+func (p *process) addRollup(config rollup.Config, kafkaConfig kafka.Config, client *clickhouse.Client) error {
+	counter, err := rollup.New(config, kafkaConfig, client, p.log.With("role", "rollup"), p.registry)
+	if err != nil {
+		return misuse("%w", err)
+	}
+	p.health.AddCheck("rollup", counter.Ready)
+	p.stages = append(p.stages, lifecycle.Stage{Name: "rollup", Run: counter.Run, Grace: config.DrainTimeout + 5*time.Second})
+	return nil
+}
+
+func (p *process) openClickHouse(config clickhouse.Config) (*clickhouse.Client, error) {
+	client, err := clickhouse.Open(config)
+	if err != nil {
+		return nil, misuse("%w", err)
+	}
+	p.closers = append(p.closers, client.Close)
+	return client, nil
+}
+
+// listen binds the listener and adds its stage, which is stopped first.
+func (p *process) listen(ctx context.Context, flags httpFlags, guard *auth.Guard) (*httpapi.Server, error) {
+	httpapi.MountOperations(guard.Mux(p.router), p.health, p.gatherers)
+	config := flags.config()
+	server, err := httpapi.Listen(ctx, config, p.router, p.health, p.log)
+	if err != nil {
+		return nil, err
+	}
+	p.stages = append(p.stages, lifecycle.Stage{
+		Name: "http", Run: server.Run, Grace: config.DrainDelay + config.DrainTimeout + 5*time.Second,
+	})
+	return server, nil
+}
+
+// run starts the stages and blocks until they have stopped.
+func (p *process) run(ctx context.Context, onReady func(context.Context) error) error {
+	err := lifecycle.Run(ctx, p.log, func(ctx context.Context) error {
+		if err := p.waitReady(ctx); err != nil || ctx.Err() != nil {
+			return err
+		}
+		p.log.InfoContext(ctx, "ready")
+		if onReady == nil {
+			return nil
+		}
+		return onReady(ctx)
+	}, p.stages...)
+	return errors.Join(err, p.close())
+}
+
+// waitReady waits until the checks of /readyz pass. It has no deadline: a
+// stage whose dependency is not there yet says so and waits.
+func (p *process) waitReady(ctx context.Context) error {
+	for p.health.Readiness(ctx).Status != api.Ready {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// httpFlags say where a role listens.
+type httpFlags struct {
+	HTTPListen   string        `help:"Address of the HTTP listener. Port 0 takes a free one. Beyond loopback, anyone who reaches it can try tokens." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
+	HTTPMaxConns int           `help:"Open connections at most; more wait to be accepted." default:"4096"`
+	DrainDelay   time.Duration `help:"Between failing readiness and closing the listener, so that a load balancer can look away." default:"0s"`
+}
+
+func (f httpFlags) config() httpapi.Config {
+	config := httpapi.DefaultConfig()
+	config.Listen, config.MaxConnections, config.DrainDelay = f.HTTPListen, f.HTTPMaxConns, f.DrainDelay
+	return config
+}

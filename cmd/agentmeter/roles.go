@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"agentmeter/ingest"
+	"agentmeter/query"
+	"agentmeter/query/page"
+	"agentmeter/rollup"
+)
+
+// ingestFlags tune the write side.
+type ingestFlags struct {
+	MaxEventAge  time.Duration `help:"How old an event may be without events:import." default:"840h"`
+	MaxEventSkew time.Duration `help:"How far ahead of our clock an event may be." default:"5m"`
+	MaxBodyBytes int64         `help:"Bytes of a request's body at most, after decompression." default:"16777216"`
+	MaxEvents    int           `help:"Events of a request at most." default:"10000"`
+}
+
+func (f ingestFlags) config() ingest.Config {
+	config := ingest.DefaultConfig()
+	config.MaxEventAge, config.MaxEventSkew = f.MaxEventAge, f.MaxEventSkew
+	config.MaxBodyBytes, config.MaxEvents = f.MaxBodyBytes, f.MaxEvents
+	return config
+}
+
+// rollupFlags tune counting.
+type rollupFlags struct {
+	RollupGroup  string        `help:"Consumer group that shares out the partitions." default:"agentmeter-rollup"`
+	BlockRows    int           `help:"Records of a block at most." default:"50000"`
+	BlockLinger  time.Duration `help:"How long a block waits for more records: freshness against the number of parts that ClickHouse merges." default:"200ms"`
+	HotIDs       int           `help:"Recent ids that each partition keeps in memory, to save look-ups." default:"200000"`
+	DrainTimeout time.Duration `help:"How long a block under way may take to finish when stopping." default:"10s"`
+}
+
+func (f rollupFlags) config() rollup.Config {
+	config := rollup.DefaultConfig()
+	config.Group, config.MaxBlockRows, config.BlockLinger = f.RollupGroup, f.BlockRows, f.BlockLinger
+	config.HotIDs, config.DrainTimeout = f.HotIDs, f.DrainTimeout
+	return config
+}
+
+// queryFlags tune the read side.
+type queryFlags struct {
+	QueryConcurrency int           `help:"Questions that run in ClickHouse at once; more wait for a moment and are then refused with 503." default:"8"`
+	QueryTimeout     time.Duration `help:"How long a question may take." default:"30s"`
+}
+
+func (f queryFlags) config(access accessFlags) query.Config {
+	return query.Config{
+		MaxConcurrent: f.QueryConcurrency,
+		QueryTimeout:  f.QueryTimeout,
+		Page:          page.Options{FrameAncestors: access.PageEmbed},
+	}
+}
+
+type ingestCommand struct {
+	httpFlags
+	kafkaFlags
+	accessFlags
+	dataDirFlags
+	ingestFlags
+	logFlags
+}
+
+func (*ingestCommand) Help() string {
+	return example("agentmeter ingest --kafka kafka-1:9092,kafka-2:9092 --token-key-file /run/secrets/access.key").
+		help("Accepts events, adjustments and directory changes, and answers once Kafka has acknowledged them.")
+}
+
+func (c *ingestCommand) Run(ctx context.Context, s streams) error {
+	p := newProcess(c.logger(s.err))
+	key, err := loadKey(c.TokenKeyFile, dataDir(c.DataDir))
+	if err != nil {
+		return err
+	}
+	guard, sessions, err := p.access(ctx, c.accessFlags, key)
+	if err != nil {
+		return err
+	}
+	sessions.MountLinks(guard.Mux(p.router))
+	kafkaConfig := c.kafkaFlags.config("ingest")
+	if err := kafkaConfig.Validate(); err != nil {
+		return misuse("%w", err)
+	}
+	if err := p.mountIngest(guard, c.ingestFlags.config(), kafkaConfig); err != nil {
+		return err
+	}
+	if _, err := p.listen(ctx, c.httpFlags, guard); err != nil {
+		return err
+	}
+	return p.run(ctx, nil)
+}
+
+type queryCommand struct {
+	httpFlags
+	clickhouseFlags
+	accessFlags
+	dataDirFlags
+	queryFlags
+	logFlags
+}
+
+func (*queryCommand) Help() string {
+	return example("agentmeter query --clickhouse http://clickhouse:8123 --token-key-file /run/secrets/access.key").
+		help("Serves the dashboard, its API and CSV.")
+}
+
+func (c *queryCommand) Run(ctx context.Context, s streams) error {
+	p := newProcess(c.logger(s.err))
+	key, err := loadKey(c.TokenKeyFile, dataDir(c.DataDir))
+	if err != nil {
+		return err
+	}
+	guard, sessions, err := p.access(ctx, c.accessFlags, key)
+	if err != nil {
+		return err
+	}
+	sessions.MountLinks(guard.Mux(p.router))
+	config, err := c.clickhouseFlags.config()
+	if err != nil {
+		return misuse("%w", err)
+	}
+	client, err := p.openClickHouse(config)
+	if err != nil {
+		return err
+	}
+	if err := p.mountQuery(guard, sessions, c.queryFlags.config(c.accessFlags), client); err != nil {
+		return err
+	}
+	if _, err := p.listen(ctx, c.httpFlags, guard); err != nil {
+		return err
+	}
+	return p.run(ctx, nil)
+}
+
+type rollupCommand struct {
+	httpFlags
+	kafkaFlags
+	clickhouseFlags
+	accessFlags
+	dataDirFlags
+	rollupFlags
+	logFlags
+}
+
+func (*rollupCommand) Help() string {
+	return example("agentmeter rollup --kafka kafka-1:9092 --clickhouse http://clickhouse:8123 --http-listen 127.0.0.1:8082").
+		help("Counts each event exactly once. Add processes to scale: the partitions are shared out. The listener serves /metrics, /healthz and /readyz.")
+}
+
+func (c *rollupCommand) Run(ctx context.Context, s streams) error {
+	p := newProcess(c.logger(s.err))
+	key, err := loadKey(c.TokenKeyFile, dataDir(c.DataDir))
+	if err != nil {
+		return err
+	}
+	guard, _, err := p.access(ctx, c.accessFlags, key)
+	if err != nil {
+		return err
+	}
+	config, err := c.clickhouseFlags.config()
+	if err != nil {
+		return misuse("%w", err)
+	}
+	client, err := p.openClickHouse(config)
+	if err != nil {
+		return err
+	}
+	if err := p.addRollup(c.rollupFlags.config(), c.kafkaFlags.config("rollup"), client); err != nil {
+		return err
+	}
+	if _, err := p.listen(ctx, c.httpFlags, guard); err != nil {
+		return err
+	}
+	return p.run(ctx, nil)
+}

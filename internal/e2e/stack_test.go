@@ -1,0 +1,300 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// binary is the agentmeter under test.
+var binary string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "agentmeter-e2e-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		binary = filepath.Join(dir, "agentmeter")
+		build := exec.Command("go", "build", "-o", binary, "agentmeter/cmd/agentmeter")
+		build.Stderr = os.Stderr
+		if err := build.Run(); err != nil {
+			fmt.Fprintln(os.Stderr, "build agentmeter:", err)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+const (
+	startPatience = 60 * time.Second
+	stopPatience  = 40 * time.Second
+	countPatience = 60 * time.Second
+)
+
+// process is a running agentmeter.
+type process struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	name   string
+	stdout *lockedBuffer
+	ended  chan struct{}
+	err    error // of Wait, once ended is closed
+}
+
+// start runs agentmeter with the given arguments until the test ends.
+func start(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := &process{t: t, cmd: exec.Command(binary, args...), name: args[0], stdout: &lockedBuffer{}, ended: make(chan struct{})}
+	p.cmd.Stdout = p.stdout
+	p.cmd.Stderr = &prefixWriter{t: t, prefix: args[0]}
+	// Everything of it dies with the test binary, whatever ends that.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.ended)
+	}()
+	t.Cleanup(p.kill)
+	return p
+}
+
+// kill ends the process as kill -9 does, and waits until it is gone.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.ended
+}
+
+// stop asks the process to drain and checks that it exits with 0.
+func (p *process) stop() {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		p.t.Fatal(err)
+	}
+	select {
+	case <-p.ended:
+		if p.err != nil {
+			p.t.Errorf("%s ended with %v after SIGTERM, want exit status 0", p.name, p.err)
+		}
+	case <-time.After(stopPatience):
+		p.t.Fatalf("%s did not stop within %s of SIGTERM", p.name, stopPatience)
+	}
+}
+
+// instance is `agentmeter run` on a data directory.
+type instance struct {
+	*process
+	dir       string
+	endpoints struct {
+		HTTP       string `json:"http"`
+		Kafka      string `json:"kafka"`
+		ClickHouse string `json:"clickhouse"`
+	}
+}
+
+// runOn starts an instance on free ports and waits until it is ready.
+func runOn(t *testing.T, dir string, args ...string) *instance {
+	t.Helper()
+	i := &instance{dir: dir}
+	i.process = start(t, append([]string{
+		"run", "--data-dir", dir,
+		"--http-listen", "127.0.0.1:0", "--kafka-listen", "127.0.0.1:0", "--clickhouse-listen", "127.0.0.1:0",
+	}, args...)...)
+	i.waitFor("to be ready", startPatience, func() error {
+		content, err := os.ReadFile(filepath.Join(dir, "endpoints.json"))
+		if err != nil {
+			return err
+		}
+		if err := json.Unmarshal(content, &i.endpoints); err != nil {
+			return err
+		}
+		return expectStatus(t, http.MethodGet, i.endpoints.HTTP+"/readyz", "", nil, http.StatusOK)
+	})
+	return i
+}
+
+// waitFor polls until condition returns nil.
+func (p *process) waitFor(what string, patience time.Duration, condition func() error) {
+	p.t.Helper()
+	deadline := time.Now().Add(patience)
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		err := condition()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			p.t.Fatalf("waited %s for %s %s: %v", patience, p.name, what, err)
+		}
+		select {
+		case <-ticker.C:
+		case <-p.ended:
+			p.t.Fatalf("%s ended (%v) before it came %s: %v", p.name, p.err, what, err)
+		}
+	}
+}
+
+func expectStatus(t *testing.T, method, address, token string, body io.Reader, want int) error {
+	status, content := call(t, method, address, token, body)
+	if status != want {
+		return fmt.Errorf("%s %s: status %d, want %d: %.500s", method, address, status, want, content)
+	}
+	return nil
+}
+
+// call makes a request and returns status and body; status 0 means that nobody
+// answered.
+func call(t *testing.T, method, address, token string, body io.Reader) (int, []byte) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, method, address, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if token != "" {
+		request.Header.Set("Authorization", "Bearer "+token)
+	}
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, []byte(err.Error())
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		return 0, []byte(err.Error())
+	}
+	return response.StatusCode, content
+}
+
+// get reads JSON into v.
+func get(t *testing.T, address, token string, v any) {
+	t.Helper()
+	status, content := call(t, http.MethodGet, address, token, nil)
+	if status != http.StatusOK {
+		t.Fatalf("GET %s: status %d: %s", address, status, content)
+	}
+	if err := json.Unmarshal(content, v); err != nil {
+		t.Fatalf("GET %s: %v: %s", address, err, content)
+	}
+}
+
+// agentmeter runs a command to its end and returns its exit code and output.
+func agentmeter(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), binary, args...)
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
+}
+
+// mustAgentmeter is agentmeter for commands that have to succeed.
+func mustAgentmeter(t *testing.T, args ...string) string {
+	t.Helper()
+	code, stdout, stderr := agentmeter(t, args...)
+	if code != 0 {
+		t.Fatalf("agentmeter %s: exit status %d\n%s%s", strings.Join(args, " "), code, stdout, stderr)
+	}
+	return stdout
+}
+
+func (i *instance) token(workspace, scopes string) string {
+	i.t.Helper()
+	return strings.TrimSpace(mustAgentmeter(i.t, "token", "--data-dir", i.dir, "--workspace", workspace, "--scope", scopes))
+}
+
+// sql asks the engine over ClickHouse's HTTP protocol, as curl would.
+func sql(t *testing.T, clickhouse, query string) string {
+	t.Helper()
+	status, content := call(t, http.MethodPost, clickhouse+"/?database=agentmeter", "", strings.NewReader(query))
+	if status != http.StatusOK {
+		t.Fatalf("%s: status %d: %s", query, status, content)
+	}
+	return strings.TrimSpace(string(content))
+}
+
+// dashboard is the part of the answer that the tests compare.
+type dashboard struct {
+	Range struct {
+		Start, End, Timezone, Grain string
+	}
+	Summary struct {
+		Credits, Messages string
+	}
+	Series []struct {
+		Start, End, State string
+		Credits, Messages *string
+	}
+	Agents []struct {
+		ID, Name, Credits, Messages, Share string
+	}
+	AgentsTotal int `json:"agents_total"`
+	Freshness   struct {
+		CountedThrough string `json:"counted_through"`
+	}
+	Completeness       string
+	PlaygroundMessages string `json:"playground_messages"`
+	RecordedEvents     string `json:"recorded_events"`
+}
+
+func readDashboard(t *testing.T, base, token, workspace, parameters string) dashboard {
+	t.Helper()
+	var d dashboard
+	get(t, base+"/v1/usage/dashboard?workspace="+url.QueryEscape(workspace)+"&"+parameters, token, &d)
+	return d
+}
+
+// lockedBuffer is a bytes.Buffer that two goroutines may use.
+type lockedBuffer struct {
+	mu  sync.Mutex // guards buf
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// prefixWriter passes a process's log on to the test's.
+type prefixWriter struct {
+	t      *testing.T
+	prefix string
+}
+
+func (w *prefixWriter) Write(p []byte) (int, error) {
+	fmt.Fprintf(w.t.Output(), "%s| %s", w.prefix, p)
+	return len(p), nil
+}

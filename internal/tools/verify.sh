@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Generates everything anew in a copy of the tree and compares it with what is
+# committed, so that the working tree stays as it is.
+set -eu
+top=$(git rev-parse --show-toplevel)
+copy=$(mktemp -d)
+trap 'rm -rf "$copy"' EXIT
+cd "$top"
+git ls-files -z | xargs -0 cp --parents -t "$copy"
+ln -s "$top/query/page/node_modules" "$copy/query/page/node_modules"
+cd "$copy"
+git init -q . && git add -A -f . >/dev/null 2>&1
+make --no-print-directory generate >/dev/null
+go mod tidy
+stale=$(git status --porcelain -- . ':!query/page/node_modules')
+if [ -n "$stale" ]; then
+  echo "Not fresh; run make generate (and go mod tidy) and commit the result:" >&2
+  echo "$stale" >&2
+  git --no-pager diff --stat >&2
+  exit 1
+fi
+echo "Generated files are fresh."

@@ -1,0 +1,120 @@
+package query
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+
+	"github.com/ClickHouse/ch-go/proto"
+
+	"agentmeter/internal/httpapi"
+	"agentmeter/query/calendar"
+	"agentmeter/schemas"
+	"agentmeter/schemas/api"
+)
+
+// maxBreakdown is how many keys a breakdown lists.
+const maxBreakdown = 50
+
+// breakdownColumns are the ledger's columns that usage can be broken down by.
+var breakdownColumns = map[api.BreakdownBy]string{
+	api.ByChannel:      "channel",
+	api.ByModel:        "model",
+	api.ByConversation: "conversation",
+}
+
+// GetBreakdown answers GET /v1/usage/breakdown: what is behind a bar or an
+// agent. No rollup knows channels, models and conversations, so it reads the
+// ledger.
+func (s *Service) GetBreakdown(w http.ResponseWriter, r *http.Request, _ api.GetBreakdownParams) {
+	p := readParameters(r)
+	u := p.readUsage(r)
+	by := p.by()
+	if err := p.err(); err != nil {
+		httpapi.WriteError(w, r, err)
+		return
+	}
+	s.serve(w, r, s.config.QueryTimeout, func(ctx context.Context) error {
+		st, err := s.standingOf(ctx, u)
+		if err != nil {
+			return err
+		}
+		grain := u.grain
+		if grain == "" {
+			grain = calendar.AutoGrain(st.rng.Interval, st.zone)
+		}
+		items, total, keys, err := s.breakdownOf(ctx, u, st, by)
+		if err != nil {
+			return err
+		}
+		answer := breakdownAnswer(items, total, keys)
+		answer.Range, answer.By = st.rangeAnswer(u, grain), by
+		answer.Freshness = st.watermark.freshness(st.now)
+		answer.Completeness = st.watermark.completeness(st.rng.Interval, st.now)
+		s.metrics.answers.WithLabelValues(u.route, string(answer.Completeness)).Inc()
+		w.Header().Set("Cache-Control", "private, no-cache")
+		httpapi.WriteJSON(w, r, http.StatusOK, answer)
+		return nil
+	})
+}
+
+func (p *parameters) by() api.BreakdownBy {
+	if !p.has("by") {
+		p.fault("by", "by_missing", "is required; there are channel, model, conversation")
+	}
+	return oneOf(p, "by", api.ByChannel, api.ByChannel, api.ByModel, api.ByConversation)
+}
+
+type keyTally struct {
+	key string
+	tally
+}
+
+func (s *Service) breakdownOf(ctx context.Context, u usageRequest, st *standing, by api.BreakdownBy) (items []keyTally, total tally, keys int64, err error) {
+	var (
+		key                                proto.ColStr
+		spent, allSpent                    proto.ColInt128
+		answered, allAnswered, keysOfRange proto.ColInt64
+	)
+	b := newBuilder(u.workspace, u.agent)
+	b.params["from"], b.params["to"] = unix(st.rng.Start), unix(st.rng.End)
+	b.params["limit"] = strconv.Itoa(maxBreakdown)
+	sql := render("breakdown", map[string]any{"Key": breakdownColumns[by], "OneAgent": u.agent != ""})
+	err = s.read(ctx, u.route, "breakdown", sql, b.params, proto.Results{
+		{Name: "key", Data: &key},
+		{Name: "spent", Data: &spent},
+		{Name: "answered", Data: &answered},
+		{Name: "all_spent", Data: &allSpent},
+		{Name: "all_answered", Data: &allAnswered},
+		{Name: "keys", Data: &keysOfRange},
+	}, func(rows int) {
+		for i := range rows {
+			items = append(items, keyTally{key.Row(i), tally{credits: creditsOf(spent[i]), messages: answered[i]}})
+			total = tally{credits: creditsOf(allSpent[i]), messages: allAnswered[i]}
+			keys = keysOfRange[i]
+		}
+	})
+	return items, total, keys, err
+}
+
+func breakdownAnswer(items []keyTally, total tally, keys int64) api.Breakdown {
+	rest := total
+	amounts := make([]schemas.CreditsSum, 0, len(items)+1)
+	for _, item := range items {
+		rest.credits = rest.credits.Minus(item.credits)
+		rest.messages -= item.messages
+		amounts = append(amounts, item.credits)
+	}
+	shares := sharesOf(append(amounts, rest.credits))
+	answer := api.Breakdown{
+		Items: make([]api.BreakdownItem, len(items)),
+		Rest: api.BreakdownRest{
+			Count: keys - int64(len(items)), Credits: rest.credits.String(), Messages: count(rest.messages), Share: shares[len(items)],
+		},
+		Total: api.Totals{Credits: total.credits.String(), Messages: count(total.messages)},
+	}
+	for i, item := range items {
+		answer.Items[i] = api.BreakdownItem{Key: item.key, Credits: item.credits.String(), Messages: count(item.messages), Share: shares[i]}
+	}
+	return answer
+}

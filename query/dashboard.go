@@ -1,0 +1,279 @@
+package query
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"agentmeter/internal/httpapi"
+	"agentmeter/query/calendar"
+	"agentmeter/schemas"
+	"agentmeter/schemas/api"
+)
+
+// usageRequest is what the routes that answer with figures have in common.
+type usageRequest struct {
+	route     string
+	workspace schemas.WorkspaceID
+	agent     string
+	asked     asked
+	grain     calendar.Grain
+	compare   calendar.Comparison
+}
+
+// readUsage reads a request for figures.
+func (p *parameters) readUsage(r *http.Request) usageRequest {
+	return usageRequest{
+		route:     r.Pattern,
+		workspace: p.workspace(),
+		agent:     p.agent(),
+		asked:     p.asked(),
+		grain:     p.grain(),
+		compare:   p.comparison(),
+	}
+}
+
+// standing is what holds for an answer before any figure is read.
+type standing struct {
+	now       time.Time
+	watermark watermark
+	settings  settingsHistory
+	directory directory
+	zone      *time.Location
+	rng       calendar.Range
+}
+
+// standingOf reads the watermark, the workspace's settings and its directory,
+// and resolves the range with them.
+func (s *Service) standingOf(ctx context.Context, u usageRequest) (*standing, error) {
+	st := &standing{now: s.clock().UTC()}
+	var progress []partitionProgress
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		progress, err = s.recentProgress(groupCtx, u.route)
+		return err
+	})
+	group.Go(func() error {
+		book, err := s.recentBook(groupCtx, u.route, u.workspace)
+		if err == nil {
+			st.settings, st.directory = book.settings, book.directory
+		}
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	st.watermark = watermarkOf(u.workspace, progress)
+	current := st.settings.asOf(st.now)
+	var err error
+	if st.zone = u.asked.zone; st.zone == nil {
+		if st.zone, err = current.zone(); err != nil {
+			return nil, err
+		}
+	}
+	st.rng, err = u.asked.resolve(st.now, st.zone, current.anchorDay())
+	return st, err
+}
+
+// question makes the question that a request is about bars of a grain.
+func (st *standing) question(u usageRequest, grain calendar.Grain, edges []time.Time) question {
+	q := question{
+		workspace: u.workspace, agent: u.agent, interval: st.rng.Interval, zone: st.zone,
+		grain: grain, edges: edges, now: st.now,
+	}
+	if other, ok := st.rng.ComparedWith(u.compare, st.now); ok {
+		c := &comparison{Interval: other}
+		for edge := range calendar.Edges(other, st.zone, grain) {
+			c.edges = append(c.edges, edge)
+		}
+		q.comparison = c
+	}
+	return q
+}
+
+// rangeAnswer describes the range of an answer.
+func (st *standing) rangeAnswer(u usageRequest, grain calendar.Grain) api.UsageRange {
+	out := api.UsageRange{
+		Start: st.rng.Start, End: st.rng.End, Timezone: st.zone.String(), Grain: api.Grain(grain),
+	}
+	if u.asked.preset != "" {
+		preset := api.Preset(u.asked.preset)
+		out.Preset = &preset
+	}
+	if u.asked.preset != "" || u.asked.dates {
+		from, to := st.rng.From.String(), st.rng.To.String()
+		out.From, out.To = &from, &to
+	}
+	return out
+}
+
+// GetDashboard answers GET /v1/usage/dashboard.
+func (s *Service) GetDashboard(w http.ResponseWriter, r *http.Request, _ api.GetDashboardParams) {
+	p := readParameters(r)
+	u := p.readUsage(r)
+	if err := p.err(); err != nil {
+		httpapi.WriteError(w, r, err)
+		return
+	}
+	s.serve(w, r, s.config.QueryTimeout, func(ctx context.Context) error {
+		st, err := s.standingOf(ctx, u)
+		if err != nil {
+			return err
+		}
+		grain, edges, err := barsOf(st.rng, u.grain)
+		if err != nil {
+			return err
+		}
+		q := st.question(u, grain, edges)
+		header := w.Header()
+		header.Set("Cache-Control", "private, no-cache")
+		header.Set("Vary", "Authorization, Cookie")
+		if st.watermark.closed(q.interval, q.now) {
+			tag, err := s.entityTag(ctx, u, st, q)
+			if err != nil {
+				return err
+			}
+			header.Set("ETag", tag)
+			if tagMatches(r.Header.Get("If-None-Match"), tag) {
+				s.metrics.answers.WithLabelValues(u.route, "unchanged").Inc()
+				w.WriteHeader(http.StatusNotModified)
+				return nil
+			}
+		}
+		answer, err := s.dashboard(ctx, u, st, q)
+		if err != nil {
+			return err
+		}
+		s.metrics.answers.WithLabelValues(u.route, string(answer.Completeness)).Inc()
+		httpapi.WriteJSON(w, r, http.StatusOK, answer)
+		return nil
+	})
+}
+
+// dashboard reads and puts together the whole answer.
+func (s *Service) dashboard(ctx context.Context, u usageRequest, st *standing, q question) (*api.Dashboard, error) {
+	// Slots are as of the range's end, or of now while it is open.
+	asOf := q.now.Truncate(time.Microsecond)
+	var seenBefore time.Time
+	if !q.interval.End.After(q.now) {
+		asOf, seenBefore = q.interval.End, q.interval.End
+		// Who has sent on the last day of UTC that is cut by the end is known from
+		// the figures, if they begin before it.
+		if day := schemas.StepDay.Floor(seenBefore); !day.Before(q.interval.Start) {
+			seenBefore = day
+		}
+	}
+	history := historyEdges(q, st.watermark)
+	var f *figures
+	var around *surroundings
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		f, err = s.figuresOf(groupCtx, u.route, q, true)
+		return err
+	})
+	group.Go(func() (err error) {
+		around, err = s.surroundingsOf(groupCtx, u.route, q, history, seenBefore)
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+
+	for _, a := range f.agents {
+		around.seen[a.id] = true
+	}
+	shares := f.shares()
+	answer := &api.Dashboard{
+		Range:   st.rangeAnswer(u, q.grain),
+		Summary: summary(st, q, f, around, asOf),
+		Series:  f.series(q, st.watermark),
+		Agents:  make([]api.AgentUsage, 0, min(len(f.agents), maxLeaderboard)),
+
+		AgentsTotal:    int64(len(f.agents)),
+		WorkspaceTotal: api.Totals{Credits: f.workspace.credits.String(), Messages: count(f.workspace.messages)},
+		Insights: api.Insights{
+			Sentence: sentence(q, f, func(agent string) string {
+				name, _ := st.directory.describe(agent, q.now)
+				return name
+			}),
+			Spikes: spikes(q, f, st.watermark, history, around.history),
+		},
+		Freshness:          st.watermark.freshness(q.now),
+		Completeness:       st.watermark.completeness(q.interval, q.now),
+		PlaygroundMessages: count(f.playground.messages),
+		RecordedEvents:     count(f.total.events + f.playground.events),
+	}
+	for i, a := range f.agents[:min(len(f.agents), maxLeaderboard)] {
+		answer.Agents = append(answer.Agents, a.row(q, st.directory, shares[i]))
+	}
+	if !around.lastUsage.IsZero() {
+		answer.LastUsageAt = &around.lastUsage
+	}
+	return answer, nil
+}
+
+func summary(st *standing, q question, f *figures, around *surroundings, asOf time.Time) api.Summary {
+	held := st.settings.asOf(asOf)
+	out := api.Summary{
+		Credits:     f.total.credits.String(),
+		Messages:    count(f.total.messages),
+		Chatbots:    api.Slots{Used: slotsUsed(st.directory, q.agent, asOf, around.seen), Available: limited(held.agentSlots)},
+		TeamMembers: api.Slots{Used: existing(st.directory.members, asOf), Available: limited(held.seats)},
+		AsOf:        asOf,
+	}
+	if c := q.comparison; c != nil {
+		out.Previous = spanAnswer(c.Interval, f.previous)
+	}
+	return out
+}
+
+// slotsUsed counts the slots in use at an instant, or of the chosen agent
+// alone: one or none.
+func slotsUsed(d directory, chosen string, asOf time.Time, seen map[string]bool) int64 {
+	if chosen != "" {
+		if d.holdsSlot(chosen, asOf, seen[chosen]) {
+			return 1
+		}
+		return 0
+	}
+	used := existing(d.agents, asOf)
+	for agent := range seen {
+		if _, ok := d.agents[agent].asOf(asOf); !ok {
+			used++
+		}
+	}
+	return used
+}
+
+func limited(n int64) *int64 {
+	if n < 0 {
+		return nil
+	}
+	return &n
+}
+
+func spanAnswer(i schemas.Interval, t tally) *api.Span {
+	credits, messages := t.credits.String(), count(t.messages)
+	return &api.Span{Start: i.Start, End: i.End, Credits: &credits, Messages: &messages}
+}
+
+// series describes the bars.
+func (f *figures) series(q question, w watermark) []api.Bar {
+	agents := f.seriesAgents()
+	bars := make([]api.Bar, q.bars())
+	for i := range bars {
+		bar := q.bar(i)
+		own := api.Bar{Start: bar.Start, End: bar.End, State: w.state(bar, q.now), Agents: agents[i]}
+		if own.State != api.BarMissing || !f.bars[i].none() {
+			credits, messages := f.bars[i].credits.String(), count(f.bars[i].messages)
+			own.Credits, own.Messages = &credits, &messages
+		}
+		if c := q.comparison; c != nil && i < len(f.previousBars) {
+			own.Previous = spanAnswer(schemas.Interval{Start: c.edges[i], End: c.edges[i+1]}, f.previousBars[i])
+		}
+		bars[i] = own
+	}
+	return bars
+}

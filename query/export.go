@@ -1,0 +1,169 @@
+package query
+
+import (
+	"cmp"
+	"context"
+	"encoding/csv"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"agentmeter/internal/httpapi"
+	"agentmeter/query/calendar"
+	"agentmeter/schemas"
+	"agentmeter/schemas/api"
+)
+
+// exportBars is how many bars of a CSV are read by one statement. A file of
+// more bars is of more moments, as many as it took statements.
+const exportBars = 2000
+
+// writeTimeout is how long one piece of a long answer may take to be taken.
+const writeTimeout = time.Minute
+
+var exportColumns = []string{"start", "end", "agent_id", "agent_name", "credits", "messages", "state"}
+
+// ExportUsage answers GET /v1/usage/export.csv: one row a bar and agent, from
+// the same plan as the dashboard's bars. It is written as it is read, so it can
+// be of any length; where it cannot be finished the connection is cut, so that
+// nobody takes half of it for whole.
+func (s *Service) ExportUsage(w http.ResponseWriter, r *http.Request, _ api.ExportUsageParams) {
+	p := readParameters(r)
+	u := p.readUsage(r)
+	u.compare = calendar.NoComparison // a file has no column for it
+	if err := p.err(); err != nil {
+		httpapi.WriteError(w, r, err)
+		return
+	}
+	begun := false
+	err := s.answer(r.Context(), s.config.ExportTimeout, func(ctx context.Context) error {
+		st, err := s.standingOf(ctx, u)
+		if err != nil {
+			return err
+		}
+		grain := u.grain
+		if grain == "" {
+			grain = calendar.AutoGrain(st.rng.Interval, st.rng.Zone)
+		}
+		out := csv.NewWriter(w)
+		for edges := range chunks(calendar.Edges(st.rng.Interval, st.zone, grain), exportBars) {
+			q := st.question(u, grain, edges)
+			q.interval = schemas.NewInterval(edges[0], edges[len(edges)-1])
+			f, err := s.figuresOf(ctx, u.route, q, false)
+			if err != nil {
+				return err
+			}
+			if !begun {
+				begun = true
+				header := w.Header()
+				header.Set("Content-Type", "text/csv; charset=utf-8; header=present")
+				header.Set("Content-Disposition", fmt.Sprintf(`attachment; filename="%s"`, exportName(u, st.rng)))
+				header.Set("Cache-Control", "private, no-cache")
+				w.WriteHeader(http.StatusOK)
+				_ = out.Write(exportColumns) // its error is that of Flush
+			}
+			// The server's limit is on answers of ordinary length.
+			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+			f.export(out, q, st)
+			if out.Flush(); out.Error() != nil {
+				return out.Error()
+			}
+		}
+		s.metrics.answers.WithLabelValues(u.route, string(st.watermark.completeness(st.rng.Interval, st.now))).Inc()
+		return nil
+	})
+	switch {
+	case err == nil:
+	case begun:
+		s.log.WarnContext(r.Context(), "export cut off", "error", err, "trace_id", httpapi.TraceID(r.Context()))
+		panic(http.ErrAbortHandler)
+	default:
+		httpapi.WriteError(w, r, err)
+	}
+}
+
+// chunks cuts the edges of bars into runs of at most size bars. A run's last
+// edge is the first of the next.
+func chunks(edges func(func(time.Time) bool), size int) func(func([]time.Time) bool) {
+	return func(yield func([]time.Time) bool) {
+		var run []time.Time
+		for edge := range edges {
+			run = append(run, edge)
+			if len(run) > size {
+				if !yield(run) {
+					return
+				}
+				run = append(make([]time.Time, 0, size+1), edge)
+			}
+		}
+		if len(run) > 1 {
+			yield(run)
+		}
+	}
+}
+
+// export writes the rows of the question's bars.
+func (f *figures) export(out *csv.Writer, q question, st *standing) {
+	type cell struct {
+		agent *agentUsage
+		tally
+	}
+	cells := make([][]cell, q.bars())
+	for _, a := range f.agents {
+		for _, own := range a.bars {
+			cells[own.bar] = append(cells[own.bar], cell{a, own.tally})
+		}
+	}
+	for i := range q.bars() {
+		bar := q.bar(i)
+		start, end := bar.Start.Format(time.RFC3339), bar.End.Format(time.RFC3339)
+		state := st.watermark.state(bar, q.now)
+		if len(cells[i]) == 0 {
+			nothing := "0"
+			if state == api.BarMissing {
+				nothing = "" // unknown, and not zero
+			}
+			_ = out.Write([]string{start, end, "", "", nothing, nothing, string(state)}) // its error is that of Flush
+			continue
+		}
+		slices.SortFunc(cells[i], func(a, b cell) int {
+			return cmp.Or(b.credits.Cmp(a.credits), cmp.Compare(b.messages, a.messages), cmp.Compare(a.agent.id, b.agent.id))
+		})
+		for _, c := range cells[i] {
+			name, _ := st.directory.describe(c.agent.id, q.now)
+			_ = out.Write([]string{ // its error is that of Flush
+				start, end, guarded(c.agent.id), guarded(name), c.credits.String(), count(c.messages), string(state),
+			})
+		}
+	}
+}
+
+// guarded keeps a spreadsheet from running a name as a formula.
+func guarded(text string) string {
+	if text != "" && strings.ContainsRune("=+-@\t\r", rune(text[0])) {
+		return "'" + text
+	}
+	return text
+}
+
+// exportName names the file after what is in it.
+func exportName(u usageRequest, r calendar.Range) string {
+	parts := []string{"usage", string(u.workspace)}
+	if u.agent != "" {
+		parts = append(parts, u.agent)
+	}
+	parts = append(parts, r.From.String(), r.To.String())
+	for i, part := range parts {
+		parts[i] = strings.Map(func(c rune) rune {
+			switch {
+			case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-':
+				return c
+			default:
+				return '_'
+			}
+		}, part)
+	}
+	return strings.Join(parts, "_") + ".csv"
+}

@@ -1,0 +1,183 @@
+package query
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"agentmeter/internal/auth"
+	"agentmeter/internal/httpapi"
+	"agentmeter/schemas"
+	"agentmeter/schemas/api"
+)
+
+// How the live stream keeps in touch.
+const (
+	// liveRetry is after how long a reader whose stream broke comes back.
+	liveRetry = 2 * time.Second
+	// liveSilence is after how long without news a comment is sent, so that
+	// nothing in between takes the connection for dead.
+	liveSilence = 15 * time.Second
+)
+
+// GetLive answers GET /v1/usage/live: a stream of watermarks, one whenever more
+// has been counted. It ends when the reader goes, when its access expires, when
+// the server drains, or when ClickHouse cannot be asked; the reader comes back.
+func (s *Service) GetLive(w http.ResponseWriter, r *http.Request, _ api.GetLiveParams) {
+	p := readParameters(r)
+	workspace := p.workspace()
+	if err := p.err(); err != nil {
+		httpapi.WriteError(w, r, err)
+		return
+	}
+	select {
+	case s.live <- struct{}{}:
+	default:
+		httpapi.WriteError(w, r, httpapi.Unavailable("busy", "Too many streams are open. Try again.", liveRetry, errBusy))
+		return
+	}
+	s.metrics.live.Inc()
+	defer func() {
+		s.metrics.live.Dec()
+		<-s.live
+	}()
+	stream := &liveStream{service: s, w: w, route: r.Pattern, workspace: workspace}
+	update, err := stream.look(r.Context())
+	if err != nil {
+		httpapi.WriteError(w, r, err)
+		return
+	}
+	header := w.Header()
+	header.Set("Content-Type", "text/event-stream")
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Accel-Buffering", "no") // a proxy must not hold news back
+	w.WriteHeader(http.StatusOK)
+	opening := fmt.Appendf(nil, "retry: %d\n\n", liveRetry.Milliseconds())
+	if stream.send(opening) != nil || stream.send(watermarkEvent(update)) != nil {
+		return
+	}
+	stream.run(r.Context())
+}
+
+type liveStream struct {
+	service   *Service
+	w         http.ResponseWriter
+	route     string
+	workspace schemas.WorkspaceID
+
+	last     watermark
+	known    bool // whether counted holds
+	counted  tally
+	position string
+}
+
+func (l *liveStream) run(ctx context.Context) {
+	tick := time.NewTicker(l.service.config.LiveInterval)
+	defer tick.Stop()
+	var expiry <-chan time.Time
+	if expires := auth.AccessFrom(ctx).Expires; !expires.IsZero() {
+		timer := time.NewTimer(time.Until(expires))
+		defer timer.Stop()
+		expiry = timer.C
+	}
+	spoken := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-httpapi.Draining(ctx):
+			return
+		case <-expiry:
+			return
+		case <-tick.C:
+		}
+		before := l.last
+		update, err := l.look(ctx)
+		if err != nil {
+			if ctx.Err() == nil {
+				l.service.log.WarnContext(ctx, "live stream ended", "error", err, "trace_id", httpapi.TraceID(ctx))
+			}
+			return
+		}
+		message := watermarkEvent(update)
+		if !update.Changed && l.last.countedThrough.Equal(before.countedThrough) {
+			if time.Since(spoken) < liveSilence {
+				continue
+			}
+			message = []byte(": still here\n\n")
+		}
+		if l.send(message) != nil {
+			return
+		}
+		spoken = time.Now()
+	}
+}
+
+// look reads the watermark and, where partitions of the workspace have moved,
+// whether it is this workspace that has new figures.
+func (l *liveStream) look(ctx context.Context) (api.LiveUpdate, error) {
+	var update api.LiveUpdate
+	err := l.service.answer(ctx, l.service.config.QueryTimeout, func(ctx context.Context) error {
+		progress, err := l.service.recentProgress(ctx, l.route)
+		if err != nil {
+			return err
+		}
+		l.last = watermarkOf(l.workspace, progress)
+		freshness := l.last.freshness(l.service.clock().UTC())
+		update.CountedThrough, update.LagSeconds = freshness.CountedThrough, freshness.LagSeconds
+		position := positionsOf(l.workspace, progress)
+		if l.known && position == l.position {
+			return nil
+		}
+		l.position = position
+		var counted tally
+		b := newBuilder(l.workspace, "")
+		err = l.service.readRows(ctx, l.route, "version", b, render("version", nil), func(r row) { counted.add(r.tally) })
+		if err != nil {
+			return err
+		}
+		// What came before the first look is not known: the reader may have read its
+		// figures a moment too early.
+		update.Changed = !l.known || counted != l.counted
+		l.counted, l.known = counted, true
+		return nil
+	})
+	return update, err
+}
+
+// positionsOf says how far the ledger of a workspace's partitions reaches.
+func positionsOf(workspace schemas.WorkspaceID, progress []partitionProgress) string {
+	if len(progress) == 0 {
+		return ""
+	}
+	own := partitionsOf(workspace, progress[0].partitions)
+	var text []byte
+	for _, wanted := range own {
+		for _, p := range progress {
+			if p.partition == wanted {
+				text = fmt.Appendf(text, "%d:%d ", p.partition, p.position)
+			}
+		}
+	}
+	return string(text)
+}
+
+func watermarkEvent(update api.LiveUpdate) []byte {
+	data, err := json.Marshal(update)
+	if err != nil {
+		panic("query: encode live update: " + err.Error()) // a time, a number and a bool
+	}
+	return bytes.Join([][]byte{[]byte("event: watermark\ndata: "), data, []byte("\n\n")}, nil)
+}
+
+func (l *liveStream) send(message []byte) error {
+	control := http.NewResponseController(l.w)
+	_ = control.SetWriteDeadline(time.Now().Add(writeTimeout)) // else the server's, which is for answers that end
+	if _, err := l.w.Write(message); err != nil {
+		return err
+	}
+	return control.Flush()
+}

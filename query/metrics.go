@@ -1,0 +1,60 @@
+package query
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+type metrics struct {
+	statements *prometheus.HistogramVec
+	rows       *prometheus.CounterVec
+	reads      *prometheus.CounterVec
+	answers    *prometheus.CounterVec
+	refused    prometheus.Counter
+	waiting    prometheus.Gauge
+	live       prometheus.Gauge
+}
+
+// newMetrics registers the package's instruments. Statements and tiers are
+// named by constants of the program, so every label is bounded.
+func newMetrics(reg prometheus.Registerer) *metrics {
+	m := &metrics{
+		statements: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "agentmeter_query_statement_duration_seconds",
+			Help:    "Time from sending a statement to ClickHouse to the last row of its answer, by statement and route.",
+			Buckets: []float64{.0005, .001, .002, .005, .01, .015, .025, .04, .1, .25, .5, 1, 2.5, 5, 15, 60},
+		}, []string{"statement", "route"}),
+		rows: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "agentmeter_query_rows_total",
+			Help: "Rows that ClickHouse answered with, by statement.",
+		}, []string{"statement"}),
+		reads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "agentmeter_query_tier_reads_total",
+			Help: "Stretches of time that were read, by the tier that answered them. Reads of the ledger are the slow ones.",
+		}, []string{"tier"}),
+		answers: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "agentmeter_query_answers_total",
+			Help: "Answers with figures, by route and completeness (complete, partial, unchanged).",
+		}, []string{"route", "completeness"}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "agentmeter_query_refused_total",
+			Help: "Requests that were told to come again because too many were being answered.",
+		}),
+		waiting: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "agentmeter_query_waiting_requests",
+			Help: "Requests that wait for their turn.",
+		}),
+		live: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "agentmeter_query_live_streams",
+			Help: "Open live streams.",
+		}),
+	}
+	reg.MustRegister(m.statements, m.rows, m.reads, m.answers, m.refused, m.waiting, m.live)
+	return m
+}
+
+func (m *metrics) observeStatement(statement, route string, began time.Time, rows int) {
+	m.statements.WithLabelValues(statement, route).Observe(time.Since(began).Seconds())
+	m.rows.WithLabelValues(statement).Add(float64(rows))
+}

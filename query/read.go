@@ -1,0 +1,68 @@
+package query
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/ClickHouse/ch-go/proto"
+
+	"agentmeter/internal/clickhouse"
+	"agentmeter/internal/httpapi"
+)
+
+// Exceptions of ClickHouse's that are about load and not about the question.
+const (
+	codeTooManyQueries = 202
+	codeMemoryLimit    = 241
+	codeTimeout        = 159
+)
+
+// read puts one statement to ClickHouse and gives each block of its answer,
+// decoded into columns, to onBlock.
+func (s *Service) read(ctx context.Context, route, name, sql string, params map[string]string, columns proto.Results, onBlock func(rows int)) error {
+	began := time.Now()
+	total := 0
+	settings := map[string]string{"max_threads": strconv.Itoa(s.config.QueryThreads)}
+	if deadline, ok := ctx.Deadline(); ok {
+		// The engine gives up when nobody waits for it any more.
+		left := time.Until(deadline) / time.Second
+		settings["max_execution_time"] = strconv.FormatInt(int64(left)+1, 10)
+	}
+	statement := clickhouse.Statement{SQL: sql, Params: params, Settings: settings}
+	err := s.clickhouse.Select(ctx, statement, columns, func(rows int) error {
+		total += rows
+		onBlock(rows)
+		return nil
+	})
+	s.metrics.observeStatement(name, route, began, total)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", name, storeError(ctx, err))
+	}
+	return nil
+}
+
+// storeError decides what an error of ClickHouse's means for the request. It
+// is the only place that does: a wait that ended is the context's error, load
+// and absence may be tried again, and the rest is a fault.
+func storeError(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	const retryAfter = time.Second
+	switch clickhouse.ExceptionCode(err) {
+	case codeTooManyQueries, codeMemoryLimit:
+		return httpapi.Unavailable("storage_busy", "The figures cannot be read just now. Try again.", retryAfter, err)
+	case codeTimeout:
+		return &httpapi.Problem{Status: http.StatusGatewayTimeout, Code: "timeout", Detail: "It took too long. Try again, or ask for less.", Cause: err}
+	}
+	var network *net.OpError
+	if errors.As(err, &network) {
+		return httpapi.Unavailable("storage_unavailable", "The figures cannot be read just now. Try again.", retryAfter, err)
+	}
+	return err
+}

@@ -1,0 +1,145 @@
+package query
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/ClickHouse/ch-go/proto"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"agentmeter/internal/clickhouse"
+	"agentmeter/internal/httpapi"
+	"agentmeter/query/page"
+	"agentmeter/schemas"
+	"agentmeter/schemas/api/queryapi"
+)
+
+// Service answers the read side of the contract. It is safe for concurrent use
+// and has no goroutines of its own: each ends with the request that started it.
+type Service struct {
+	config     Config
+	clickhouse *clickhouse.Client
+	log        *slog.Logger
+	metrics    *metrics
+	clock      func() time.Time
+	limiter    *limiter
+	live       chan struct{} // a slot for each live stream
+	page       *page.Page
+	recent     recently
+}
+
+var _ queryapi.ServerInterface = (*Service)(nil)
+
+// Deps are what the service works with.
+type Deps struct {
+	ClickHouse *clickhouse.Client
+	Log        *slog.Logger
+	Registerer prometheus.Registerer
+	Clock      func() time.Time // nil: the machine's
+}
+
+// New makes a service. It asks nothing of ClickHouse yet.
+func New(config Config, deps Deps) (*Service, error) {
+	config = config.withDefaults()
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	dashboard, err := page.New(config.Page)
+	if err != nil {
+		return nil, fmt.Errorf("query: %w", err)
+	}
+	m := newMetrics(deps.Registerer)
+	clock := deps.Clock
+	if clock == nil {
+		clock = time.Now
+	}
+	return &Service{
+		config: config, clickhouse: deps.ClickHouse, log: deps.Log, metrics: m, clock: clock,
+		limiter: newLimiter(config, m), live: make(chan struct{}, config.MaxLive), page: dashboard,
+		recent: recently{workspaces: map[schemas.WorkspaceID]*workspaceBook{}},
+	}, nil
+}
+
+// Mount adds the service's routes. Guarded takes those that need access: a
+// guard around open, which takes the page's assets, the same for everyone.
+func (s *Service) Mount(guarded, open httpapi.Mux) {
+	queryapi.HandlerWithOptions(s, queryapi.StdHTTPServerOptions{
+		BaseRouter:       guarded,
+		ErrorHandlerFunc: parameterError,
+	})
+	guarded.HandleFunc("GET /w/{ws}/usage", s.page.Index().ServeHTTP)
+	open.HandleFunc("GET "+page.AssetsPrefix, s.page.Assets().ServeHTTP)
+}
+
+// DeniedPage is the page for people who may not see it: it says so in its own
+// words and shows nothing. It is for the guard.
+func (s *Service) DeniedPage(status int) http.Handler { return s.page.Denied(status) }
+
+// parameterError answers for a parameter that the generated code could not
+// read. The handlers read the query themselves, and say more precisely what is
+// wrong, all at once; so does this.
+func parameterError(w http.ResponseWriter, r *http.Request, err error) {
+	p := readParameters(r)
+	p.workspace()
+	p.agent()
+	p.asked()
+	p.grain()
+	p.comparison()
+	p.limit()
+	var missing *queryapi.RequiredParamError
+	if errors.As(err, &missing) && missing.ParamName == "by" {
+		p.by()
+	}
+	problem := p.err()
+	if problem == nil {
+		problem = &httpapi.Problem{
+			Status: http.StatusBadRequest, Code: "parameter_invalid",
+			Detail: "A parameter cannot be read.", Cause: err,
+		}
+	}
+	httpapi.WriteError(w, r, problem)
+}
+
+// requiredTables is how many tables ready.sql asks for.
+const requiredTables = 12
+
+// Ready reports whether questions can be answered: ClickHouse is there and has
+// the tables. It is a readiness check.
+func (s *Service) Ready(ctx context.Context) error {
+	var tables proto.ColUInt64
+	found := uint64(0)
+	columns := proto.Results{{Name: "tables", Data: &tables}}
+	err := s.read(ctx, "readiness", "ready", render("ready", nil), nil, columns, func(int) { found = tables[0] })
+	if err == nil && found != requiredTables {
+		err = fmt.Errorf("%d of %d tables are there; run agentmeter migrate", found, requiredTables)
+	}
+	return err
+}
+
+// serve runs the answering of one request in its turn and within its time.
+// What answer returns is written as a problem document; it must not have
+// written anything by then.
+func (s *Service) serve(w http.ResponseWriter, r *http.Request, timeout time.Duration, answer func(ctx context.Context) error) {
+	err := s.answer(r.Context(), timeout, answer)
+	if err != nil {
+		httpapi.WriteError(w, r, err)
+	}
+}
+
+// errTimeout is the cause of an answer that took too long.
+var errTimeout = fmt.Errorf("no answer in time: %w", context.DeadlineExceeded)
+
+func (s *Service) answer(ctx context.Context, timeout time.Duration, answer func(ctx context.Context) error) error {
+	release, err := s.limiter.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errTimeout)
+	defer cancel()
+	return answer(ctx)
+}

@@ -1,0 +1,329 @@
+package query
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"agentmeter/internal/auth"
+	"agentmeter/internal/clickhouse"
+	"agentmeter/schemas"
+	"agentmeter/schemas/api"
+)
+
+func TestAnotherWorkspaceCannotBeToldFromNone(t *testing.T) {
+	w := newWorld(t)
+	w.insert(t, []event{used("ws_theirs", "agt_secret", frozen.Add(-time.Hour), 1_000_000)})
+	w.register(t, agentNamed("ws_theirs", "agt_secret", "Secret Bot", frozen.Add(-time.Hour)))
+	w.progress(t, frozen)
+	s := w.serve(t, frozen, Config{})
+	mint := func(workspace schemas.WorkspaceID, scope auth.Scope) string {
+		token, err := s.key.Mint(auth.Grant{Workspace: workspace, Scopes: []auth.Scope{scope}, TTL: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+	for _, path := range []string{
+		"/v1/usage/dashboard?workspace=", "/v1/usage/agents?workspace=", "/v1/agents?workspace=", "/v1/usage/export.csv?workspace=",
+		"/v1/usage/breakdown?by=model&workspace=", "/v1/usage/reconcile?workspace=", "/v1/usage/live?workspace=", "/v1/workspaces/",
+	} {
+		s.token = mint("ws_mine", auth.UsageRead)
+		var bodies [2]string
+		for i, workspace := range []string{"ws_theirs", "ws_nobody"} {
+			response, body := s.get(t, path+workspace)
+			var problem api.Problem
+			if err := json.Unmarshal(body, &problem); err != nil {
+				t.Fatal(err)
+			}
+			if response.StatusCode != http.StatusNotFound || strings.Contains(string(body), workspace) {
+				t.Errorf("%s%s: %d %s", path, workspace, response.StatusCode, body)
+			}
+			bodies[i] = problem.Code + problem.Detail
+		}
+		if bodies[0] != bodies[1] {
+			t.Errorf("%s: %q and %q can be told apart", path, bodies[0], bodies[1])
+		}
+		s.token = mint("ws_theirs", auth.EventsWrite)
+		if response, _ := s.get(t, path+"ws_theirs"); response.StatusCode != http.StatusForbidden {
+			t.Errorf("%s without the scope: %d", path, response.StatusCode)
+		}
+		s.token = "nonsense"
+		if response, _ := s.get(t, path+"ws_theirs"); response.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s without a token: %d", path, response.StatusCode)
+		}
+	}
+	// Nothing of another workspace is in the figures of one's own.
+	s.token = mint("ws_mine", auth.UsageRead)
+	for _, path := range []string{"/v1/usage/dashboard?workspace=ws_mine&agent=agt_secret", "/v1/agents?workspace=ws_mine&query=secret"} {
+		if response, body := s.get(t, path); response.StatusCode != http.StatusOK || strings.Contains(string(body), "Secret") {
+			t.Errorf("%s: %d %s", path, response.StatusCode, body)
+		}
+	}
+}
+
+func TestThePageIsServed(t *testing.T) {
+	w := newWorld(t)
+	s := w.serve(t, frozen, Config{})
+	response, body := s.get(t, "/w/ws_acme/usage")
+	if response.StatusCode != http.StatusOK || !strings.Contains(string(body), "<html") {
+		t.Fatalf("%d %.200s", response.StatusCode, body)
+	}
+	_, rest, found := strings.Cut(string(body), `src="/assets/`)
+	asset, _, _ := strings.Cut(rest, `"`)
+	if !found {
+		t.Fatalf("the page loads no script: %.500s", body)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.server.URL+"/assets/"+asset, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err = s.server.Client().Do(request) // without a token
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK || !strings.Contains(response.Header.Get("Cache-Control"), "immutable") {
+		t.Errorf("asset %s: %d, %s", asset, response.StatusCode, response.Header.Get("Cache-Control"))
+	}
+}
+
+func TestTooManyQuestionsAreToldToComeAgain(t *testing.T) {
+	w := newWorld(t)
+	w.progress(t, frozen)
+	s := w.serve(t, frozen, Config{MaxConcurrent: 1, MaxWaiting: 1, WaitTimeout: time.Millisecond})
+	release, err := s.limiter.acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, body := s.get(t, "/v1/usage/dashboard?workspace=ws")
+	if response.StatusCode != http.StatusServiceUnavailable || response.Header.Get("Retry-After") != "1" || !strings.Contains(string(body), `"busy"`) {
+		t.Errorf("%d, Retry-After %q: %s", response.StatusCode, response.Header.Get("Retry-After"), body)
+	}
+	if response, body := s.get(t, "/v1/usage/dashboard?workspace=ws&grain=year"); response.StatusCode != http.StatusBadRequest {
+		t.Errorf("a faulty request waits for its turn: %d %s", response.StatusCode, body)
+	}
+	release()
+	if response, body := s.get(t, "/v1/usage/dashboard?workspace=ws"); response.StatusCode != http.StatusOK {
+		t.Errorf("with a slot free: %d %s", response.StatusCode, body)
+	}
+}
+
+func TestWaitingIsBoundedInNumberAndTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLimiter(Config{MaxConcurrent: 1, MaxWaiting: 2, WaitTimeout: 2 * time.Second}, newMetrics(prometheus.NewRegistry()))
+		release, err := l.acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		outcome := make(chan error, 2)
+		go func() { // gets its turn after a second
+			next, err := l.acquire(t.Context())
+			if err == nil {
+				defer next()
+				<-time.After(10 * time.Second)
+			}
+			outcome <- err
+		}()
+		synctest.Wait()
+		go func() { // does not
+			_, err := l.acquire(t.Context())
+			outcome <- err
+		}()
+		synctest.Wait()
+		if _, err := l.acquire(t.Context()); !errors.Is(err, errBusy) || time.Since(began) != 0 {
+			t.Errorf("a third waits: %v after %v", err, time.Since(began))
+		}
+		<-time.After(time.Second)
+		release()
+		if err := <-outcome; !errors.Is(err, errBusy) || time.Since(began) != 2*time.Second {
+			t.Errorf("the one behind: %v after %v, want busy after 2s", err, time.Since(began))
+		}
+		if err := <-outcome; err != nil {
+			t.Errorf("the one in front: %v", err)
+		}
+		release, err = l.acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		gone := errors.New("gone")
+		cancel(gone)
+		if _, err := l.acquire(ctx); !errors.Is(err, gone) {
+			t.Errorf("one that has gone away waits: %v", err)
+		}
+		release()
+	})
+}
+
+func TestASlowEngineIsATimeout(t *testing.T) {
+	w := newWorld(t)
+	s := w.serve(t, frozen, Config{QueryTimeout: time.Nanosecond})
+	response, body := s.get(t, "/v1/usage/dashboard?workspace=ws")
+	if response.StatusCode != http.StatusGatewayTimeout || !strings.Contains(string(body), `"timeout"`) {
+		t.Errorf("%d %s", response.StatusCode, body)
+	}
+}
+
+func TestAnAbsentEngineIsAProblemAndNeverAFigure(t *testing.T) {
+	nobody := httptest.NewServer(http.NotFoundHandler())
+	nobody.Close()
+	client, err := clickhouse.Open(clickhouse.Config{URL: nobody.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	w := &world{client: client}
+	s := w.serve(t, frozen, Config{})
+	for _, path := range []string{
+		"/v1/usage/dashboard?workspace=ws", "/v1/usage/agents?workspace=ws", "/v1/agents?workspace=ws", "/v1/usage/export.csv?workspace=ws",
+		"/v1/usage/breakdown?by=model&workspace=ws", "/v1/usage/reconcile?workspace=ws", "/v1/usage/live?workspace=ws", "/v1/workspaces/ws",
+	} {
+		response, body := s.get(t, path)
+		if response.StatusCode != http.StatusServiceUnavailable || response.Header.Get("Retry-After") == "" ||
+			!strings.Contains(string(body), `"storage_unavailable"`) || response.Header.Get("Cache-Control") != "no-store" {
+			t.Errorf("%s: %d %v %s", path, response.StatusCode, response.Header, body)
+		}
+	}
+	if err := s.Ready(t.Context()); err == nil {
+		t.Error("ready without an engine")
+	}
+}
+
+func TestAnEngineWithoutTablesIsAFaultThatIsNotShown(t *testing.T) {
+	w := newWorld(t)
+	w.exec(t, "DROP TABLE rollup_progress", nil)
+	s := w.serve(t, frozen, Config{})
+	response, body := s.get(t, "/v1/usage/dashboard?workspace=ws")
+	if response.StatusCode != http.StatusInternalServerError || strings.Contains(string(body), "rollup_progress") {
+		t.Errorf("%d %s", response.StatusCode, body)
+	}
+}
+
+// follow opens the live stream and gives its events one by one; the returned
+// function ends it.
+func follow(t *testing.T, s *service, path string) (next func() api.LiveUpdate, end func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.server.URL+path, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+s.token)
+	response, err := s.server.Client().Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if response.StatusCode != http.StatusOK || response.Header.Get("Content-Type") != "text/event-stream" {
+		t.Fatalf("%d, %s", response.StatusCode, response.Header.Get("Content-Type"))
+	}
+	lines := bufio.NewScanner(response.Body)
+	if !lines.Scan() || lines.Text() != "retry: 2000" {
+		t.Fatalf("the stream opens with %q", lines.Text())
+	}
+	next = func() api.LiveUpdate {
+		t.Helper()
+		event := ""
+		for lines.Scan() {
+			if name, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
+				event = name
+			}
+			if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok && event == "watermark" {
+				var update api.LiveUpdate
+				if err := json.Unmarshal([]byte(data), &update); err != nil {
+					t.Fatalf("%q: %v", data, err)
+				}
+				return update
+			}
+		}
+		t.Fatalf("the stream ended: %v", lines.Err())
+		return api.LiveUpdate{}
+	}
+	return next, func() {
+		cancel()
+		_ = response.Body.Close()
+	}
+}
+
+func TestTheLiveStreamSaysWhenFiguresHaveMoved(t *testing.T) {
+	w := newWorld(t)
+	w.progress(t, frozen)
+	s := w.serve(t, frozen, Config{LiveInterval: 5 * time.Millisecond, MaxLive: 1})
+	const path = "/v1/usage/live?workspace=ws"
+	next, end := follow(t, s, path)
+	defer end()
+	first := next()
+	if !first.Changed || !first.CountedThrough.Equal(frozen) {
+		t.Errorf("first %+v: what came before is not known to have been seen", first)
+	}
+	if response, body := s.get(t, path); response.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("a stream too many: %d %s", response.StatusCode, body)
+	}
+
+	w.progress(t, frozen.Add(time.Second))
+	if got := next(); got.Changed || !got.CountedThrough.After(frozen) {
+		t.Errorf("looked through and nothing new: %+v", got)
+	}
+	w.insert(t, []event{used("other", "a", frozen, 1), used("other", "b", frozen, 1), used("other", "c", frozen, 1)})
+	w.progress(t, frozen.Add(2*time.Second))
+	for got := next(); ; got = next() {
+		if got.Changed {
+			t.Errorf("another workspace's usage: %+v", got)
+		}
+		if got.CountedThrough.Equal(frozen.Add(2 * time.Second)) {
+			break
+		}
+	}
+	w.insert(t, []event{used("ws", "a", frozen, 1)})
+	w.progress(t, frozen.Add(3*time.Second))
+	changed := false
+	for got := next(); ; got = next() {
+		changed = changed || got.Changed
+		if got.CountedThrough.Equal(frozen.Add(3 * time.Second)) {
+			break
+		}
+	}
+	if !changed {
+		t.Error("the workspace's own usage was not told")
+	}
+}
+
+func TestTheLiveStreamEndsWhenTheServerDrains(t *testing.T) {
+	w := newWorld(t)
+	w.progress(t, frozen)
+	s := w.serve(t, frozen, Config{LiveInterval: time.Hour})
+	next, end := follow(t, s, "/v1/usage/live?workspace=ws")
+	defer end()
+	next()
+	s.health.Drain()
+	s.server.Close() // waits for the stream
+}
+
+func TestConfigNamesEveryFault(t *testing.T) {
+	t.Parallel()
+	if err := DefaultConfig().Validate(); err != nil {
+		t.Errorf("the defaults: %v", err)
+	}
+	bad := Config{MaxConcurrent: -1, MaxWaiting: -1, WaitTimeout: -1, QueryTimeout: -1, ExportTimeout: -1, QueryThreads: -1, LiveInterval: -1, MaxLive: -1}
+	bad.Page.FrameAncestors = []string{"a b"}
+	err := bad.Validate()
+	if err == nil {
+		t.Fatal("nothing wrong")
+	}
+	if got := len(strings.Split(err.Error(), "\n")); got != 9 {
+		t.Errorf("%d faults, want 9: %v", got, err)
+	}
+	if _, err := New(bad, Deps{}); err == nil {
+		t.Error("made with a faulty configuration")
+	}
+}

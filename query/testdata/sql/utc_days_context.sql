@@ -1,0 +1,52 @@
+-- What surrounds the figures: what is usual, which agents there were, and the last usage.
+SELECT
+    toUInt8(2) AS part,
+    toUInt32(roundDown(toUInt32(time), {edges_2:Array(UInt32)})) AS bar,
+    '' AS who,
+    sum(credits) AS spent,
+    sum(messages) AS answered,
+    sum(events) AS recorded
+FROM usage_workspace_hour
+WHERE workspace = {workspace:String}
+    AND (
+        (time >= toDateTime({r0_from:UInt32}, 'UTC') AND time < toDateTime({r0_to:UInt32}, 'UTC'))
+    )
+GROUP BY bar
+UNION ALL
+SELECT
+    toUInt8(4) AS part,
+    toUInt32(0) AS bar,
+    CAST(agent, 'String') AS who,
+    sum(credits) AS spent,
+    sum(messages) AS answered,
+    sum(events) AS recorded
+FROM usage_day
+WHERE workspace = {workspace:String}
+    AND (
+        (time >= toDateTime({r1_from:UInt32}, 'UTC') AND time < toDateTime({r1_to:UInt32}, 'UTC'))
+    )
+GROUP BY agent
+UNION ALL
+SELECT
+    toUInt8(5) AS part,
+    toUInt32(time) AS bar,
+    '' AS who,
+    toInt128(0) AS spent,
+    toInt64(0) AS answered,
+    toInt64(0) AS recorded
+FROM
+(
+    SELECT time
+    FROM usage_quarter
+    WHERE workspace = {workspace:String}
+        AND events > 0
+    ORDER BY time DESC
+    LIMIT 1
+)
+FORMAT Native
+-- edges_2 = [1788134400,1788220800,1788307200,1788393600,1788480000,1788566400,1788652800,1788739200,1788825600,1788912000,1788998400,1789084800,1789171200,1789257600,1789344000,1789430400,1789516800,1789603200,1789689600,1789776000,1789862400,1789948800,1790035200,1790121600,1790208000,1790294400,1790380800,1790467200,1790553600,1790640000,1790726400,1790812800,1790899200,1790985600,1791072000,1791158400,1791244800,1791331200,1791417600,1791504000,1791590400,1791676800,1791763200,1791849600,1791936000,1792022400,1792108800,1792195200,1792281600,1792368000,1792454400,1792540800,1792627200,1792713600,1792800000,1792886400,1792972800,1793059200,1793145600,1793232000,1793318400,1793404800,1793491200,1793577600,1793664000,1793750400,1793836800,1793923200,1794009600,1794096000,1794182400,1794268800,1794355200,1794441600,1794528000,1794614400,1794700800,1794787200,1794873600,1794960000,1795046400,1795132800,1795219200,1795305600,1795392000]
+-- r0_from = 1788134400
+-- r0_to = 1795392000
+-- r1_from = 0
+-- r1_to = 1795564800
+-- workspace = ws_acme

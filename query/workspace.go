@@ -1,0 +1,57 @@
+package query
+
+import (
+	"context"
+	"net/http"
+
+	"agentmeter/internal/httpapi"
+	"agentmeter/schemas"
+	"agentmeter/schemas/api"
+)
+
+// GetWorkspace answers GET /v1/workspaces/{ws}: its settings as they are now.
+func (s *Service) GetWorkspace(w http.ResponseWriter, r *http.Request, id api.WorkspacePathParam) {
+	if schemas.ValidateID("ws", id) != nil {
+		httpapi.WriteError(w, r, httpapi.ErrNotFound) // there can be no such workspace
+		return
+	}
+	s.serve(w, r, s.config.QueryTimeout, func(ctx context.Context) error {
+		book, err := s.recentBook(ctx, r.Pattern, schemas.WorkspaceID(id))
+		if err != nil {
+			return err
+		}
+		held := book.settings.asOf(s.clock().UTC())
+		zone, err := held.zone()
+		if err != nil {
+			return err
+		}
+		answer := api.Workspace{
+			ID: id, Name: held.name, Timezone: zone.String(),
+			AgentSlots: limited(held.agentSlots), Seats: limited(held.seats),
+			SupportEmail: held.supportEmail, ProductName: held.productName,
+			Links: api.WorkspaceLinks{
+				Billing:          linkOf(held.links, "billing"),
+				CreditsExplained: linkOf(held.links, "credits_explained"),
+				AutoRecharge:     linkOf(held.links, "auto_recharge"),
+				Plans:            linkOf(held.links, "plans"),
+				AgentAnalytics:   linkOf(held.links, "agent_analytics"),
+			},
+		}
+		if answer.Name == "" {
+			answer.Name = id
+		}
+		if held.billingAnchor != "" {
+			answer.BillingAnchor = &held.billingAnchor
+		}
+		w.Header().Set("Cache-Control", "private, no-cache")
+		httpapi.WriteJSON(w, r, http.StatusOK, answer)
+		return nil
+	})
+}
+
+func linkOf(links map[string]string, name string) *string {
+	if link := links[name]; link != "" {
+		return &link
+	}
+	return nil
+}
