@@ -136,6 +136,9 @@ func TestSlotsAreAsOfTheRangesEnd(t *testing.T) {
 		{"range=period&agent=nobody", 0, 2, "12", "null", "never heard of"},
 		{"from=2026-11-01&to=2026-11-07&agent=stranger", 0, 1, "10", "5", "has not sent yet"},
 		{"from=2026-11-01&to=2026-11-09&agent=gone", 1, 1, "10", "5", "not deleted yet"},
+		{"start=2026-11-08T11:00:00Z&end=2026-11-08T12:00:00Z&agent=stranger", 0, 1, "10", "5", "sends in the next minute"},
+		{"start=2026-11-08T13:00:00Z&end=2026-11-08T14:00:00Z&agent=stranger", 1, 1, "10", "5", "has sent on the same day"},
+		{"start=2026-11-08T13:00:00Z&end=2026-11-08T14:00:00Z", 4, 1, "10", "5", "has sent on the same day"},
 	}
 	for _, tt := range tests {
 		d := ask[api.Dashboard](t, s, "/v1/usage/dashboard?workspace=ws&"+tt.query)
@@ -458,6 +461,8 @@ func TestUnchangedFiguresOfAClosedRangeAreNotSentAgain(t *testing.T) {
 	expect("the slots", path, http.StatusOK)
 	expect("another question", path+"&agent=a", http.StatusOK)
 	expect("the same other question", path+"&agent=a", http.StatusNotModified)
+	w.insert(t, []event{used("ws", "b", frozen, 1_000_000)})
+	expect("the last usage may be the agent's", path+"&agent=a", http.StatusOK)
 	expect("another comparison", path+"&agent=a&compare=prev", http.StatusOK)
 	expect("another zone", path+"&agent=a&compare=prev&tz=Asia/Kolkata", http.StatusOK)
 

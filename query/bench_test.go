@@ -9,6 +9,10 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"agentmeter/internal/clickhouse"
+	"agentmeter/query/calendar"
+	"agentmeter/schemas"
 )
 
 var benchThreads = flag.Int("bench-threads", DefaultConfig().QueryThreads, "how many threads of the engine a statement may use in the benchmarks")
@@ -60,7 +64,33 @@ func BenchmarkDashboard(b *testing.B) {
 		b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
 		b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
 	}
+	b.Run("select_1", func(b *testing.B) {
+		var took []time.Duration
+		for b.Loop() {
+			began := time.Now()
+			if err := w.client.Exec(b.Context(), clickhouse.Statement{SQL: "SELECT 1 FORMAT Native"}); err != nil {
+				b.Fatal(err)
+			}
+			took = append(took, time.Since(began))
+		}
+		percentiles(b, took)
+	})
 	for workspace := range sizes {
+		// The SQL behind the figures alone, at the same tables and answers.
+		b.Run(workspace+"/bare_sql/30d_compared", func(b *testing.B) {
+			q := benchQuestion(b, workspace)
+			statement := usageStatement(q, true)
+			sql := render("usage", map[string]any{"Branches": statement.branches})
+			var took []time.Duration
+			for b.Loop() {
+				began := time.Now()
+				if err := w.client.Exec(b.Context(), clickhouse.Statement{SQL: sql, Params: statement.params}); err != nil {
+					b.Fatal(err)
+				}
+				took = append(took, time.Since(began))
+			}
+			percentiles(b, took)
+		})
 		for _, zone := range []string{"UTC", "Europe/Copenhagen", "Asia/Kathmandu"} {
 			for _, query := range []string{"range=30d&compare=prev", "range=last_month", "range=today", "range=90d&compare=yoy"} {
 				path := "/v1/usage/dashboard?workspace=" + workspace + "&tz=" + zone + "&" + query
@@ -91,4 +121,18 @@ func BenchmarkDashboard(b *testing.B) {
 			percentiles(b, took)
 		})
 	}
+}
+
+// benchQuestion is what the dashboard asks for thirty days of UTC, compared.
+func benchQuestion(b *testing.B, workspace string) question {
+	r, err := calendar.PresetRange(calendar.Last30Days, frozen, time.UTC, 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	grain, edges, err := barsOf(r, "")
+	if err != nil {
+		b.Fatal(err)
+	}
+	st := &standing{now: frozen, zone: time.UTC, rng: r}
+	return st.question(usageRequest{workspace: schemas.WorkspaceID(workspace), compare: calendar.Previous}, grain, edges)
 }

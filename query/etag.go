@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/ClickHouse/ch-go/proto"
+
 	"agentmeter/schemas"
 )
 
@@ -18,20 +20,17 @@ import (
 //
 // It covers everything in the answer but how fresh the ledger is (which moves
 // all the time and makes no figure of a closed interval different) and, where
-// there is usage in the interval, when the last usage was. Therefore it is a
+// all agents are asked for and there is usage in the interval, when the last
+// usage was. Therefore it is a
 // weak tag: two answers with one tag say the same, in bytes that may differ.
 // Whoever sees 304 knows that every figure still holds.
 func (s *Service) entityTag(ctx context.Context, u usageRequest, st *standing, q question) (string, error) {
-	type sums struct {
-		Credits          string
-		Messages, Events int64
-	}
 	version := struct {
 		Request    usageRequestKey
 		Start, End int64
 		Compared   [2]int64
 		Edges      []int64
-		Sums       []sums
+		Sums       fingerprint
 		Directory  [2]int64
 		Settings   []int64
 		Build      string
@@ -52,26 +51,53 @@ func (s *Service) entityTag(ctx context.Context, u usageRequest, st *standing, q
 			version.Settings = append(version.Settings, held.validFrom.UnixMicro(), held.change)
 		}
 	}
-	b := newBuilder(q.workspace, "")
-	// Whole hours: an event after the end changes the tag for nothing, which is
-	// only a 304 less.
-	b.params["start"] = unix(schemas.StepHour.Floor(q.interval.Start))
-	b.params["end"] = unix(schemas.StepHour.Ceil(q.interval.End))
-	parts := make([]tally, 3)
-	err := s.readRows(ctx, u.route, "fingerprint", b, render("fingerprint", nil), func(r row) {
-		parts[r.part].add(r.tally)
-	})
-	if err != nil {
+	var err error
+	if version.Sums, err = s.fingerprintOf(ctx, u.route, q); err != nil {
 		return "", err
-	}
-	if everything := &parts[1]; everything.events > 0 {
-		everything.messages = 0 // the last usage is shown where the interval is empty
-	}
-	for _, t := range parts {
-		version.Sums = append(version.Sums, sums{t.credits.String(), t.messages, t.events})
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%#v", version))
 	return `W/"` + base64.RawURLEncoding.EncodeToString(sum[:18]) + `"`, nil
+}
+
+// fingerprint changes whenever something that an answer is made of does.
+type fingerprint struct {
+	Credits          string // before the interval's end, as are the next two
+	Messages, Events int64
+	Playground       int64
+	Everything       int64 // events at any time, where the last usage is of interest
+}
+
+func (s *Service) fingerprintOf(ctx context.Context, route string, q question) (fingerprint, error) {
+	var (
+		spent                                         proto.ColInt128
+		answered, recorded, within, everything, tests proto.ColInt64
+		out                                           fingerprint
+	)
+	// Whole hours: an event after the end changes the tag for nothing, which is
+	// only a 304 less.
+	params := map[string]string{
+		"workspace": string(q.workspace),
+		"start":     unix(schemas.StepHour.Floor(q.interval.Start)),
+		"end":       unix(schemas.StepHour.Ceil(q.interval.End)),
+	}
+	err := s.read(ctx, route, "fingerprint", render("fingerprint", nil), params, proto.Results{
+		{Name: "spent", Data: &spent},
+		{Name: "answered", Data: &answered},
+		{Name: "recorded", Data: &recorded},
+		{Name: "within", Data: &within},
+		{Name: "everything", Data: &everything},
+		{Name: "tests", Data: &tests},
+	}, func(int) {
+		out = fingerprint{
+			Credits: creditsOf(spent[0]).String(), Messages: answered[0], Events: recorded[0], Playground: tests[0],
+		}
+		if within[0] == 0 || q.agent != "" {
+			// The last usage is shown where the interval is empty, as it may be for
+			// one agent though it is not for the workspace.
+			out.Everything = everything[0]
+		}
+	})
+	return out, err
 }
 
 // usageRequestKey is what of a request the answer depends on beside the

@@ -13,6 +13,7 @@ import (
 
 	"agentmeter/query/calendar"
 	"agentmeter/schemas"
+	"agentmeter/schemas/api"
 )
 
 func micro(t testing.TB, decimal string) schemas.CreditsSum {
@@ -130,6 +131,32 @@ func TestTheSentenceNamesWhoDroveTheSpend(t *testing.T) {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+func TestEqualSpendersAreOrderedByMessagesAndThenById(t *testing.T) {
+	t.Parallel()
+	agent := func(id string, messages int64) *agentUsage {
+		return &agentUsage{id: id, total: tally{credits: schemas.SumOf(5), messages: messages, events: 1}}
+	}
+	agents := []*agentUsage{agent("b", 1), agent("d", 7), agent("a", 1), agent("c", 9)}
+	f := &figures{agents: agents}
+	slices.SortFunc(f.agents, heavierFirst)
+	order := ""
+	for _, a := range f.agents {
+		order += a.id
+	}
+	if order != "cdab" {
+		t.Errorf("ordered %s, want cdab", order)
+	}
+	for _, sort := range []api.AgentSort{api.SortCredits, api.SortChange} {
+		order = ""
+		for _, a := range f.sorted(sort, api.Descending, nil) {
+			order += a.id
+		}
+		if order != "cdab" {
+			t.Errorf("sorted by %s: %s, want cdab", sort, order)
+		}
 	}
 }
 
@@ -330,7 +357,7 @@ func TestNothingIsASpikeThatCannotBeMeasured(t *testing.T) {
 		t.Errorf("nothing is usual in a new workspace, and yet there is a spike: %s", got)
 	}
 	small := newSpikeCase(t, calendar.Day, 24, func(at time.Time) int64 {
-		if at.Weekday() == time.Tuesday {
+		if at.Add(2*time.Hour).Weekday() == time.Tuesday {
 			return 1
 		}
 		return 100_000

@@ -151,21 +151,21 @@ func hourEdges(zone *time.Location) func(time.Time) time.Time {
 	const hour = 60 * 60
 	var (
 		offset   int64
-		from, to time.Time // where offset holds; to is zero for ever
+		from, to time.Time // offset holds in between
+		ever     bool      // and for ever
 		known    bool
 	)
 	return func(t time.Time) time.Time {
-		if !known || t.Before(from) || (!to.IsZero() && !t.Before(to)) {
-			offset = offsetOf(t, zone)
-			from, to = t.In(zone).ZoneBounds()
-			known = true
+		if !known || t.Before(from) || (!ever && !t.Before(to)) {
+			offset, from, known = offsetOf(t, zone), t, true
+			to, ever = offsetHolds(t, zone)
 		}
 		past := (t.Unix() + offset) % hour
 		if past < 0 {
 			past += hour
 		}
 		edge := time.Unix(t.Unix()+hour-past, 0).UTC()
-		if !to.IsZero() && edge.After(to) && (offsetOf(to, zone)-offset)%hour != 0 {
+		if !ever && edge.After(to) && (offsetOf(to, zone)-offset)%hour != 0 {
 			// Clocks change by a fraction of an hour before the full hour comes:
 			// the change itself is where the next hour begins.
 			return to.UTC()

@@ -174,6 +174,9 @@ func TestHourBarsOfOddDays(t *testing.T) {
 		{"quarter-hour offset", "Asia/Kathmandu", "2026-11-24", 24, "2026-11-23T18:15:00Z", "2026-11-24T17:15:00Z"},
 		{"half an hour less: one bar of half an hour", "Australia/Lord_Howe", "2026-10-04", 24, "2026-10-03T13:30:00Z", "2026-10-04T12:00:00Z"},
 		{"half an hour more: one bar of half an hour", "Australia/Lord_Howe", "2026-04-05", 25, "2026-04-04T13:00:00Z", "2026-04-05T12:30:00Z"},
+		{"clocks change in the middle of an hour", "Asia/Pyongyang", "2018-05-04", 24, "2018-05-03T15:30:00Z", "2018-05-04T14:30:00Z"},
+		{"and the day after begins", "Asia/Pyongyang", "2018-05-05", 24, "2018-05-04T15:00:00Z", "2018-05-05T14:00:00Z"},
+		{"the quarter of an hour that Nepal skipped", "Asia/Kathmandu", "1986-01-01", 24, "1985-12-31T18:30:00Z", "1986-01-01T17:15:00Z"},
 		{"no midnight", "America/Santiago", "2026-09-06", 23, "2026-09-06T04:00:00Z", "2026-09-07T02:00:00Z"},
 	}
 	for _, tt := range tests {
@@ -199,6 +202,17 @@ func TestHourBarsOfOddDays(t *testing.T) {
 				t.Errorf("last bar starts at %s, want %s", got, tt.last)
 			}
 		})
+	}
+}
+
+func TestAnHourEndsWhereClocksChangeByAFractionOfIt(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]string{"Asia/Pyongyang": "2018-05-04T15:00:00Z", "Asia/Kathmandu": "1985-12-31T18:30:00Z", "America/Caracas": "2016-05-01T06:30:00Z"} {
+		at := at(t, change)
+		edges := edgesOf(schemas.NewInterval(at.Add(-26*time.Hour), at.Add(26*time.Hour)), zone(t, name), Hour)
+		if !slices.ContainsFunc(edges, at.Equal) {
+			t.Errorf("the change of %s is no edge: %v", name, edges)
+		}
 	}
 }
 

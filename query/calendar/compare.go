@@ -26,7 +26,8 @@ var Comparisons = [...]Comparison{NoComparison, Previous, PreviousByWeekday, Yea
 //
 // A range that is still open is compared with as much of the other as has
 // passed of it, to the whole minute. There is nothing to compare a range with
-// that has not begun; then ok is false.
+// that has not begun, or the day after one that the zone left out; then ok is
+// false.
 func (r Range) ComparedWith(comparison Comparison, now time.Time) (other schemas.Interval, ok bool) {
 	switch comparison {
 	case Previous, PreviousByWeekday, YearOverYear:
@@ -40,6 +41,9 @@ func (r Range) ComparedWith(comparison Comparison, now time.Time) (other schemas
 		other = r.comparedDays(comparison)
 	} else {
 		other = r.comparedInstants(comparison)
+	}
+	if other.Empty() {
+		return schemas.Interval{}, false
 	}
 	if r.OpenAt(now) {
 		elapsed := now.Sub(r.Start)
@@ -88,7 +92,8 @@ func (r Range) comparedInstants(comparison Comparison) schemas.Interval {
 			day := dateOfWall(wall)
 			wall += day.AddMonths(-12).wall() - day.wall()
 		} else {
-			wall -= (wallDays(r.Interval, r.Zone) + 6) / 7 * 7 * secondsPerDay
+			// At least a week: where clocks are put back they may advance by nothing.
+			wall -= max(1, (wallDays(r.Interval, r.Zone)+6)/7) * 7 * secondsPerDay
 		}
 		return firstInstant(wall, r.Zone)
 	}

@@ -54,11 +54,30 @@ func firstInstant(wall int64, zone *time.Location) time.Time {
 	for {
 		offset := offsetOf(from, zone)
 		candidate := time.Unix(max(wall-offset, from.Unix()), 0)
-		_, end := from.In(zone).ZoneBounds()
-		if end.IsZero() || candidate.Before(end) {
+		end, ever := offsetHolds(from, zone)
+		if ever || candidate.Before(end) {
 			return candidate.UTC()
 		}
 		from = end
+	}
+}
+
+// offsetHolds returns until when the offset at t holds at least; ever is true
+// where it holds for ever.
+//
+// Beyond the years that the database lists, time.Time.ZoneBounds takes every
+// year for 365 days long: on the last day of a leap year it says that the
+// offset holds until a time before t. Nobody changes clocks on that day, so an
+// hour holds no surprise.
+func offsetHolds(t time.Time, zone *time.Location) (end time.Time, ever bool) {
+	_, end = t.In(zone).ZoneBounds()
+	switch {
+	case end.IsZero():
+		return end, true
+	case !end.After(t):
+		return t.Add(time.Hour), false
+	default:
+		return end, false
 	}
 }
 

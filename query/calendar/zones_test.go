@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"agentmeter/schemas"
 )
 
 // oddZones are zones in which something is unusual: fractional offsets,
@@ -138,6 +140,34 @@ func TestFirstInstantIsTheFirstMinuteThatShowsTheReadingOrMore(t *testing.T) {
 			t.Fatalf("firstInstant = %s, want %s", got.In(zone), want.In(zone))
 		}
 	})
+}
+
+// Beyond 2037 the database has rules instead of a list, and the standard
+// library takes their years for 365 days long.
+func TestTheLastDaysOfFarLeapYears(t *testing.T) {
+	t.Parallel()
+	for _, name := range oddZones {
+		zone := zone(t, name)
+		for year := 2036; year <= 2104; year += 4 {
+			before := Date{year, 12, 28}.Start(zone)
+			for day := (Date{year, 12, 29}); day.Year == year || day.Day < 4; day = day.AddDays(1) {
+				start := day.Start(zone)
+				if got := start.Sub(before); got != 24*time.Hour {
+					t.Fatalf("the day before %s has %v in %s", day, got, name)
+				}
+				for at := start; at.Before(start.Add(24 * time.Hour)); at = at.Add(7 * time.Hour) {
+					if got := DayOf(at, zone); got != day {
+						t.Fatalf("%s lies in %s in %s, want %s", at, got, name, day)
+					}
+				}
+				before = start
+			}
+			i := schemas.NewInterval(Date{year, 12, 30}.Start(zone), Date{year + 1, 1, 3}.Start(zone))
+			if edges := edgesOf(i, zone, Hour); len(edges) != 4*24+1 {
+				t.Fatalf("four days at the end of %d have %d hours in %s", year, len(edges)-1, name)
+			}
+		}
+	}
 }
 
 func TestEveryInstantLiesInItsDay(t *testing.T) {
