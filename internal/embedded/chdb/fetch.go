@@ -115,7 +115,8 @@ func npmPack(ctx context.Context, p Platform, dir string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("fetch %s: the npm client is needed once, at set-up: %w", p.Package(), err)
 	}
-	cmd := exec.CommandContext(ctx, npm, "pack", //nolint:gosec // npm from the PATH, with constants p.Package()+"@"+Version,
+	//nolint:gosec // npm from the PATH, with constants
+	cmd := exec.CommandContext(ctx, npm, "pack", p.Package()+"@"+Version,
 		"--pack-destination", dir, "--ignore-scripts", "--silent")
 	cmd.Dir = dir // so that no project's own configuration takes part
 	var stderr bytes.Buffer
