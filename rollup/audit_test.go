@@ -11,9 +11,9 @@ import (
 
 func (s *stack) audit() *audit.Report {
 	s.t.Helper()
-	report, err := audit.Run(s.t.Context(), s.client, s.admin, func(stream uuid.UUID, partition int32) string {
+	report, err := audit.Run(s.t.Context(), s.client, s.admin, audit.Options{Mutex: func(stream uuid.UUID, partition int32) string {
 		return Mutex(s.client.Database(), stream, partition)
-	})
+	}})
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -22,6 +22,10 @@ func invalidCode(err error) string {
 	return codeUndecodable
 }
 
+// maxLetterValue is how many bytes of a record a dead letter carries at most:
+// well below the largest record that brokers take by default (1 MiB).
+const maxLetterValue = 512 << 10
+
 // sendDeadLetters puts the raw bytes of the block's invalid records on the
 // dead-letter topic and waits for the acknowledgement, before the block is
 // sent: what the ledger calls invalid can always be found and replayed. A
@@ -33,18 +37,25 @@ func sendDeadLetters(ctx context.Context, producer *kgo.Client, stream uuid.UUID
 		if r.outcome != schemas.OutcomeInvalid {
 			continue
 		}
-		letter := usagev1.DeadLetter{
-			Stream: stream[:], Partition: partition, Offset: r.offset, Code: r.detail,
-			Key: r.record.Key, Value: r.record.Value, KafkaTimeUs: r.kafkaTime.UnixMicro(),
+		value, detail := r.record.Value, ""
+		if len(value) > maxLetterValue {
+			// A letter that does not fit would hold up the whole partition. The
+			// record itself is still at its offset.
+			detail = fmt.Sprintf("truncated to %d of %d bytes", maxLetterValue, len(value))
+			value = value[:maxLetterValue]
 		}
-		value, err := letter.MarshalVT()
+		letter := usagev1.DeadLetter{
+			Stream: stream[:], Partition: partition, Offset: r.offset, Code: r.detail, Detail: detail,
+			Key: r.record.Key[:min(len(r.record.Key), maxLetterValue/2)], Value: value, KafkaTimeUs: r.kafkaTime.UnixMicro(),
+		}
+		encoded, err := letter.MarshalVT()
 		if err != nil {
 			return 0, fmt.Errorf("encode dead letter: %w", err)
 		}
 		letters = append(letters, &kgo.Record{
 			Topic: kafka.TopicDeadLetter,
 			Key:   fmt.Appendf(nil, "%d/%d", partition, r.offset),
-			Value: value,
+			Value: encoded,
 		})
 	}
 	if len(letters) == 0 {

@@ -121,8 +121,11 @@ func Mutex(database string, stream uuid.UUID, partition int32) string {
 type ledgerEnd struct {
 	position int64     // the first offset that is not in the ledger
 	lo, hi   int64     // the last block; lo == hi where the ledger is empty
-	lastTime time.Time // the broker's time of its last record; zero where empty
-	partial  string    // what is wrong with the last block, or ""
+	lastTime time.Time // the latest broker's time in the last block; zero where empty
+	// firstTime is the earliest in it: what is certain to be in every view was
+	// acknowledged before.
+	firstTime time.Time
+	partial   string // what is wrong with the last block, or ""
 }
 
 // append sends the block on the condition that the ledger ends at b.lo.
@@ -146,13 +149,15 @@ func (l *ledger) end(ctx context.Context) (ledgerEnd, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	var lo, hi, rows, offsets proto.ColInt64
-	var lastTime proto.ColDateTime64
+	var firstTime, lastTime proto.ColDateTime64
+	firstTime.WithPrecision(proto.PrecisionMilli).WithLocation(time.UTC)
 	lastTime.WithPrecision(proto.PrecisionMilli).WithLocation(time.UTC)
 	columns := proto.Results{
 		{Name: "block_lo", Data: &lo},
 		{Name: "block_hi", Data: &hi},
 		{Name: "rows", Data: &rows},
 		{Name: "offsets", Data: &offsets},
+		{Name: "first_time", Data: &firstTime},
 		{Name: "last_time", Data: &lastTime},
 	}
 	end := ledgerEnd{position: l.start, lo: l.start, hi: l.start}
@@ -161,7 +166,7 @@ func (l *ledger) end(ctx context.Context) (ledgerEnd, error) {
 		for i := range n {
 			blocks++
 			end.lo, end.hi, end.position = lo.Row(i), hi.Row(i), hi.Row(i)
-			end.lastTime = lastTime.Row(i)
+			end.firstTime, end.lastTime = firstTime.Row(i), lastTime.Row(i)
 			if size := end.hi - end.lo; rows.Row(i) != size || offsets.Row(i) != size {
 				end.partial = fmt.Sprintf("block [%d, %d) has %d rows with %d distinct offsets", end.lo, end.hi, rows.Row(i), offsets.Row(i))
 			}

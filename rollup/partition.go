@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -61,6 +62,11 @@ type haltError struct{ reason string }
 
 func (e *haltError) Error() string { return e.reason }
 
+func foreignTopic(live kafka.Stream, stream uuid.UUID, partitions int32) *haltError {
+	return &haltError{fmt.Sprintf("%s is stream %s with %d partitions now, and the ledger is of %s with %d: the topic was recreated or changed",
+		live.Topic, live.ID, live.Partitions, stream, partitions)}
+}
+
 // errStale means that somebody else has appended to the ledger of this
 // partition: what is in hand is void, and the partition starts over from the
 // ledger's new end.
@@ -84,9 +90,7 @@ func (p *eventPartition) run(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case errors.As(err, &halt):
-			p.log.ErrorContext(ctx, "partition halted; see docs/runbooks", "reason", halt.reason)
-			p.setState(func(s *partitionState) { s.halted = halt.reason })
-			p.metrics.halted.WithLabelValues(p.label()).Set(1)
+			p.halt(ctx, halt)
 			<-ctx.Done()
 			return
 		case errors.Is(err, errStale):
@@ -105,6 +109,13 @@ func (p *eventPartition) run(ctx context.Context) {
 	}
 }
 
+// halt says that the partition stands still, and why.
+func (p *eventPartition) halt(ctx context.Context, halt *haltError) {
+	p.log.ErrorContext(ctx, "partition halted; see docs/counting.md", "reason", halt.reason)
+	p.setState(func(s *partitionState) { s.halted = halt.reason })
+	p.metrics.halted.WithLabelValues(p.label()).Set(1)
+}
+
 func (p *eventPartition) label() string { return fmt.Sprint(p.ledger.partition) }
 
 func sleep(ctx context.Context, d time.Duration) {
@@ -120,10 +131,11 @@ func sleep(ctx context.Context, d time.Duration) {
 // error. progressed says whether a block was confirmed.
 func (p *eventPartition) session(ctx context.Context) (progressed bool, err error) {
 	end, err := p.takeOver(ctx)
-	if !end.lastTime.IsZero() {
-		p.setState(func(s *partitionState) { s.lastTime = end.lastTime })
-	}
 	if err != nil {
+		if !end.firstTime.IsZero() {
+			// The last block may not be in every view: what came before it is.
+			p.setState(func(s *partitionState) { s.lastTime = end.firstTime })
+		}
 		return false, err
 	}
 	p.ids = newKnownIDs(p.ledger, p.config.HotIDs)
@@ -180,6 +192,13 @@ func (p *eventPartition) takeOver(ctx context.Context) (ledgerEnd, error) {
 			return end, err
 		}
 		p.metrics.reconciled.Inc()
+	}
+	live, err := kafka.DescribeStream(ctx, p.admin, kafka.TopicEvents)
+	if err != nil {
+		return end, err
+	}
+	if live.ID != p.ledger.stream || live.Partitions != p.partitions {
+		return end, foreignTopic(live, p.ledger.stream, p.partitions)
 	}
 	begin, logEnd, err := p.logBounds(ctx)
 	if err != nil {

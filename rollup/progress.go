@@ -78,12 +78,22 @@ func (r *Rollup) publishProgress(ctx context.Context) {
 func (r *Rollup) publishOnce(ctx context.Context, watermarks map[int32]*watermark) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
+	live, err := kafka.DescribeStream(ctx, r.admin, kafka.TopicEvents)
+	if err != nil {
+		return err
+	}
+	if live.ID != r.stream.id || live.Partitions != r.stream.partitions {
+		// What is in that log is not what the ledger is of: count nothing of it
+		// and claim nothing.
+		r.haltAll(ctx, foreignTopic(live, r.stream.id, r.stream.partitions))
+	}
 	owned := r.ownedPartitions()
 	r.metrics.owned.Set(float64(len(owned)))
 	for partition := range watermarks {
 		if _, ok := owned[partition]; !ok {
 			delete(watermarks, partition)
 			r.metrics.lagRecords.DeleteLabelValues(fmt.Sprint(partition))
+			r.metrics.halted.DeleteLabelValues(fmt.Sprint(partition))
 		}
 	}
 	if len(owned) == 0 {
@@ -132,6 +142,9 @@ func (r *Rollup) publishOnce(ctx context.Context, watermarks map[int32]*watermar
 			mark.countedThrough = state.lastTime
 		}
 		countedThrough := mark.countedThrough
+		if countedThrough.After(at) { // a broker's clock that runs ahead
+			countedThrough = at
+		}
 		if countedThrough.IsZero() {
 			countedThrough = haltedFrom
 		}

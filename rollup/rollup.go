@@ -216,6 +216,8 @@ func (r *Rollup) assign(ctx context.Context, assigned map[string][]int32) {
 
 func (r *Rollup) newEventPartition(partition int32, log *slog.Logger) *eventPartition {
 	l := &ledger{client: r.clickhouse, stream: r.stream.id, partition: partition, timeout: r.config.StatementTimeout}
+	// A partition beyond those that were adopted halts as it is taken over: the
+	// topic is not what it was.
 	if int(partition) < len(r.stream.starts) {
 		l.start = r.stream.starts[partition]
 	}
@@ -259,6 +261,19 @@ func (r *Rollup) releaseAll(cause error) {
 	}
 	r.mu.Unlock()
 	r.release(all, cause)
+}
+
+// haltAll stops every owned partition where it is. They stay owned, so that
+// what is published of them says that they stand still.
+func (r *Rollup) haltAll(ctx context.Context, halt *haltError) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, w := range r.workers {
+		if w.events != nil && w.events.state().halted == "" {
+			w.stop(halt)
+			w.events.halt(ctx, halt)
+		}
+	}
 }
 
 func (r *Rollup) ownedPartitions() map[int32]*eventPartition {

@@ -1,9 +1,11 @@
 package rollup
 
 import (
+	"bytes"
 	"maps"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
@@ -144,5 +146,61 @@ SELECT uniqExact(partition, block_lo), uniqExact(_part) FROM usage_ledger`).Scan
 	// Merges may have joined parts, but no block may have made two.
 	if parts > blocks || blocks == 0 {
 		t.Errorf("%d blocks lie in %d parts", blocks, parts)
+	}
+}
+
+// What is in a recreated topic is not what the ledger is of: its records would
+// be read from the old one's positions.
+func TestRecreatedTopicHaltsInsteadOfLosingEvents(t *testing.T) {
+	s := newStack(t)
+	s.start()
+	s.produce(testEvents(40)...)
+	s.waitCounted()
+	if _, err := s.admin.DeleteTopic(t.Context(), kafka.TopicEvents); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kafka.EnsureTopics(t.Context(), s.admin, kafka.DefaultPlan()); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		var halted uint64
+		err := s.client.Conn().QueryRow(t.Context(), `SELECT count() FROM (SELECT argMax(halted, updated_at) AS reason FROM rollup_progress GROUP BY partition) WHERE reason != ''`).Scan(&halted)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if halted == 4 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d partitions have halted, want all 4", halted)
+		}
+	}
+	if got, want := s.outcomes(), map[string]uint64{"counted": 40}; !maps.Equal(got, want) {
+		t.Errorf("outcomes %v, want %v", got, want)
+	}
+	if report := s.audit(); report.Exact {
+		t.Error("the audit calls it exact, although the live topic is not the ledger's")
+	}
+}
+
+func TestOversizedGarbageDoesNotHoldUpItsPartition(t *testing.T) {
+	s := newStack(t)
+	s.start()
+	garbage := bytes.Repeat([]byte{0xff}, 999_900)
+	manual, err := kgo.NewClient(append(s.kafka.Options(s.log), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.NoCompression()))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer manual.Close()
+	for partition := range int32(4) {
+		if err := manual.ProduceSync(t.Context(), &kgo.Record{Topic: kafka.TopicEvents, Partition: partition, Key: garbage[:10], Value: garbage}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.produce(testEvents(20)...)
+	s.waitCounted()
+	if got, want := s.outcomes(), map[string]uint64{"counted": 20, "invalid": 4}; !maps.Equal(got, want) {
+		t.Errorf("outcomes %v, want %v", got, want)
 	}
 }

@@ -66,7 +66,7 @@ func adoptStream(ctx context.Context, client *clickhouse.Client, admin *kadm.Cli
 		}
 	}
 	if known.id != live.ID {
-		return adopted{}, fmt.Errorf("%w: %s has id %s and the ledger knows %s; if it was recreated on purpose, run agentmeter adopt-topic", ErrForeignTopic, topic, live.ID, known.id)
+		return adopted{}, fmt.Errorf("%w: %s has id %s and the ledger knows %s; put the topic back from its backup; adopting another one is not supported yet", ErrForeignTopic, topic, live.ID, known.id)
 	}
 	if known.partitions != live.Partitions {
 		return adopted{}, fmt.Errorf("%w: %s has %d partitions and was adopted with %d; partitions change by a cut-over to a new topic", ErrForeignTopic, topic, live.Partitions, known.partitions)
@@ -100,6 +100,30 @@ func insertAdopted(ctx context.Context, client *clickhouse.Client, topic string,
 	}
 	if err := batch.Send(); err != nil {
 		return fmt.Errorf("adopt %s: %w", topic, err)
+	}
+	return nil
+}
+
+// RepairLast reconciles the views of the last block of every partition that
+// the ledger knows, as a rollup does when it takes a partition over: for an
+// audit where no rollup runs, since a crash may have left that block short.
+func RepairLast(ctx context.Context, client *clickhouse.Client, timeout time.Duration) error {
+	known, found, err := readStream(ctx, client, kafka.TopicEvents)
+	if err != nil || !found {
+		return err
+	}
+	for partition := range known.partitions {
+		l := &ledger{client: client, stream: known.id, partition: partition, start: known.starts[partition], timeout: timeout}
+		end, err := l.end(ctx)
+		if err != nil {
+			return err
+		}
+		if end.partial != "" || end.lo == end.hi {
+			continue // the audit will tell
+		}
+		if err := l.reconcile(ctx, end.lo, end.hi); err != nil {
+			return err
+		}
 	}
 	return nil
 }

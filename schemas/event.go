@@ -26,7 +26,8 @@ const (
 )
 
 // The instants that an event may carry: what ClickHouse's DateTime holds,
-// which the rollups' buckets are.
+// which the rollups' buckets are. They begin just after the first, which is how
+// records say "absent", and end before the last.
 var (
 	MinOccurredAt = time.Unix(0, 0).UTC()
 	MaxOccurredAt = time.Date(2106, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -89,7 +90,7 @@ func (e *Event) Validate() []FieldError {
 	switch {
 	case e.OccurredAt.IsZero():
 		fault("occurred_at", "occurred_at_missing", "is required; give an RFC 3339 time such as 2026-11-24T09:31:47.123456Z")
-	case e.OccurredAt.Before(MinOccurredAt) || !e.OccurredAt.Before(MaxOccurredAt):
+	case !e.OccurredAt.After(MinOccurredAt) || !e.OccurredAt.Before(MaxOccurredAt):
 		fault("occurred_at", "occurred_at_out_of_range", "lies outside %d to %d", MinOccurredAt.Year(), MaxOccurredAt.Year()-1)
 	}
 	text("channel", e.Channel, e.Adjustment == nil, MaxTextRunes)

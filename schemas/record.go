@@ -95,6 +95,10 @@ func EventFromRecord(record *usagev1.Event, e *Event) error {
 		Credits:      Credits(record.CreditsMicro),
 		Messages:     1,
 	}
+	if record.OccurredAtUs == 0 {
+		// Absent and 1970 look the same on the wire, and nobody means 1970.
+		e.OccurredAt = time.Time{}
+	}
 	if len(record.IdUuid) > 0 {
 		if len(record.IdUuid) != 16 {
 			return fmt.Errorf("%w: %w", ErrRecord, FieldError{Field: "id_uuid", Code: "id_invalid", Detail: fmt.Sprintf("has %d bytes; a UUID has 16", len(record.IdUuid))})

@@ -69,7 +69,7 @@ func drawEvent(t *rapid.T) Event {
 		Workspace:    WorkspaceID(text("workspace", 1)),
 		Agent:        AgentID(text("agent", 1)),
 		Conversation: text("conversation", 0),
-		OccurredAt:   time.UnixMicro(rapid.Int64Range(0, MaxOccurredAt.UnixMicro()-1).Draw(t, "occurred")).UTC(),
+		OccurredAt:   time.UnixMicro(rapid.Int64Range(1, MaxOccurredAt.UnixMicro()-1).Draw(t, "occurred")).UTC(),
 		Channel:      rapid.SampledFrom([]string{"embed", "api", "whatsapp", "playground"}).Draw(t, "channel"),
 		Model:        text("model", 0),
 		Credits:      Credits(rapid.Int64Min(0).Draw(t, "credits")),
@@ -134,6 +134,16 @@ func TestEachPartOfThePayloadTellsEventsApart(t *testing.T) {
 	described.Model, described.Conversation = "other", "other"
 	if described.PayloadHash() != base.PayloadHash() {
 		t.Error("model and conversation are description, not payload")
+	}
+}
+
+func TestRecordWithoutATimeIsRefused(t *testing.T) {
+	e := goldenEvents()[0]
+	e.OccurredAt = time.Unix(0, 0)
+	var decoder EventDecoder
+	var fault FieldError
+	if err := decoder.Decode(EncodeEvent(nil, &e), &e); !errors.As(err, &fault) || fault.Code != "occurred_at_missing" {
+		t.Errorf("got %v, want occurred_at_missing", err)
 	}
 }
 

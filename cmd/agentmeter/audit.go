@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"text/tabwriter"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -60,6 +61,7 @@ func (c *auditCommand) Run(ctx context.Context, s streams) error {
 func (c *auditCommand) report(ctx context.Context, log *slog.Logger) (*audit.Report, error) {
 	kafkaConfig := kafka.Config{Brokers: c.Kafka, ClientID: "agentmeter-audit"}
 	config := clickhouse.Config{URL: c.Clickhouse, Database: c.ClickhouseDatabase}
+	stopped := false // whether no rollup runs on it
 	switch {
 	case c.Clickhouse != "" && len(c.Kafka) > 0:
 		password, err := readSecret(c.ClickhousePasswordFile)
@@ -70,11 +72,12 @@ func (c *auditCommand) report(ctx context.Context, log *slog.Logger) (*audit.Rep
 	case c.Clickhouse != "" || len(c.Kafka) > 0:
 		return nil, fmt.Errorf("--clickhouse and --kafka go together; give both, or --data-dir alone")
 	default:
-		where, release, err := openEmbedded(ctx, dataDir(c.DataDir), log)
+		where, release, own, err := openEmbedded(ctx, dataDir(c.DataDir), log)
 		if err != nil {
 			return nil, err
 		}
 		defer release()
+		stopped = own
 		kafkaConfig.Brokers, config.URL = []string{where.Kafka}, where.ClickHouse
 	}
 	if err := kafkaConfig.Validate(); err != nil {
@@ -85,14 +88,23 @@ func (c *auditCommand) report(ctx context.Context, log *slog.Logger) (*audit.Rep
 		return nil, err
 	}
 	defer client.Close()
+	if stopped {
+		if err := rollup.RepairLast(ctx, client, rollup.DefaultConfig().StatementTimeout); err != nil {
+			return nil, err
+		}
+	}
 	broker, err := kgo.NewClient(kafkaConfig.Options(log)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to Kafka: %w", err)
 	}
 	defer broker.Close()
-	return audit.Run(ctx, client, kadm.NewClient(broker), func(stream uuid.UUID, partition int32) string {
+	options := audit.Options{Settle: 5 * time.Second, Mutex: func(stream uuid.UUID, partition int32) string {
 		return rollup.Mutex(config.Database, stream, partition)
-	})
+	}}
+	if stopped {
+		options.Settle = 0 // nobody is about to repair anything
+	}
+	return audit.Run(ctx, client, kadm.NewClient(broker), options)
 }
 
 func printReport(w io.Writer, report *audit.Report) error {
@@ -134,6 +146,6 @@ func printReport(w io.Writer, report *audit.Report) error {
 	for _, f := range report.Findings {
 		fmt.Fprintf(w, "  partition %d, %s (%s): %s\n", f.Partition, f.Table, f.Check, f.Detail)
 	}
-	_, err := fmt.Fprintln(w, "agentmeter rebuild recomputes rollups from the ledger; see docs/counting.md for what each finding means.")
+	_, err := fmt.Fprintln(w, "docs/counting.md tells what each finding means.")
 	return err
 }

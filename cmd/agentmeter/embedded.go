@@ -98,32 +98,32 @@ func (e *embedded) stop(ctx context.Context) error {
 
 // openEmbedded gives access to the broker and engine of a data directory: those
 // of the instance that runs on it, or, where none does, ones started for the
-// occasion.
-func openEmbedded(ctx context.Context, dir dataDir, log *slog.Logger) (where endpoints, release func(), err error) {
+// occasion (own).
+func openEmbedded(ctx context.Context, dir dataDir, log *slog.Logger) (where endpoints, release func(), own bool, err error) {
 	if dir.held() {
 		where, err := dir.readEndpoints()
-		return where, func() {}, err
+		return where, func() {}, false, err
 	}
 	if _, err := os.Stat(dir.clickhouse()); err != nil {
-		return endpoints{}, nil, fmt.Errorf("data directory %s holds no data: %w", string(dir), err)
+		return endpoints{}, nil, false, fmt.Errorf("data directory %s holds no data: %w", string(dir), err)
 	}
 	unlock, err := dir.hold(ctx)
 	if err != nil {
-		return endpoints{}, nil, err
+		return endpoints{}, nil, false, err
 	}
 	e, err := startEmbedded(ctx, dir, embeddedFlags{
 		KafkaListen: "127.0.0.1:0", ClickhouseListen: "127.0.0.1:0", EngineMemory: 1 << 30,
 	}, log, prometheus.NewRegistry())
 	if err != nil {
 		unlock()
-		return endpoints{}, nil, err
+		return endpoints{}, nil, false, err
 	}
 	return e.endpoints(), sync.OnceFunc(func() {
 		if err := e.stop(context.WithoutCancel(ctx)); err != nil {
 			log.WarnContext(ctx, "stop embedded broker and engine", "error", err)
 		}
 		unlock()
-	}), nil
+	}), true, nil
 }
 
 // engineHostCommand is the engine's own process: run starts it, nobody else.

@@ -99,6 +99,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.Is(context.Cause(ctx), errInterrupted) && serves(parsed.Command()):
+		// Asked to stop while it was still starting: what was cut short by that
+		// is no failure.
+		return exitOK
 	case errors.As(err, &exit):
 		if exit.err != nil {
 			fmt.Fprintln(stderr, "agentmeter:", exit.err)
@@ -107,6 +111,16 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	default:
 		fmt.Fprintln(stderr, "agentmeter:", err)
 		return exitNo
+	}
+}
+
+// serves reports whether a command runs until it is told to stop.
+func serves(command string) bool {
+	switch command {
+	case "run", "ingest", "rollup", "query", "broker", "engine":
+		return true
+	default:
+		return false
 	}
 }
 

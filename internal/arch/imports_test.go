@@ -35,7 +35,7 @@ var rules = map[string]rule{
 	"internal/httpapi/contracttest":        {[]string{"schemas", "schemas/"}, "holds recorded answers to the contract, for tests"},
 	"internal/auth":                        {[]string{"schemas", "schemas/", "internal/httpapi"}, "who may do what"},
 	"internal/lifecycle":                   {nil, "stages start in order and stop in reverse"},
-	"internal/audit":                       {[]string{"schemas/clickhouse", "internal/clickhouse"}, "the proof, used by the command, the rollup's gauges and the read side"},
+	"internal/audit":                       {[]string{"schemas/clickhouse", "internal/clickhouse", "internal/kafka"}, "the proof, used by the command, the rollup's gauges and the read side"},
 	"internal/simulate":                    {[]string{"schemas", "schemas/", "internal/eventclient"}, "seeded traffic for demos, soak and benches"},
 	"internal/eventclient":                 {[]string{"schemas", "schemas/"}, "posts batches of events, with retries; shared by import and simulate"},
 	"internal/eventclient/eventclienttest": {[]string{"schemas", "schemas/"}, "a write side with faults, for tests of what posts to one"},

@@ -4,7 +4,10 @@
 //
 // In flow the ledger, the rollups and Kafka's log bounds; out flows a Report.
 // Each statement that compares runs under its partition's mutex, in which
-// nothing writes, so that an audit beside a running rollup never cries wolf.
+// nothing writes. The last block of a partition may still be short in its views
+// after a crash, until a rollup has taken the partition over; a difference is
+// therefore looked at again for some seconds before it is a finding. Where no
+// rollup runs, the caller repairs the last blocks first (rollup.RepairLast).
 // It changes nothing and can be cut off at any time.
 package audit
 
@@ -18,12 +21,14 @@ import (
 	"strconv"
 	"strings"
 	"text/template"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"agentmeter/internal/clickhouse"
+	"agentmeter/internal/kafka"
 	tables "agentmeter/schemas/clickhouse"
 )
 
@@ -100,12 +105,24 @@ type Finding struct {
 // Mutex names the query id under which a partition's ledger stands still.
 type Mutex func(stream uuid.UUID, partition int32) string
 
+// Options say how to audit.
+type Options struct {
+	// Mutex is required.
+	Mutex Mutex
+	// Settle is for how long a difference is looked at again before it is a
+	// finding: beside a running rollup, the time that a repair may take.
+	Settle time.Duration
+}
+
 // Run audits every stream that the ledger knows. An error means that it could
 // not tell.
-func Run(ctx context.Context, client *clickhouse.Client, admin *kadm.Client, mutex Mutex) (*Report, error) {
+func Run(ctx context.Context, client *clickhouse.Client, admin *kadm.Client, options Options) (*Report, error) {
 	report := &Report{Outcomes: map[string]int64{}, Partitions: []Partition{}, Findings: []Finding{}}
 	streams, err := readStreams(ctx, client)
 	if err != nil {
+		return nil, err
+	}
+	if err := report.coversLiveTopic(ctx, admin, streams); err != nil {
 		return nil, err
 	}
 	for _, s := range streams {
@@ -115,7 +132,7 @@ func Run(ctx context.Context, client *clickhouse.Client, admin *kadm.Client, mut
 		}
 		for partition := range s.partitions {
 			p := Partition{Stream: s.id, Topic: s.topic, Partition: partition, Start: s.starts[partition], LogEnd: -1}
-			a := &auditor{client: client, report: report, stream: s.id, partition: partition, mutex: mutex(s.id, partition)}
+			a := &auditor{client: client, report: report, stream: s.id, partition: partition, mutex: options.Mutex(s.id, partition), settle: options.Settle}
 			// The log's end is read after the ledger's: what is in the ledger
 			// was in the log before.
 			if err := a.offsets(ctx, &p); err != nil {
@@ -146,6 +163,42 @@ func Run(ctx context.Context, client *clickhouse.Client, admin *kadm.Client, mut
 	}
 	report.Exact = len(report.Findings) == 0
 	return report, nil
+}
+
+// coversLiveTopic makes sure that what is audited is what is being produced to:
+// a topic that the ledger does not know must be empty.
+func (r *Report) coversLiveTopic(ctx context.Context, admin *kadm.Client, streams []stream) error {
+	live, err := kafka.DescribeStream(ctx, admin, kafka.TopicEvents)
+	if err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	for _, s := range streams {
+		if s.id != live.ID {
+			continue
+		}
+		if s.partitions != live.Partitions {
+			r.Findings = append(r.Findings, Finding{Check: "log", Stream: live.ID, Table: tables.Streams,
+				Detail: fmt.Sprintf("%s has %d partitions and was adopted with %d", live.Topic, live.Partitions, s.partitions)})
+		}
+		return nil
+	}
+	ends, err := admin.ListEndOffsets(ctx, live.Topic)
+	if err != nil {
+		return fmt.Errorf("audit: list end offsets: %w", err)
+	}
+	waiting := int64(0)
+	for partition := range live.Partitions {
+		end, err := lookUp(ends, live.Topic, partition)
+		if err != nil {
+			return err
+		}
+		waiting += end
+	}
+	if waiting > 0 || len(streams) > 0 {
+		r.Findings = append(r.Findings, Finding{Check: "log", Stream: live.ID, Table: tables.Streams,
+			Detail: fmt.Sprintf("%s is a stream that the ledger does not know, with %d records that are not counted", live.Topic, waiting)})
+	}
+	return nil
 }
 
 type stream struct {
@@ -213,6 +266,7 @@ type auditor struct {
 	stream    uuid.UUID
 	partition int32
 	mutex     string
+	settle    time.Duration
 }
 
 func (a *auditor) find(check, table, format string, args ...any) {
@@ -275,12 +329,14 @@ func (a *auditor) logEnd(ctx context.Context, admin *kadm.Client, topic string) 
 
 func (a *auditor) rollups(ctx context.Context) error {
 	for i, rollup := range tables.Rollups {
-		err := a.query(ctx, differencesSQL[i], func(fields []string) error {
-			if fields[0] != "0" {
-				a.find("rollup", rollup.Table, "differs from the ledger in %s buckets, by %s millionths of a credit, %s messages and %s events in all",
-					fields[0], fields[1], fields[2], fields[3])
-			}
-			return nil
+		err := a.settled(ctx, func() error {
+			return a.query(ctx, differencesSQL[i], func(fields []string) error {
+				if fields[0] != "0" {
+					a.find("rollup", rollup.Table, "differs from the ledger in %s buckets, by %s millionths of a credit, %s messages and %s events in all",
+						fields[0], fields[1], fields[2], fields[3])
+				}
+				return nil
+			})
 		})
 		if err != nil {
 			return fmt.Errorf("audit: compare %s: %w", rollup.Table, err)
@@ -289,7 +345,37 @@ func (a *auditor) rollups(ctx context.Context) error {
 	return nil
 }
 
+// settleWait lies between two looks at a difference.
+const settleWait = 500 * time.Millisecond
+
+// settled repeats a comparison until it finds nothing, or the time to settle is
+// over.
+func (a *auditor) settled(ctx context.Context, compare func() error) error {
+	before := len(a.report.Findings)
+	began := time.Now()
+	for {
+		if err := compare(); err != nil {
+			return err
+		}
+		if len(a.report.Findings) == before || time.Since(began) >= a.settle {
+			return nil
+		}
+		timer := time.NewTimer(settleWait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return context.Cause(ctx)
+		case <-timer.C:
+		}
+		a.report.Findings = a.report.Findings[:before]
+	}
+}
+
 func (a *auditor) ids(ctx context.Context) error {
+	return a.settled(ctx, func() error { return a.compareIDs(ctx) })
+}
+
+func (a *auditor) compareIDs(ctx context.Context) error {
 	return a.query(ctx, idsSQL, func(fields []string) error {
 		numbers, err := integers(fields)
 		if err != nil {

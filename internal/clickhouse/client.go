@@ -44,7 +44,11 @@ func Open(config Config) (*Client, error) {
 		WriteBufferSize:     256 << 10,
 		ReadBufferSize:      64 << 10,
 	}
-	return &Client{config: config, conn: conn, base: base, http: &http.Client{Transport: transport}}, nil
+	return &Client{config: config, conn: conn, base: base, http: &http.Client{
+		Transport: transport,
+		// ClickHouse never redirects; whoever does is not it.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}, nil
 }
 
 func (c Config) options(base *url.URL) *clickhousego.Options {

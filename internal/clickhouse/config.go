@@ -54,7 +54,8 @@ func (c Config) Validate() error {
 	case c.URL == "":
 		faults = append(faults, errors.New("clickhouse: an address is required, such as http://127.0.0.1:8123"))
 	case err != nil:
-		faults = append(faults, fmt.Errorf("clickhouse: address: %w", err))
+		// Not err itself: it repeats the text, which may hold a password.
+		faults = append(faults, errors.New("clickhouse: the address is not a URL, such as http://127.0.0.1:8123"))
 	case (parsed.Scheme != "http" && parsed.Scheme != "https") || parsed.Host == "":
 		faults = append(faults, fmt.Errorf("clickhouse: address %q is not of the form http://host:port or https://host:port", parsed.Redacted()))
 	case parsed.User != nil:

@@ -171,3 +171,13 @@ func TestEachKindOfCallerIsToldApart(t *testing.T) {
 		return nil
 	})
 }
+
+// A stop that comes while it is still starting is an orderly one.
+func TestStoppedWhileStartingIsNoFailure(t *testing.T) {
+	p := start(t, "run", "--data-dir", t.TempDir(), "--http-listen", "127.0.0.1:0", "--kafka-listen", "127.0.0.1:0", "--clickhouse-listen", "127.0.0.1:0")
+	p.waitFor("to begin", startPatience, func() error {
+		_, err := os.Stat(filepath.Join(p.cmd.Args[3], "kafka"))
+		return err
+	})
+	p.stop()
+}

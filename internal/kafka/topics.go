@@ -61,6 +61,7 @@ func (p Plan) Validate() error {
 
 const (
 	timestampType = "message.timestamp.type"
+	cleanupPolicy = "cleanup.policy"
 	logAppendTime = "LogAppendTime"
 )
 
@@ -69,9 +70,9 @@ func (p Plan) topics() map[string]topicSpec {
 	text := func(s string) *string { return &s }
 	spec := func(partitions int32, retention *string) topicSpec {
 		configs := map[string]*string{
-			timestampType:    text(logAppendTime),
-			"cleanup.policy": text("delete"),
-			"retention.ms":   retention,
+			timestampType:  text(logAppendTime),
+			cleanupPolicy:  text("delete"),
+			"retention.ms": retention,
 			// Bytes never delete what time has not.
 			"retention.bytes": text("-1"),
 		}
@@ -123,11 +124,17 @@ func CheckTopics(ctx context.Context, admin *kadm.Client) error {
 			faults = append(faults, fmt.Errorf("topic %s: %w (agentmeter migrate creates it)", config.Name, config.Err))
 			continue
 		}
+		values := make(map[string]string)
 		for _, entry := range config.Configs {
-			if entry.Key == timestampType && entry.MaybeValue() != logAppendTime {
-				faults = append(faults, fmt.Errorf("topic %s: %s is %s and must be %s, or a producer's clock would decide where a block lies; set it with kafka-configs",
-					config.Name, timestampType, entry.MaybeValue(), logAppendTime))
-			}
+			values[entry.Key] = entry.MaybeValue()
+		}
+		if got := values[timestampType]; got != logAppendTime {
+			faults = append(faults, fmt.Errorf("topic %s: %s is %q and must be %s, or a producer's clock would decide where a block lies; set it with kafka-configs",
+				config.Name, timestampType, got, logAppendTime))
+		}
+		if got := values[cleanupPolicy]; got != "delete" {
+			faults = append(faults, fmt.Errorf("topic %s: %s is %q and must be delete, or compaction would remove events before they are counted; set it with kafka-configs",
+				config.Name, cleanupPolicy, got))
 		}
 	}
 	return errors.Join(faults...)

@@ -62,7 +62,7 @@ func Run(ctx context.Context, log *slog.Logger, onReady func(context.Context) er
 		log.DebugContext(ctx, "stage ready", "stage", stage.Name)
 	}
 	if failure == nil && ctx.Err() == nil && onReady != nil {
-		failure = onReady(ctx)
+		failure = callReady(ctx, onReady, ended)
 	}
 	if failure == nil {
 		select {
@@ -71,7 +71,27 @@ func Run(ctx context.Context, log *slog.Logger, onReady func(context.Context) er
 			failure = r.failure()
 		}
 	}
+	if failure != nil {
+		log.ErrorContext(ctx, "stopping", "error", failure)
+	}
 	return errors.Join(failure, stop(ctx, log, started))
+}
+
+// callReady calls onReady, which may wait for what the stages are still about
+// to do, and cuts that short when one of them ends instead.
+func callReady(ctx context.Context, onReady func(context.Context) error, ended <-chan *running) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	called := make(chan error, 1)
+	go func() { called <- onReady(ctx) }()
+	select {
+	case err := <-called:
+		return err
+	case r := <-ended:
+		cancel()
+		<-called
+		return r.failure()
+	}
 }
 
 func start(ctx context.Context, stage Stage, ended chan<- *running) *running {

@@ -123,3 +123,16 @@ func TestStageThatDoesNotStopIsLeftAfterItsGrace(t *testing.T) {
 		close(release)
 	})
 }
+
+func TestStageThatFailsWhileOthersWaitToBeReadyEndsTheProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broke := errors.New("foreign topic")
+		err := lifecycle.Run(t.Context(), discard(), func(ctx context.Context) error {
+			<-ctx.Done() // as a readiness that never comes
+			return ctx.Err()
+		}, lifecycle.Stage{Name: "rollup", Run: func(context.Context) error { time.Sleep(time.Second); return broke }})
+		if !errors.Is(err, broke) {
+			t.Errorf("got %v, want it to wrap %v", err, broke)
+		}
+	})
+}

@@ -4,6 +4,7 @@ SELECT
     block_hi,
     toInt64(count()) AS rows,
     toInt64(uniqExact(offset)) AS offsets,
+    min(kafka_time) AS first_time,
     max(kafka_time) AS last_time
 FROM usage_ledger
 WHERE stream = {stream:UUID} AND partition = {partition:Int32} AND offset >=
