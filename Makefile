@@ -29,13 +29,13 @@ run: build ## Run everything with a demo workspace; data in $(DATA_DIR).
 	exec bin/agentmeter run --data-dir $(DATA_DIR) --demo
 
 .PHONY: test
-test: build page-modules browser ## Run all tests: Go, page, and the whole product in a real browser.
+test: build page-modules test-tools ## Run all tests: Go, page, and the whole product in a real browser.
 	go vet ./...
 	AGENTMETER_REQUIRE_BROWSER=1 go test -timeout 15m ./...
 	cd query/page && npm run --silent typecheck && npm run --silent test
 
 .PHONY: e2e
-e2e: build page-modules browser ## Test the whole product from outside, with the page in a real browser.
+e2e: build page-modules test-tools ## Test the whole product from outside, with the page in a real browser.
 	AGENTMETER_REQUIRE_BROWSER=1 go test -count=1 -timeout 15m -v ./internal/e2e
 
 .PHONY: page-modules
@@ -45,9 +45,9 @@ query/page/node_modules/.package-lock.json: query/page/package-lock.json
 	cd query/page && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-.PHONY: browser
-browser:
-	@internal/tools/browser.sh
+.PHONY: test-tools
+test-tools:
+	@internal/tools/test-tools.sh
 
 .PHONY: lint
 lint: page-modules ## Lint Go, protobuf and the page.

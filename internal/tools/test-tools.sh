@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Makes sure that what the tests need beyond Go and npm is there: Chromium for
+# the page, and kcat to talk to the embedded broker as others would.
+set -eu
+browser=
+for name in "${CHROMIUM:-}" chromium chromium-browser google-chrome; do
+  if [ -n "$name" ] && command -v "$name" >/dev/null 2>&1; then browser=$name; fi
+done
+missing=()
+[ -n "$browser" ] || missing+=(chromium)
+command -v kcat >/dev/null 2>&1 || missing+=(kcat)
+[ ${#missing[@]} -gt 0 ] || exit 0
+if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
+  echo "installing for the tests: ${missing[*]}" >&2
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  exit 0
+fi
+echo "The tests need ${missing[*]}: install it (on Debian: sudo apt-get install ${missing[*]}), or set CHROMIUM to a browser's path." >&2
+# Without kcat only its own tests are skipped, loudly.
+[ -n "$browser" ]
