@@ -13,7 +13,7 @@ RELEASE ?= dev
 help: ## Print this list.
 	@echo "Agentmeter: what AI agents spend, each credit counted exactly once."
 	@echo
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z0-9-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: engine-library ## Build bin/agentmeter, with the engine's library beside it.

@@ -72,7 +72,7 @@ func (w *Workload) Validate() error {
 	if w.Events < 0 {
 		faults = append(faults, errors.New("events: must not be negative"))
 	}
-	if w.Range.Empty() || w.Range.Start.Before(schemas.MinOccurredAt) || w.Range.End.After(schemas.MaxOccurredAt) {
+	if w.Range.Empty() || !w.Range.Start.After(schemas.MinOccurredAt) || w.Range.End.After(schemas.MaxOccurredAt) {
 		faults = append(faults, fmt.Errorf("range: %s is empty or outside what events may carry", w.Range))
 	}
 	if w.PlaygroundPermille < 0 || w.PlaygroundPermille > 1000 {
