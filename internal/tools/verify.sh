@@ -6,17 +6,22 @@ top=$(git rev-parse --show-toplevel)
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 cd "$top"
-git ls-files -z | xargs -0 cp --parents -t "$copy"
+git ls-files -z | xargs -0 cp -p --parents -t "$copy"
 ln -s "$top/query/page/node_modules" "$copy/query/page/node_modules"
 cd "$copy"
-git init -q . && git add -A -f . >/dev/null 2>&1
+git init -q .
+echo node_modules >> .git/info/exclude
+git add -A -f -- . ':!query/page/node_modules'
 make --no-print-directory generate >/dev/null
 go mod tidy
-stale=$(git status --porcelain -- . ':!query/page/node_modules')
-if [ -n "$stale" ]; then
+if ! git diff --quiet; then
   echo "Not fresh; run make generate (and go mod tidy) and commit the result:" >&2
-  echo "$stale" >&2
   git --no-pager diff --stat >&2
+  exit 1
+fi
+new=$(git ls-files --others --exclude-standard)
+if [ -n "$new" ]; then
+  echo "Generated but not committed:" "$new" >&2
   exit 1
 fi
 echo "Generated files are fresh."

@@ -27,10 +27,11 @@ export interface paths {
          *
          *     **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
          *     empty lines are not items). A broken NDJSON line is a rejected item; a body
-         *     that is not one well-formed JSON document (also a duplicate member of a
-         *     CloudEvents envelope, invalid UTF-8, or nesting beyond 32 levels) is 400
-         *     and nothing of it is accepted. A fault in one well-formed event of an array, such as
-         *     an unknown or duplicate member or a wrong type, rejects that event alone.
+         *     that is not one well-formed JSON document (also for invalid UTF-8, endless
+         *     nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
+         *     accepted. A fault in one well-formed event of an array, such as an unknown or
+         *     duplicate member or a wrong type, rejects that event alone; so does a broken
+         *     event of a protobuf batch.
          *     Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
          *     whole), `event_too_large`, `field_unknown`, `field_duplicate`, `X_missing`,
          *     `X_invalid` (X being the field), `credits_negative`, `credits_precision`,
@@ -927,11 +928,11 @@ export interface components {
             trace_id: string;
             suggested_grain?: components["schemas"]["Grain"];
             /**
-             * @description On POST /v1/events with 422, nothing was accepted.
+             * @description On POST /v1/events, where nothing was accepted (422, or 413 for events that are too large).
              * @constant
              */
             accepted?: 0;
-            /** @description On POST /v1/events with 422, every item. */
+            /** @description With accepted, every item. */
             rejected?: components["schemas"]["RejectedItem"][];
         };
     };
