@@ -177,8 +177,10 @@ func (r *Report) coversLiveTopic(ctx context.Context, admin *kadm.Client, stream
 			continue
 		}
 		if s.partitions != live.Partitions {
-			r.Findings = append(r.Findings, Finding{Check: "log", Stream: live.ID, Table: tables.Streams,
-				Detail: fmt.Sprintf("%s has %d partitions and was adopted with %d", live.Topic, live.Partitions, s.partitions)})
+			r.Findings = append(r.Findings, Finding{
+				Check: "log", Stream: live.ID, Table: tables.Streams,
+				Detail: fmt.Sprintf("%s has %d partitions and was adopted with %d", live.Topic, live.Partitions, s.partitions),
+			})
 		}
 		return nil
 	}
@@ -195,8 +197,10 @@ func (r *Report) coversLiveTopic(ctx context.Context, admin *kadm.Client, stream
 		waiting += end
 	}
 	if waiting > 0 || len(streams) > 0 {
-		r.Findings = append(r.Findings, Finding{Check: "log", Stream: live.ID, Table: tables.Streams,
-			Detail: fmt.Sprintf("%s is a stream that the ledger does not know, with %d records that are not counted", live.Topic, waiting)})
+		r.Findings = append(r.Findings, Finding{
+			Check: "log", Stream: live.ID, Table: tables.Streams,
+			Detail: fmt.Sprintf("%s is a stream that the ledger does not know, with %d records that are not counted", live.Topic, waiting),
+		})
 	}
 	return nil
 }

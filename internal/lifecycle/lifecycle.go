@@ -82,14 +82,18 @@ func Run(ctx context.Context, log *slog.Logger, onReady func(context.Context) er
 func callReady(ctx context.Context, onReady func(context.Context) error, ended <-chan *running) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	called := make(chan error, 1)
-	go func() { called <- onReady(ctx) }()
+	var result error
+	called := make(chan struct{})
+	go func() {
+		defer close(called)
+		result = onReady(ctx)
+	}()
 	select {
-	case err := <-called:
-		return err
+	case <-called:
+		return result
 	case r := <-ended:
 		cancel()
-		<-called
+		<-called // what it makes of being cut short says nothing new
 		return r.failure()
 	}
 }
