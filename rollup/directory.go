@@ -20,7 +20,6 @@ import (
 // storing it again changes nothing, and the partition is read from where the
 // history ends.
 type directoryPartition struct {
-	config     Config
 	log        *slog.Logger
 	metrics    *metrics
 	clickhouse *clickhouse.Client

@@ -201,7 +201,7 @@ func (r *Rollup) assign(ctx context.Context, assigned map[string][]int32) {
 				run = w.events.run
 			} else {
 				run = (&directoryPartition{
-					config: r.config, log: log, metrics: r.metrics, clickhouse: r.clickhouse,
+					log: log, metrics: r.metrics, clickhouse: r.clickhouse,
 					partition: partition, consumer: r.consumerOptions(),
 				}).run
 			}

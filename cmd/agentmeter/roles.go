@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"agentmeter/ingest"
+	"agentmeter/internal/auth"
 	"agentmeter/query"
 	"agentmeter/query/page"
 	"agentmeter/rollup"
@@ -55,6 +57,17 @@ func (f queryFlags) config(access accessFlags) query.Config {
 	}
 }
 
+// newRole is how each single role begins: a process whose routes are guarded.
+func newRole(ctx context.Context, log *slog.Logger, access accessFlags, dir dataDirFlags) (*process, *auth.Guard, *auth.Sessions, error) {
+	p := newProcess(log)
+	key, err := loadKey(access.TokenKeyFile, dataDir(dir.DataDir))
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	guard, sessions, err := p.access(ctx, access, key)
+	return p, guard, sessions, err
+}
+
 type ingestCommand struct {
 	httpFlags
 	kafkaFlags
@@ -70,12 +83,7 @@ func (*ingestCommand) Help() string {
 }
 
 func (c *ingestCommand) Run(ctx context.Context, s streams) error {
-	p := newProcess(c.logger(s.err))
-	key, err := loadKey(c.TokenKeyFile, dataDir(c.DataDir))
-	if err != nil {
-		return err
-	}
-	guard, sessions, err := p.access(ctx, c.accessFlags, key)
+	p, guard, sessions, err := newRole(ctx, c.logger(s.err), c.accessFlags, c.dataDirFlags)
 	if err != nil {
 		return err
 	}
@@ -108,12 +116,7 @@ func (*queryCommand) Help() string {
 }
 
 func (c *queryCommand) Run(ctx context.Context, s streams) error {
-	p := newProcess(c.logger(s.err))
-	key, err := loadKey(c.TokenKeyFile, dataDir(c.DataDir))
-	if err != nil {
-		return err
-	}
-	guard, sessions, err := p.access(ctx, c.accessFlags, key)
+	p, guard, sessions, err := newRole(ctx, c.logger(s.err), c.accessFlags, c.dataDirFlags)
 	if err != nil {
 		return err
 	}
@@ -151,12 +154,7 @@ func (*rollupCommand) Help() string {
 }
 
 func (c *rollupCommand) Run(ctx context.Context, s streams) error {
-	p := newProcess(c.logger(s.err))
-	key, err := loadKey(c.TokenKeyFile, dataDir(c.DataDir))
-	if err != nil {
-		return err
-	}
-	guard, _, err := p.access(ctx, c.accessFlags, key)
+	p, guard, _, err := newRole(ctx, c.logger(s.err), c.accessFlags, c.dataDirFlags)
 	if err != nil {
 		return err
 	}

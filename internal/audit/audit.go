@@ -25,7 +25,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 
 	"agentmeter/internal/clickhouse"
 	"agentmeter/internal/kafka"
@@ -122,13 +121,21 @@ func Run(ctx context.Context, client *clickhouse.Client, admin *kadm.Client, opt
 	if err != nil {
 		return nil, err
 	}
-	if err := report.coversLiveTopic(ctx, admin, streams); err != nil {
+	live, err := kafka.DescribeStream(ctx, admin, kafka.TopicEvents)
+	if err != nil {
+		return nil, fmt.Errorf("audit: %w", err)
+	}
+	if err := report.coversLiveTopic(ctx, admin, live, streams); err != nil {
 		return nil, err
 	}
 	for _, s := range streams {
-		begins, ends, live, err := logBounds(ctx, admin, s)
-		if err != nil {
-			return nil, err
+		// A stream that is not the topic's any more has no log to compare with.
+		isLive := s.id == live.ID
+		var begins, ends kadm.ListedOffsets
+		if isLive {
+			if begins, ends, err = logBounds(ctx, admin, s); err != nil {
+				return nil, err
+			}
 		}
 		for partition := range s.partitions {
 			p := Partition{Stream: s.id, Topic: s.topic, Partition: partition, Start: s.starts[partition], LogEnd: -1}
@@ -138,7 +145,7 @@ func Run(ctx context.Context, client *clickhouse.Client, admin *kadm.Client, opt
 			if err := a.offsets(ctx, &p); err != nil {
 				return nil, err
 			}
-			if live {
+			if isLive {
 				end, err := lookUp(ends, s.topic, partition)
 				if err != nil {
 					return nil, err
@@ -167,11 +174,7 @@ func Run(ctx context.Context, client *clickhouse.Client, admin *kadm.Client, opt
 
 // coversLiveTopic makes sure that what is audited is what is being produced to:
 // a topic that the ledger does not know must be empty.
-func (r *Report) coversLiveTopic(ctx context.Context, admin *kadm.Client, streams []stream) error {
-	live, err := kafka.DescribeStream(ctx, admin, kafka.TopicEvents)
-	if err != nil {
-		return fmt.Errorf("audit: %w", err)
-	}
+func (r *Report) coversLiveTopic(ctx context.Context, admin *kadm.Client, live kafka.Stream, streams []stream) error {
 	for _, s := range streams {
 		if s.id != live.ID {
 			continue
@@ -232,27 +235,15 @@ func readStreams(ctx context.Context, client *clickhouse.Client) ([]stream, erro
 	return streams, rows.Err()
 }
 
-// logBounds lists where the topic's log begins and ends; live is false where
-// the topic is another stream by now.
-func logBounds(ctx context.Context, admin *kadm.Client, s stream) (begins, ends kadm.ListedOffsets, live bool, err error) {
-	topics, err := admin.ListTopics(ctx, s.topic)
-	if err != nil {
-		return nil, nil, false, fmt.Errorf("audit: describe %s: %w", s.topic, err)
-	}
-	detail, ok := topics[s.topic]
-	if ok && detail.Err != nil && !errors.Is(detail.Err, kerr.UnknownTopicOrPartition) {
-		return nil, nil, false, fmt.Errorf("audit: describe %s: %w", s.topic, detail.Err)
-	}
-	if uuid.UUID(detail.ID) != s.id {
-		return nil, nil, false, nil
-	}
+// logBounds lists where the topic's log begins and ends.
+func logBounds(ctx context.Context, admin *kadm.Client, s stream) (begins, ends kadm.ListedOffsets, err error) {
 	if begins, err = admin.ListStartOffsets(ctx, s.topic); err != nil {
-		return nil, nil, false, fmt.Errorf("audit: list start offsets: %w", err)
+		return nil, nil, fmt.Errorf("audit: list start offsets: %w", err)
 	}
 	if ends, err = admin.ListEndOffsets(ctx, s.topic); err != nil {
-		return nil, nil, false, fmt.Errorf("audit: list end offsets: %w", err)
+		return nil, nil, fmt.Errorf("audit: list end offsets: %w", err)
 	}
-	return begins, ends, true, nil
+	return begins, ends, nil
 }
 
 func lookUp(offsets kadm.ListedOffsets, topic string, partition int32) (int64, error) {
