@@ -35,6 +35,7 @@ var rules = map[string]rule{
 	"internal/httpapi/contracttest":        {[]string{"schemas", "schemas/"}, "holds recorded answers to the contract, for tests"},
 	"internal/auth":                        {[]string{"schemas", "schemas/", "internal/httpapi"}, "who may do what"},
 	"internal/lifecycle":                   {nil, "stages start in order and stop in reverse"},
+	"internal/fault":                       {nil, "names the steps of counting, where test builds strike"},
 	"internal/audit":                       {[]string{"schemas/clickhouse", "internal/clickhouse", "internal/kafka"}, "the proof, used by the command, the rollup's gauges and the read side"},
 	"internal/simulate":                    {[]string{"schemas", "schemas/", "internal/eventclient"}, "seeded traffic for demos, soak and benches"},
 	"internal/eventclient":                 {[]string{"schemas", "schemas/"}, "posts batches of events, with retries; shared by import and simulate"},
@@ -42,8 +43,8 @@ var rules = map[string]rule{
 	"internal/importer":                    {[]string{"schemas", "schemas/", "internal/eventclient"}, "files to events, resumable"},
 
 	// Stages never import one another.
-	"ingest":         {[]string{"schemas", "schemas/", "internal/kafka", "internal/httpapi", "internal/auth"}, "HTTP in, Kafka out"},
-	"rollup":         {[]string{"schemas", "schemas/", "internal/kafka", "internal/clickhouse", "internal/audit"}, "Kafka in, ClickHouse out"},
+	"ingest":         {[]string{"schemas", "schemas/", "internal/kafka", "internal/httpapi", "internal/auth", "internal/fault"}, "HTTP in, Kafka out"},
+	"rollup":         {[]string{"schemas", "schemas/", "internal/kafka", "internal/clickhouse", "internal/fault"}, "Kafka in, ClickHouse out"},
 	"rollup/model":   {nil, "the counting protocol as a finite model, with its checker"},
 	"query":          {[]string{"schemas", "schemas/", "internal/clickhouse", "internal/httpapi", "internal/auth", "internal/audit", "query/"}, "ClickHouse in, HTTP out"},
 	"query/calendar": {[]string{"schemas"}, "ranges, bars and billing periods in IANA zones"},
@@ -52,8 +53,8 @@ var rules = map[string]rule{
 
 	// The embedded mode is another wiring; only cmd knows it.
 	"internal/embedded/chdb":            {nil, "where the engine's library is and how it gets there"},
-	"internal/embedded/engine":          {[]string{"internal/embedded/chdb"}, "ClickHouse in a child process behind its own HTTP protocol"},
-	"internal/embedded/broker":          {nil, "a broker in process, by Kafka's own protocol"},
+	"internal/embedded/engine":          {[]string{"internal/embedded/chdb", "internal/fault"}, "ClickHouse in a child process behind its own HTTP protocol"},
+	"internal/embedded/broker":          {[]string{"internal/fault"}, "a broker in process, by Kafka's own protocol"},
 	"internal/embedded/enginetest":      {[]string{"internal/embedded/"}, "gives tests the real engine"},
 	"internal/embedded/cmd/fetchengine": {[]string{"internal/embedded/chdb"}, "fetches the engine's library at set-up"},
 	"cmd/agentmeter":                    {[]string{""}, "flags and environment to stages; knows every package"},

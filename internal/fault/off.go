@@ -1,0 +1,13 @@
+//go:build !faults
+
+package fault
+
+// Enabled says whether this build can strike at all.
+const Enabled = false
+
+// Point marks a step. It does nothing in this build.
+func Point(string) {}
+
+// Is reports whether the named weakened protocol is selected: never in this
+// build.
+func Is(string) bool { return false }
