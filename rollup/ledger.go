@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"agentmeter/internal/clickhouse"
+	"agentmeter/internal/fault"
 	"agentmeter/schemas"
 	tables "agentmeter/schemas/clickhouse"
 )
@@ -79,13 +80,24 @@ var appendSettings = map[string]string{
 	"min_insert_block_size_bytes":                        "0",
 	"max_partitions_per_insert_block":                    "1",
 	"input_format_parallel_parsing":                      "0",
+	"parallel_view_processing":                           "0",
+	"apply_mutations_on_fly":                             "0",
 }
 
+// reconcileSettings make a repair one insert of its own, computed from all
+// rows that are committed.
 var reconcileSettings = map[string]string{
-	"async_insert":       "0",
-	"insert_deduplicate": "0",
-	"max_insert_threads": "1",
+	"async_insert":                     "0",
+	"insert_deduplicate":               "0",
+	"max_insert_threads":               "1",
+	"materialized_views_ignore_errors": "0",
+	"parallel_view_processing":         "0",
+	"max_partitions_per_insert_block":  "0",
 }
+
+// repairPatience is how many times longer than another statement a reconcile
+// may take, since it reads more.
+const repairPatience = 10
 
 // ledger reads and appends the ledger of one partition of one stream. All its
 // statements that write or decide run under the partition's mutex.
@@ -109,7 +121,12 @@ func (l *ledger) blockParams(lo, hi int64) map[string]string {
 }
 
 // mutex is the query id that serialises the partition's statements.
-func (l *ledger) mutex() string { return Mutex(l.client.Database(), l.stream, l.partition) }
+func (l *ledger) mutex() string {
+	if weakened(fault.NoMutex) {
+		return ""
+	}
+	return Mutex(l.client.Database(), l.stream, l.partition)
+}
 
 // Mutex is the query id under which everything runs that writes for a
 // partition of a stream, or that needs its ledger to stand still.
@@ -186,9 +203,13 @@ func (l *ledger) end(ctx context.Context) (ledgerEnd, error) {
 // block [lo, hi) touches: one statement for each view, computed by the server
 // under the mutex. Running it again changes nothing.
 func (l *ledger) reconcile(ctx context.Context, lo, hi int64) error {
+	if weakened(fault.ClientReconcile) {
+		return l.reconcileByClient(ctx, lo, hi)
+	}
 	for _, sql := range sqlStatements.reconcile {
+		fault.Point(fault.ReconcileBefore)
 		err := func() error {
-			ctx, cancel := context.WithTimeout(ctx, l.timeout)
+			ctx, cancel := context.WithTimeout(ctx, repairPatience*l.timeout)
 			defer cancel()
 			return l.client.Exec(ctx, clickhouse.Statement{
 				SQL:      sql,
@@ -200,6 +221,7 @@ func (l *ledger) reconcile(ctx context.Context, lo, hi int64) error {
 		if err != nil {
 			return fmt.Errorf("reconcile block [%d, %d): %w", lo, hi, err)
 		}
+		fault.Point(fault.ReconcileAfter)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"agentmeter/internal/fault"
 	"agentmeter/internal/kafka"
 )
 
@@ -103,9 +104,9 @@ func (r *Rollup) publishOnce(ctx context.Context, watermarks map[int32]*watermar
 	// The time is taken before the ends: what was acknowledged before it lies
 	// below them.
 	at := time.Now().UTC()
-	ends, err := r.admin.ListEndOffsets(ctx, kafka.TopicEvents)
-	if err != nil {
-		return fmt.Errorf("list end offsets: %w", err)
+	ends, err := kafka.LogEnds(ctx, r.admin, kafka.TopicEvents)
+	if len(ends) == 0 && err != nil {
+		return err
 	}
 	batch, err := r.clickhouse.Conn().PrepareBatch(ctx, insertProgress)
 	if err != nil {
@@ -115,9 +116,9 @@ func (r *Rollup) publishOnce(ctx context.Context, watermarks map[int32]*watermar
 	oldest := at
 	for partition, worker := range owned {
 		state := worker.state()
-		end, ok := ends.Lookup(kafka.TopicEvents, partition)
-		if !ok || end.Err != nil || state.position < 0 && state.halted == "" {
-			continue
+		end, ok := ends[partition]
+		if !ok || state.position < 0 && state.halted == "" {
+			continue // nothing new is known of it, so its figures get older
 		}
 		mark := watermarks[partition]
 		if mark == nil {
@@ -126,8 +127,8 @@ func (r *Rollup) publishOnce(ctx context.Context, watermarks map[int32]*watermar
 		}
 		haltedFrom := time.Unix(0, 0).UTC()
 		if state.halted == "" {
-			mark.observe(at, end.Offset, state.position)
-			r.metrics.lagRecords.WithLabelValues(fmt.Sprint(partition)).Set(float64(end.Offset - state.position))
+			mark.observe(at, end, state.position)
+			r.metrics.lagRecords.WithLabelValues(fmt.Sprint(partition)).Set(float64(end - state.position))
 		} else if !state.lastTime.IsZero() {
 			haltedFrom = state.lastTime
 		}
@@ -151,7 +152,7 @@ func (r *Rollup) publishOnce(ctx context.Context, watermarks map[int32]*watermar
 		if countedThrough.Before(oldest) {
 			oldest = countedThrough
 		}
-		if err := batch.Append(r.stream.id, partition, r.stream.partitions, state.position, end.Offset,
+		if err := batch.Append(r.stream.id, partition, r.stream.partitions, state.position, end,
 			countedThrough, state.halted, haltedFrom, at); err != nil {
 			return fmt.Errorf("append: %w", err)
 		}
@@ -161,8 +162,10 @@ func (r *Rollup) publishOnce(ctx context.Context, watermarks map[int32]*watermar
 	if rows == 0 {
 		return batch.Abort()
 	}
+	fault.Point(fault.ProgressBefore)
 	if err := batch.Send(); err != nil {
 		return fmt.Errorf("send: %w", err)
 	}
+	fault.Point(fault.ProgressAfter)
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"agentmeter/internal/clickhouse"
 	"agentmeter/internal/kafka"
@@ -304,12 +305,18 @@ func (r *Rollup) commitHints(ctx context.Context, group *kgo.Client) {
 		for partition, worker := range r.ownedPartitions() {
 			if position := worker.state().position; position > 0 && position != last[partition] {
 				offsets[partition] = kgo.EpochOffset{Epoch: -1, Offset: position}
-				last[partition] = position
 			}
 		}
 		if len(offsets) == 0 {
 			continue
 		}
-		group.CommitOffsetsSync(ctx, map[string]map[int32]kgo.EpochOffset{kafka.TopicEvents: offsets}, nil)
+		group.CommitOffsetsSync(ctx, map[string]map[int32]kgo.EpochOffset{kafka.TopicEvents: offsets},
+			func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, _ *kmsg.OffsetCommitResponse, err error) {
+				if err == nil {
+					for partition, offset := range offsets {
+						last[partition] = offset.Offset
+					}
+				}
+			})
 	}
 }

@@ -45,17 +45,14 @@ func adoptStream(ctx context.Context, client *clickhouse.Client, admin *kadm.Cli
 		return adopted{}, err
 	}
 	if !found {
-		begins, err := admin.ListStartOffsets(ctx, topic)
-		if err != nil {
-			return adopted{}, fmt.Errorf("list start offsets of %s: %w", topic, err)
-		}
+		begins, err := kafka.LogStarts(ctx, admin, topic)
 		starts := make([]int64, live.Partitions)
 		for p := range live.Partitions {
-			begin, ok := begins.Lookup(topic, p)
-			if !ok || begin.Err != nil {
-				return adopted{}, fmt.Errorf("list start offset of %s/%d: %w", topic, p, begin.Err)
+			begin, ok := begins[p]
+			if !ok {
+				return adopted{}, fmt.Errorf("the log's start of %s/%d was not answered: %w", topic, p, err)
 			}
-			starts[p] = begin.Offset
+			starts[p] = begin
 		}
 		if err := insertAdopted(ctx, client, topic, adopted{live.ID, live.Partitions, starts}); err != nil {
 			return adopted{}, err

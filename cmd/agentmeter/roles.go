@@ -34,12 +34,14 @@ type rollupFlags struct {
 	BlockLinger  time.Duration `help:"How long a block waits for more records: freshness against the number of parts that ClickHouse merges." default:"200ms"`
 	HotIDs       int           `help:"Recent ids that each partition keeps in memory, to save look-ups." default:"200000"`
 	DrainTimeout time.Duration `help:"How long a block under way may take to finish when stopping." default:"10s"`
+	// A timeout is never guessed from: what became of the statement is read from the ledger.
+	StatementTimeout time.Duration `help:"How long an insert may take before its outcome counts as unknown and is looked up." default:"1m"`
 }
 
 func (f rollupFlags) config() rollup.Config {
 	config := rollup.DefaultConfig()
 	config.Group, config.MaxBlockRows, config.BlockLinger = f.RollupGroup, f.BlockRows, f.BlockLinger
-	config.HotIDs, config.DrainTimeout = f.HotIDs, f.DrainTimeout
+	config.HotIDs, config.DrainTimeout, config.StatementTimeout = f.HotIDs, f.DrainTimeout, f.StatementTimeout
 	return config
 }
 

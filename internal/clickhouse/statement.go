@@ -161,7 +161,14 @@ func (c *Client) send(ctx context.Context, statement Statement) (io.ReadCloser, 
 		return nil, fmt.Errorf("clickhouse: %w", err)
 	}
 	if response.StatusCode == http.StatusOK && response.Header.Get("X-ClickHouse-Exception-Code") == "" {
-		return response.Body, nil
+		// Whoever stands in between can say 200, too. ClickHouse says which
+		// statement it is that has ended.
+		id := response.Header.Get("X-ClickHouse-Query-Id")
+		if id != "" && (statement.Mutex == "" || id == statement.Mutex) {
+			return response.Body, nil
+		}
+		response.Body.Close()
+		return nil, fmt.Errorf("clickhouse: an answer without the statement's id (%q, want %q): not ClickHouse's own", id, statement.Mutex)
 	}
 	defer response.Body.Close()
 	const maxMessage = 64 << 10

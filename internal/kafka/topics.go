@@ -160,6 +160,36 @@ func DescribeStream(ctx context.Context, admin *kadm.Client, topic string) (Stre
 	return Stream{ID: uuid.UUID(detail.ID), Topic: topic, Partitions: int32(len(detail.Partitions))}, nil
 }
 
+// LogStarts lists the first offset of each of the topic's partitions. One whose
+// leader does not answer is absent, and err says why.
+func LogStarts(ctx context.Context, admin *kadm.Client, topic string) (map[int32]int64, error) {
+	listed, err := admin.ListStartOffsets(ctx, topic)
+	return answered("log starts", topic, listed, err)
+}
+
+// LogEnds lists the offset that each of the topic's partitions gives to its
+// next record, as LogStarts does.
+func LogEnds(ctx context.Context, admin *kadm.Client, topic string) (map[int32]int64, error) {
+	listed, err := admin.ListEndOffsets(ctx, topic)
+	return answered("log ends", topic, listed, err)
+}
+
+func answered(what, topic string, listed kadm.ListedOffsets, err error) (map[int32]int64, error) {
+	offsets := make(map[int32]int64)
+	faults := []error{err}
+	listed.Each(func(offset kadm.ListedOffset) {
+		if offset.Err == nil {
+			offsets[offset.Partition] = offset.Offset
+		} else {
+			faults = append(faults, fmt.Errorf("partition %d: %w", offset.Partition, offset.Err))
+		}
+	})
+	if err := errors.Join(faults...); err != nil {
+		return offsets, fmt.Errorf("list %s of %s: %w", what, topic, err)
+	}
+	return offsets, nil
+}
+
 func errIf(condition bool, text string) error {
 	if condition {
 		return errors.New(text)
