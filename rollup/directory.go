@@ -2,12 +2,15 @@ package rollup
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/google/uuid"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"agentmeter/internal/clickhouse"
@@ -16,26 +19,29 @@ import (
 )
 
 // directoryPartition stores the changes of one partition of the directory
-// topic in the directory's history. A change is stored under its offset, so
-// storing it again changes nothing, and the partition is read from where the
-// history ends.
+// topic in the directory's history. A change is stored under its topic's id
+// and its offset, so storing it again changes nothing, and the partition is
+// read from where the history of that very topic ends: a recreated one is read
+// from its start.
 type directoryPartition struct {
 	log        *slog.Logger
 	metrics    *metrics
 	clickhouse *clickhouse.Client
+	admin      *kadm.Client
 	partition  int32
 	consumer   []kgo.Opt
 }
 
 const (
-	selectDirectoryEnd = `SELECT max(source_offset) FROM (
-SELECT source_offset FROM directory_workspaces UNION ALL SELECT source_offset FROM directory_agents UNION ALL SELECT source_offset FROM directory_members)`
-	countDirectory = `SELECT count() FROM (
-SELECT 1 FROM directory_workspaces UNION ALL SELECT 1 FROM directory_agents UNION ALL SELECT 1 FROM directory_members)`
+	selectDirectoryEnd = `SELECT max(source_offset) + 1 FROM (
+SELECT source_offset, source_stream FROM directory_workspaces
+UNION ALL SELECT source_offset, source_stream FROM directory_agents
+UNION ALL SELECT source_offset, source_stream FROM directory_members)
+WHERE source_stream = ? HAVING count() > 0`
 	insertWorkspaces = `INSERT INTO directory_workspaces
-(workspace, valid_from, name, timezone, billing_anchor, agent_slots, seats, links, support_email, product_name, source_offset) VALUES`
-	insertAgents  = `INSERT INTO directory_agents (workspace, agent, valid_from, name, deleted, source_offset) VALUES`
-	insertMembers = `INSERT INTO directory_members (workspace, member, valid_from, name, deleted, source_offset) VALUES`
+(workspace, valid_from, name, timezone, billing_anchor, agent_slots, seats, links, support_email, product_name, source_offset, source_stream) VALUES`
+	insertAgents  = `INSERT INTO directory_agents (workspace, agent, valid_from, name, deleted, source_offset, source_stream) VALUES`
+	insertMembers = `INSERT INTO directory_members (workspace, member, valid_from, name, deleted, source_offset, source_stream) VALUES`
 )
 
 func (d *directoryPartition) run(ctx context.Context) {
@@ -56,7 +62,11 @@ func (d *directoryPartition) run(ctx context.Context) {
 }
 
 func (d *directoryPartition) session(ctx context.Context) (progressed bool, err error) {
-	next, err := d.end(ctx)
+	live, err := kafka.DescribeStream(ctx, d.admin, kafka.TopicDirectory)
+	if err != nil {
+		return false, err
+	}
+	next, err := d.end(ctx, live.ID)
 	if err != nil {
 		return false, err
 	}
@@ -79,34 +89,41 @@ func (d *directoryPartition) session(ctx context.Context) (progressed bool, err 
 		if err := fetches.Err(); err != nil {
 			return progressed, fmt.Errorf("fetch: %w", err)
 		}
-		if err := d.store(ctx, fetches.Records()); err != nil {
+		if !progressed {
+			// From here on the consumer knows the topic by its id.
+			now, err := kafka.DescribeStream(ctx, d.admin, kafka.TopicDirectory)
+			if err != nil {
+				return false, err
+			}
+			if now.ID != live.ID {
+				return false, errors.New("the directory topic was recreated; reading it from its start")
+			}
+		}
+		if err := d.store(ctx, live.ID, fetches.Records()); err != nil {
 			return progressed, err
 		}
 		progressed = true
 	}
 }
 
-// end is the first offset that may not be stored yet.
-func (d *directoryPartition) end(ctx context.Context) (int64, error) {
-	var count uint64
-	if err := d.clickhouse.Conn().QueryRow(ctx, countDirectory).Scan(&count); err != nil {
-		return 0, fmt.Errorf("read the directory's end: %w", err)
-	}
-	if count == 0 {
-		return 0, nil
-	}
+// end is the first offset of the topic that may not be stored yet.
+func (d *directoryPartition) end(ctx context.Context, stream uuid.UUID) (int64, error) {
 	// The tables are written one after another, so a crash can leave a later
 	// change stored before an earlier one; a batch is read again from a safe
 	// distance, which changes nothing.
 	const overlap = 10_000
-	var last int64
-	if err := d.clickhouse.Conn().QueryRow(ctx, selectDirectoryEnd).Scan(&last); err != nil {
+	var next int64
+	err := d.clickhouse.Conn().QueryRow(ctx, selectDirectoryEnd, stream).Scan(&next)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, nil
+	}
+	if err != nil {
 		return 0, fmt.Errorf("read the directory's end: %w", err)
 	}
-	return max(0, last+1-overlap), nil
+	return max(0, next-overlap), nil
 }
 
-func (d *directoryPartition) store(ctx context.Context, records []*kgo.Record) error {
+func (d *directoryPartition) store(ctx context.Context, stream uuid.UUID, records []*kgo.Record) error {
 	var workspaces, agents, members []func(driver.Batch) error
 	for _, record := range records {
 		var change usagev1.DirectoryChange
@@ -134,15 +151,15 @@ func (d *directoryPartition) store(ctx context.Context, records []*kgo.Record) e
 				links = map[string]string{}
 			}
 			workspaces = append(workspaces, func(b driver.Batch) error {
-				return b.Append(ws, from, w.Name, w.Timezone, anchor, w.AgentSlots, w.Seats, links, w.SupportEmail, w.ProductName, offset)
+				return b.Append(ws, from, w.Name, w.Timezone, anchor, w.AgentSlots, w.Seats, links, w.SupportEmail, w.ProductName, offset, stream)
 			})
 		case *usagev1.DirectoryChange_Agent:
 			agents = append(agents, func(b driver.Batch) error {
-				return b.Append(ws, of.Agent.AgentId, from, of.Agent.Name, of.Agent.Deleted, offset)
+				return b.Append(ws, of.Agent.AgentId, from, of.Agent.Name, of.Agent.Deleted, offset, stream)
 			})
 		case *usagev1.DirectoryChange_Member:
 			members = append(members, func(b driver.Batch) error {
-				return b.Append(ws, of.Member.MemberId, from, of.Member.Name, of.Member.Deleted, offset)
+				return b.Append(ws, of.Member.MemberId, from, of.Member.Name, of.Member.Deleted, offset, stream)
 			})
 		default:
 			d.log.ErrorContext(ctx, "directory change of an unknown kind; is the rollup older than ingest?", "offset", record.Offset)

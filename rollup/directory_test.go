@@ -1,6 +1,7 @@
 package rollup
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -79,4 +80,29 @@ func TestDirectoryKeepsItsHistoryOnce(t *testing.T) {
 	if zone != "Europe/Copenhagen" || anchor.Format(time.DateOnly) != "2026-01-31" || gotSlots == nil || *gotSlots != 10 || seats != nil {
 		t.Errorf("stored %s, %s, %v, %v", zone, anchor, gotSlots, seats)
 	}
+}
+
+func TestRecreatedDirectoryTopicIsReadFromItsStart(t *testing.T) {
+	s := newStack(t)
+	stop := s.start()
+	member := func(i int) *usagev1.DirectoryChange {
+		return &usagev1.DirectoryChange{WorkspaceId: "ws_a", ChangedAtUs: testTime.UnixMicro() + int64(i), Change: &usagev1.DirectoryChange_Member{
+			Member: &usagev1.Member{MemberId: fmt.Sprintf("mem_%d", i), Name: "Ada"},
+		}}
+	}
+	for i := range 3 {
+		s.changeDirectory(member(i))
+	}
+	s.waitRows("directory_members", 3)
+	stop()
+	if _, err := s.admin.DeleteTopics(t.Context(), kafka.TopicDirectory); err != nil {
+		t.Fatal(err)
+	}
+	s.producer.PurgeTopicsFromClient(kafka.TopicDirectory)
+	if _, err := kafka.EnsureTopics(t.Context(), s.admin, kafka.DefaultPlan()); err != nil {
+		t.Fatal(err)
+	}
+	s.changeDirectory(member(3)) // takes offset 0 again
+	s.start()
+	s.waitRows("directory_members", 4)
 }

@@ -167,6 +167,13 @@ func (p *eventPartition) session(ctx context.Context) (progressed bool, err erro
 		if err != nil {
 			return progressed, err
 		}
+		if !progressed {
+			// From here on the consumer knows the topic by its id and reads no
+			// other. Its first records came after the check above.
+			if err := p.checkStream(ctx); err != nil {
+				return false, err
+			}
+		}
 		var b block
 		b, pending = cutBlock(position, pending, p.config.MaxBlockRows)
 		fault.Point(fault.BlockCut)
@@ -200,12 +207,8 @@ func (p *eventPartition) takeOver(ctx context.Context) (ledgerEnd, error) {
 			return end, err
 		}
 	}
-	live, err := kafka.DescribeStream(ctx, p.admin, kafka.TopicEvents)
-	if err != nil {
+	if err := p.checkStream(ctx); err != nil {
 		return end, err
-	}
-	if live.ID != p.ledger.stream || live.Partitions != p.partitions {
-		return end, foreignTopic(live, p.ledger.stream, p.partitions)
 	}
 	begin, logEnd, err := p.logBounds(ctx)
 	if err != nil {
@@ -221,6 +224,18 @@ func (p *eventPartition) takeOver(ctx context.Context) (ledgerEnd, error) {
 	p.metrics.takeOver.Observe(time.Since(started).Seconds())
 	p.log.InfoContext(ctx, "partition taken over", "position", end.position, "log_end", logEnd)
 	return end, nil
+}
+
+// checkStream makes sure that the topic is the one that the ledger is of.
+func (p *eventPartition) checkStream(ctx context.Context) error {
+	live, err := kafka.DescribeStream(ctx, p.admin, kafka.TopicEvents)
+	if err != nil {
+		return err
+	}
+	if live.ID != p.ledger.stream || live.Partitions != p.partitions {
+		return foreignTopic(live, p.ledger.stream, p.partitions)
+	}
+	return nil
 }
 
 func (p *eventPartition) logBounds(ctx context.Context) (begin, end int64, err error) {

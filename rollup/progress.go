@@ -57,7 +57,10 @@ const insertProgress = `INSERT INTO rollup_progress
 // publishProgress samples the log's ends and writes, for each owned partition,
 // how far it has been counted, until ctx ends. A failure is retried with the
 // next tick: progress that is not published only makes figures look older.
-func (r *Rollup) publishProgress(ctx context.Context) {
+//
+// It is also what notices that the topic has become another one, and that
+// somebody has adopted it. work is the context of the workers.
+func (r *Rollup) publishProgress(ctx, work context.Context) {
 	ticker := time.NewTicker(r.config.ProgressInterval)
 	defer ticker.Stop()
 	watermarks := make(map[int32]*watermark)
@@ -68,7 +71,7 @@ func (r *Rollup) publishProgress(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		err := r.publishOnce(ctx, watermarks)
+		err := r.publishOnce(ctx, work, watermarks)
 		if err != nil && ctx.Err() == nil && !failing {
 			r.log.WarnContext(ctx, "progress not published; figures will look older than they are", "error", err)
 		}
@@ -76,17 +79,27 @@ func (r *Rollup) publishProgress(ctx context.Context) {
 	}
 }
 
-func (r *Rollup) publishOnce(ctx context.Context, watermarks map[int32]*watermark) error {
+func (r *Rollup) publishOnce(ctx, work context.Context, watermarks map[int32]*watermark) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	live, err := kafka.DescribeStream(ctx, r.admin, kafka.TopicEvents)
 	if err != nil {
 		return err
 	}
-	if live.ID != r.stream.id || live.Partitions != r.stream.partitions {
+	stream := r.adoptedStream()
+	if live.ID != stream.id || live.Partitions != stream.partitions {
+		latest, found, err := readStream(ctx, r.clickhouse, kafka.TopicEvents)
+		switch {
+		case err != nil:
+			return err
+		case found && latest.id == live.ID && latest.partitions == live.Partitions:
+			clear(watermarks) // they are of other offsets
+			r.switchTo(work, latest)
+			return nil
+		}
 		// What is in that log is not what the ledger is of: count nothing of it
 		// and claim nothing.
-		r.haltAll(ctx, foreignTopic(live, r.stream.id, r.stream.partitions))
+		r.haltAll(ctx, foreignTopic(live, stream.id, stream.partitions))
 	}
 	owned := r.ownedPartitions()
 	r.metrics.owned.Set(float64(len(owned)))
@@ -152,7 +165,7 @@ func (r *Rollup) publishOnce(ctx context.Context, watermarks map[int32]*watermar
 		if countedThrough.Before(oldest) {
 			oldest = countedThrough
 		}
-		if err := batch.Append(r.stream.id, partition, r.stream.partitions, state.position, end,
+		if err := batch.Append(stream.id, partition, stream.partitions, state.position, end,
 			countedThrough, state.halted, haltedFrom, at); err != nil {
 			return fmt.Errorf("append: %w", err)
 		}

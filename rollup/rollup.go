@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -25,13 +27,14 @@ type Rollup struct {
 	log        *slog.Logger
 	metrics    *metrics
 
-	stream adopted
 	client *kgo.Client // produces dead letters, asks the broker
 	admin  *kadm.Client
 
-	mu      sync.Mutex // guards what follows
-	workers map[topicPartition]*worker
-	ready   error
+	mu       sync.Mutex // guards what follows
+	stream   adopted
+	assigned map[topicPartition]bool // by the group; a superset of workers' keys
+	workers  map[topicPartition]*worker
+	ready    error
 }
 
 type topicPartition struct {
@@ -63,6 +66,7 @@ func New(config Config, kafkaConfig kafka.Config, client *clickhouse.Client, log
 		clickhouse: client,
 		log:        log,
 		metrics:    newMetrics(registerer),
+		assigned:   make(map[topicPartition]bool),
 		workers:    make(map[topicPartition]*worker),
 		ready:      errStarting,
 	}, nil
@@ -110,8 +114,8 @@ func (r *Rollup) Run(ctx context.Context) error {
 		kgo.SessionTimeout(10*time.Second),
 		kgo.HeartbeatInterval(time.Second),
 		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, assigned map[string][]int32) { r.assign(work, assigned) }),
-		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, revoked map[string][]int32) { r.release(revoked, errRevoked) }),
-		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, lost map[string][]int32) { r.release(lost, errRevoked) }),
+		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, revoked map[string][]int32) { r.unassign(revoked) }),
+		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, lost map[string][]int32) { r.unassign(lost) }),
 	)...)
 	if err != nil {
 		return fmt.Errorf("rollup: join group: %w", err)
@@ -121,7 +125,7 @@ func (r *Rollup) Run(ctx context.Context) error {
 	r.setReady(nil)
 
 	var background sync.WaitGroup
-	background.Go(func() { r.publishProgress(ctx) })
+	background.Go(func() { r.publishProgress(ctx, work) })
 	background.Go(func() { r.commitHints(ctx, group) })
 	background.Go(func() { r.reportGroupErrors(ctx, group) })
 	<-ctx.Done()
@@ -189,30 +193,88 @@ func (r *Rollup) assign(ctx context.Context, assigned map[string][]int32) {
 	defer r.mu.Unlock()
 	for topic, partitions := range assigned {
 		for _, partition := range partitions {
-			key := topicPartition{topic, partition}
-			if _, running := r.workers[key]; running {
-				continue
-			}
-			ctx, stop := context.WithCancelCause(ctx)
-			w := &worker{stop: stop, done: make(chan struct{})}
-			log := r.log.With("topic", topic, "partition", partition)
-			var run func(context.Context)
-			if topic == kafka.TopicEvents {
-				w.events = r.newEventPartition(partition, log)
-				run = w.events.run
-			} else {
-				run = (&directoryPartition{
-					log: log, metrics: r.metrics, clickhouse: r.clickhouse,
-					partition: partition, consumer: r.consumerOptions(),
-				}).run
-			}
-			r.workers[key] = w
-			go func() {
-				defer close(w.done)
-				run(ctx)
-			}()
+			r.assigned[topicPartition{topic, partition}] = true
 		}
 	}
+	r.work(ctx)
+}
+
+// unassign gives up partitions that are the group's to give to others.
+func (r *Rollup) unassign(revoked map[string][]int32) {
+	r.mu.Lock()
+	for topic, partitions := range revoked {
+		for _, partition := range partitions {
+			delete(r.assigned, topicPartition{topic, partition})
+		}
+	}
+	r.mu.Unlock()
+	r.release(revoked, errRevoked)
+}
+
+// work starts a worker for each assigned partition that has none. r.mu is held.
+func (r *Rollup) work(ctx context.Context) {
+	for key := range r.assigned {
+		if _, running := r.workers[key]; running {
+			continue
+		}
+		ctx, stop := context.WithCancelCause(ctx)
+		w := &worker{stop: stop, done: make(chan struct{})}
+		log := r.log.With("topic", key.topic, "partition", key.partition)
+		var run func(context.Context)
+		if key.topic == kafka.TopicEvents {
+			w.events = r.newEventPartition(key.partition, log)
+			run = w.events.run
+		} else {
+			run = (&directoryPartition{
+				log: log, metrics: r.metrics, clickhouse: r.clickhouse, admin: r.admin,
+				partition: key.partition, consumer: r.consumerOptions(),
+			}).run
+		}
+		r.workers[key] = w
+		go func() {
+			defer close(w.done)
+			run(ctx)
+		}()
+	}
+}
+
+// switchTo makes a newly adopted stream the one that is counted: the workers
+// of the one before end, and others begin.
+func (r *Rollup) switchTo(ctx context.Context, stream adopted) {
+	r.mu.Lock()
+	r.stream = stream
+	old := make(map[string][]int32)
+	for key, w := range r.workers {
+		if w.events != nil {
+			old[key.topic] = append(old[key.topic], key.partition)
+		}
+	}
+	r.mu.Unlock()
+	r.log.InfoContext(ctx, "another topic was adopted; counting it", "stream", stream.id)
+	r.release(old, errors.New("another topic was adopted"))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.work(ctx)
+}
+
+func (r *Rollup) adoptedStream() adopted {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stream
+}
+
+// Owned returns the stream that is counted and those of its partitions that
+// this process counts at present.
+func (r *Rollup) Owned() (stream uuid.UUID, partitions []int32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for key, w := range r.workers {
+		if w.events != nil {
+			partitions = append(partitions, key.partition)
+		}
+	}
+	slices.Sort(partitions)
+	return r.stream.id, partitions
 }
 
 func (r *Rollup) newEventPartition(partition int32, log *slog.Logger) *eventPartition {

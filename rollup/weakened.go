@@ -19,7 +19,9 @@ import (
 // each obvious way to count that loses or doubles. In ordinary builds fault.Is
 // is the constant false, and none of this is linked.
 
-func weakened(variants ...string) bool { return fault.Enabled && slices.ContainsFunc(variants, fault.Is) }
+func weakened(variants ...string) bool {
+	return fault.Enabled && slices.ContainsFunc(variants, fault.Is)
+}
 
 // weakenedGroup holds the offsets that StoredOffset trusts.
 const weakenedGroup = "agentmeter-weakened"
@@ -128,4 +130,3 @@ func (l *ledger) reconcileByClient(ctx context.Context, lo, hi int64) error {
 	}
 	return nil
 }
-

@@ -167,7 +167,7 @@ func (c *Client) send(ctx context.Context, statement Statement) (io.ReadCloser, 
 		if id != "" && (statement.Mutex == "" || id == statement.Mutex) {
 			return response.Body, nil
 		}
-		response.Body.Close()
+		_ = response.Body.Close()
 		return nil, fmt.Errorf("clickhouse: an answer without the statement's id (%q, want %q): not ClickHouse's own", id, statement.Mutex)
 	}
 	defer response.Body.Close()
