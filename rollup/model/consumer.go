@@ -111,6 +111,7 @@ func (c *checker) decide(t *state, i int) {
 		p.takeOver = false
 		c.reconcile(p, true)
 	case position == p.lo:
+		p.again = true
 		c.insertAgain(t, i)
 	case position > p.lo && position < p.hi && c.partial(t, p):
 		p.phase = halted
@@ -182,6 +183,10 @@ func (c *checker) answered(s *state, r *request) {
 	case waitInsert:
 		if c.protocol.StoredOffset {
 			p.phase = storeOffset
+			return
+		}
+		if p.again { // see appendBlock: an earlier try may have left something in a view
+			c.reconcile(p, true)
 			return
 		}
 		c.confirm(p)

@@ -53,6 +53,7 @@ type Bounds struct {
 	Rebalances    int // the partition is taken from a consumer that has not noticed
 	Timeouts      int // a request's answer never arrives
 	Failures      int // an insert fails cleanly in the middle
+	Rebuilds      int // a third party makes a view equal to the ledger everywhere, as agentmeter rebuild does
 }
 
 // Result is what a check found.
@@ -132,6 +133,7 @@ type consumer struct {
 	view     int8 // being reconciled
 	diff     [maxRecords]int8
 	takeOver bool // the reconcile belongs to taking over, not to doubt
+	again    bool // the block in hand was sent before
 }
 
 type state struct {
@@ -142,7 +144,7 @@ type state struct {
 	consumers [2]consumer
 	owner     int8
 	stored    int8
-	budget    [5]int8 // server kills, consumer kills, rebalances, timeouts, failures
+	budget    [6]int8 // how often each fault may still strike
 }
 
 const (
@@ -151,6 +153,7 @@ const (
 	rebalance
 	timeout
 	failure
+	rebuild
 )
 
 // checker explores one protocol within bounds.
@@ -200,8 +203,8 @@ func requestLess(a, b *request) bool {
 // the order of their distance, until one is wrong.
 func Check(protocol Protocol, bounds Bounds) Result {
 	c := &checker{protocol: protocol, bounds: bounds}
-	begin := state{owner: -1, budget: [5]int8{
-		int8(bounds.ServerKills), int8(bounds.ConsumerKills), int8(bounds.Rebalances), int8(bounds.Timeouts), int8(bounds.Failures),
+	begin := state{owner: -1, budget: [6]int8{
+		int8(bounds.ServerKills), int8(bounds.ConsumerKills), int8(bounds.Rebalances), int8(bounds.Timeouts), int8(bounds.Failures), int8(bounds.Rebuilds),
 	}}
 	index := map[state]int32{begin: 0}
 	states := []state{begin}
@@ -391,9 +394,15 @@ func (c *checker) violation(s *state) string {
 
 var names = [...]string{"A", "B"}
 
+// thirdParty sends requests and is no consumer.
+const thirdParty = -1
+
 func (r *request) String() string {
 	if r.kind == insertBlock {
 		return fmt.Sprintf("%s's insert of [%d,%d)", names[r.from], r.lo, r.hi)
+	}
+	if r.from == thirdParty {
+		return fmt.Sprintf("a rebuild of view %d", r.view+1)
 	}
 	return fmt.Sprintf("%s's reconcile of view %d for [%d,%d)", names[r.from], r.view+1, r.lo, r.hi)
 }

@@ -7,12 +7,13 @@ var (
 	twoRecords  = Bounds{Records: 2, Resent: -1, ServerKills: 1, ConsumerKills: 1, Rebalances: 1, Timeouts: 1}
 	oneBucket   = Bounds{Records: 2, Resent: -1, OneBucket: true, ServerKills: 1, ConsumerKills: 1, Rebalances: 1, Timeouts: 1}
 	withFailure = Bounds{Records: 2, Resent: -1, ServerKills: 1, Rebalances: 1, Timeouts: 1, Failures: 1}
+	rebuilt     = Bounds{Records: 2, Resent: -1, OneBucket: true, ServerKills: 1, Rebalances: 1, Timeouts: 1, Rebuilds: 1}
 	resent      = Bounds{Records: 3, Resent: 2, ServerKills: 1, ConsumerKills: 1, Rebalances: 1}
 )
 
 func TestCompareAndAppendCountsEachRecordOnce(t *testing.T) {
 	for name, bounds := range map[string]Bounds{
-		"two records": twoRecords, "one bucket": oneBucket, "an insert fails": withFailure, "a re-sent id": resent,
+		"two records": twoRecords, "one bucket": oneBucket, "an insert fails": withFailure, "a re-sent id": resent, "a rebuild beside it": rebuilt,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -4,6 +4,7 @@ package model
 func (c *checker) step(s state) {
 	c.group(s)
 	c.serverKill(s)
+	c.rebuild(s)
 	for i := range s.requests {
 		if s.requests[i].kind != noRequest {
 			c.request(s, i)
@@ -72,6 +73,22 @@ func (c *checker) serverKill(s state) {
 		}
 	}
 	c.emit(t, "the server is killed and started again")
+}
+
+// rebuild: at any time somebody else may ask the server to make a view equal to
+// the ledger, and not wait for the answer.
+func (c *checker) rebuild(s state) {
+	if s.budget[rebuild] == 0 {
+		return
+	}
+	for view := range int8(views) {
+		t := s
+		t.budget[rebuild]--
+		r := request{kind: reconcileView, hi: int8(c.bounds.Records), view: view, from: thirdParty}
+		if send(&t, r) {
+			c.emit(t, "%s is asked for", &r)
+		}
+	}
 }
 
 // request moves one request on.
