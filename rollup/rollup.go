@@ -180,6 +180,9 @@ func (r *Rollup) consumerOptions() []kgo.Opt {
 	return append(r.kafka.Options(r.log),
 		// A jump would lose records silently: an offset that is gone is an error.
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		// What a producer's transaction aborted never happened. Such offsets,
+		// and those of control records, become gaps.
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(),
 		kgo.FetchMaxWait(500*time.Millisecond),
 		kgo.FetchMaxPartitionBytes(8<<20),
