@@ -64,8 +64,16 @@ type haltError struct{ reason string }
 func (e *haltError) Error() string { return e.reason }
 
 func foreignTopic(live kafka.Stream, stream uuid.UUID, partitions int32) *haltError {
-	return &haltError{fmt.Sprintf("%s is stream %s with %d partitions now, and the ledger is of %s with %d: the topic was recreated or changed",
-		live.Topic, live.ID, live.Partitions, stream, partitions)}
+	remedy := "put it back from its backup, or go on with it by agentmeter adopt-topic"
+	if live.ID == stream {
+		remedy = "partitions change by a cut-over to a new topic, see docs/counting.md"
+	}
+	return &haltError{fmt.Sprintf("%s is stream %s with %d partitions now, and the ledger is of %s with %d: the topic was recreated or changed; %s",
+		live.Topic, live.ID, live.Partitions, stream, partitions, remedy)}
+}
+
+func partialBlock(end ledgerEnd) *haltError {
+	return &haltError{"partial block at the ledger's end: " + end.partial + "; the table was changed by hand or lost a part"}
 }
 
 // errStale means that somebody else has appended to the ledger of this
@@ -75,8 +83,9 @@ var errStale = errors.New("the ledger has moved on")
 
 // Waits between tries after errors.
 const (
-	firstRetry = 100 * time.Millisecond
-	maxRetry   = 5 * time.Second
+	firstRetry  = 100 * time.Millisecond
+	maxRetry    = 5 * time.Second
+	haltedRetry = 2 * time.Second
 )
 
 // run counts the partition until ctx ends: from the ledger's end, again and
@@ -92,8 +101,10 @@ func (p *eventPartition) run(ctx context.Context) {
 			return
 		case errors.As(err, &halt):
 			p.halt(ctx, halt)
-			<-ctx.Done()
-			return
+			// What made going on a guess may be mended; nothing but that helps.
+			sleep(ctx, haltedRetry)
+			wait = firstRetry
+			continue
 		case errors.Is(err, errStale):
 			p.metrics.stale.Inc()
 			p.log.WarnContext(ctx, "another consumer has appended; starting over from the ledger's end")
@@ -112,7 +123,10 @@ func (p *eventPartition) run(ctx context.Context) {
 
 // halt says that the partition stands still, and why.
 func (p *eventPartition) halt(ctx context.Context, halt *haltError) {
-	p.log.ErrorContext(ctx, "partition halted; see docs/counting.md", "reason", halt.reason)
+	if p.state().halted == halt.reason {
+		return // said before
+	}
+	p.log.ErrorContext(ctx, "partition halted; docs/counting.md says what to do", "reason", halt.reason)
 	p.setState(func(s *partitionState) { s.halted = halt.reason })
 	p.metrics.halted.WithLabelValues(p.label()).Set(1)
 }
@@ -196,7 +210,7 @@ func (p *eventPartition) takeOver(ctx context.Context) (ledgerEnd, error) {
 	}
 	fault.Point(fault.TakeOverEndRead)
 	if end.partial != "" {
-		return end, &haltError{"partial block at the ledger's end: " + end.partial}
+		return end, partialBlock(end)
 	}
 	if weakened(fault.StoredOffset, fault.NoReconcile, fault.TrustedTokens) {
 		if end, err = p.resumeWeakened(ctx, end); err != nil {
@@ -215,10 +229,12 @@ func (p *eventPartition) takeOver(ctx context.Context) (ledgerEnd, error) {
 		return end, err
 	}
 	if begin > end.position {
-		return end, &haltError{fmt.Sprintf("Kafka's log begins at offset %d, above the ledger's end %d: %d records were deleted before they were counted", begin, end.position, begin-end.position)}
+		return end, &haltError{fmt.Sprintf("Kafka's log begins at offset %d, above the ledger's end %d: %d records were deleted before they were counted; restore them, or accept their loss with agentmeter accept-loss --partition %d --through %d",
+			begin, end.position, begin-end.position, p.ledger.partition, begin)}
 	}
 	if logEnd < end.position {
-		return end, &haltError{fmt.Sprintf("Kafka's log ends at offset %d, below the ledger's end %d: records were lost, and new ones would take counted offsets", logEnd, end.position)}
+		return end, &haltError{fmt.Sprintf("Kafka's log ends at offset %d, below the ledger's end %d: records were lost, and new ones would take counted offsets; restore the topic, or recreate it and run agentmeter adopt-topic",
+			logEnd, end.position)}
 	}
 	fault.Point(fault.TakeOverDone)
 	p.metrics.takeOver.Observe(time.Since(started).Seconds())
@@ -360,7 +376,7 @@ func (p *eventPartition) appendBlock(ctx context.Context, b *block, encoded []by
 		fault.Point(fault.DoubtEndRead)
 		switch {
 		case end.partial != "":
-			return &haltError{"partial block at the ledger's end: " + end.partial}
+			return partialBlock(end)
 		case end.lo == b.lo && end.hi == b.hi:
 			// It is in the ledger; whether in every view is unknown.
 			return p.reconcile(ctx, b.lo, b.hi)

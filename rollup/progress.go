@@ -86,7 +86,11 @@ func (r *Rollup) publishOnce(ctx, work context.Context, watermarks map[int32]*wa
 	if err != nil {
 		return err
 	}
-	stream := r.adoptedStream()
+	stream, foreign := r.adoptedStream()
+	if foreign && live.ID == stream.id && live.Partitions == stream.partitions {
+		r.switchTo(work, stream) // it was put back
+		return nil
+	}
 	if live.ID != stream.id || live.Partitions != stream.partitions {
 		latest, found, err := readStream(ctx, r.clickhouse, kafka.TopicEvents)
 		switch {

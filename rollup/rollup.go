@@ -33,6 +33,7 @@ type Rollup struct {
 	mu       sync.Mutex // guards what follows
 	stream   adopted
 	assigned map[topicPartition]bool // by the group; a superset of workers' keys
+	foreign  bool                    // the topic is not the stream; every partition of it stands still
 	workers  map[topicPartition]*worker
 	ready    error
 }
@@ -241,11 +242,11 @@ func (r *Rollup) work(ctx context.Context) {
 	}
 }
 
-// switchTo makes a newly adopted stream the one that is counted: the workers
-// of the one before end, and others begin.
+// switchTo makes a stream the one that is counted, one that was newly adopted or
+// came back: the workers of the one before end, and others begin.
 func (r *Rollup) switchTo(ctx context.Context, stream adopted) {
 	r.mu.Lock()
-	r.stream = stream
+	r.stream, r.foreign = stream, false
 	old := make(map[string][]int32)
 	for key, w := range r.workers {
 		if w.events != nil {
@@ -253,17 +254,17 @@ func (r *Rollup) switchTo(ctx context.Context, stream adopted) {
 		}
 	}
 	r.mu.Unlock()
-	r.log.InfoContext(ctx, "another topic was adopted; counting it", "stream", stream.id)
-	r.release(old, errors.New("another topic was adopted"))
+	r.log.InfoContext(ctx, "the topic is known again; counting it", "stream", stream.id)
+	r.release(old, errors.New("the topic is known again"))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.work(ctx)
 }
 
-func (r *Rollup) adoptedStream() adopted {
+func (r *Rollup) adoptedStream() (stream adopted, foreign bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.stream
+	return r.stream, r.foreign
 }
 
 // Owned returns the stream that is counted and those of its partitions that
@@ -334,6 +335,7 @@ func (r *Rollup) releaseAll(cause error) {
 func (r *Rollup) haltAll(ctx context.Context, halt *haltError) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.foreign = true
 	for _, w := range r.workers {
 		if w.events != nil && w.events.state().halted == "" {
 			w.stop(halt)

@@ -1,0 +1,89 @@
+package rollup
+
+import (
+	"errors"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+
+	"agentmeter/internal/kafka"
+)
+
+// waitHalted waits until exactly n partitions are published as halted, and
+// returns the reason of one of them.
+func (s *stack) waitHalted(n uint64) (reason string) {
+	s.t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		var halted uint64
+		err := s.client.Conn().QueryRow(s.t.Context(), `SELECT countIf(reason != ''), max(reason) FROM (SELECT argMax(halted, updated_at) AS reason FROM rollup_progress GROUP BY stream, partition)`).Scan(&halted, &reason)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if halted == n {
+			return reason
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("%d partitions have halted, want %d", halted, n)
+		}
+	}
+}
+
+func TestLossIsAcceptedOnlyKnowinglyAndStaysVisible(t *testing.T) {
+	s := newStack(t)
+	stop := s.start()
+	events := testEvents(100)
+	s.produce(events[:40]...)
+	s.waitCounted()
+	stop()
+
+	accept := func(partition int32, through int64) (int64, error) {
+		return AcceptLoss(t.Context(), s.client, s.admin, partition, through, DefaultConfig().StatementTimeout)
+	}
+	if _, err := accept(0, 100); !errors.Is(err, ErrNothingLost) {
+		t.Errorf("with a whole log: %v, want ErrNothingLost", err)
+	}
+
+	// Retention passes the ledger's end while no rollup runs.
+	s.produce(events[40:80]...)
+	ends, err := kafka.LogEnds(t.Context(), s.admin, kafka.TopicEvents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const partition = 1
+	gone := make(kadm.Offsets)
+	gone.AddOffset(kafka.TopicEvents, partition, ends[partition], -1)
+	if deleted, err := s.admin.DeleteRecords(t.Context(), gone); err != nil || deleted.Error() != nil {
+		t.Fatal(err, deleted.Error())
+	}
+	s.start()
+	reason := s.waitHalted(1)
+	if !strings.Contains(reason, "accept-loss --partition 1 --through ") {
+		t.Errorf("the reason does not say what to do: %s", reason)
+	}
+	if _, err := accept(partition, ends[partition]-1); err == nil {
+		t.Error("a loss was accepted that is not the one that happened")
+	}
+	lost, err := accept(partition, ends[partition])
+	if err != nil || lost == 0 {
+		t.Fatalf("accepted the loss of %d records: %v", lost, err)
+	}
+
+	// The partition goes on by itself, and what was lost is there to be seen.
+	s.produce(events[80:]...)
+	s.waitCounted()
+	s.waitHalted(0)
+	want := map[string]uint64{"counted": uint64(100 - lost), "gap": uint64(lost)}
+	if got := s.outcomes(); !maps.Equal(got, want) {
+		t.Errorf("outcomes %v, want %v", got, want)
+	}
+	if report := s.audit(); !report.Exact {
+		t.Errorf("not exact: %+v", report.Findings)
+	}
+	if _, err := accept(partition, ends[partition]); !errors.Is(err, ErrNothingLost) {
+		t.Errorf("accepted again: %v, want ErrNothingLost", err)
+	}
+}
