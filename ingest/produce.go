@@ -7,6 +7,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"agentmeter/internal/fault"
 	"agentmeter/internal/httpapi"
 )
 
@@ -37,6 +38,7 @@ func (p *producer) send(ctx context.Context, records []kgo.Record) error {
 	if !p.budget.take(size) {
 		return overloaded()
 	}
+	fault.Point(fault.IngestBefore)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.timeout)
 	defer cancel()
 	began := time.Now()
@@ -52,6 +54,7 @@ func (p *producer) send(ctx context.Context, records []kgo.Record) error {
 	if err := acks.err; err != nil {
 		return httpapi.Unavailable("kafka_unavailable", "Kafka did not acknowledge the events. Some may still be counted; send them again, none counts twice.", time.Second, err)
 	}
+	fault.Point(fault.IngestAfter)
 	p.metrics.ackSeconds.Observe(time.Since(began).Seconds())
 	return nil
 }

@@ -20,6 +20,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"agentmeter/internal/fault"
 )
 
 // ErrInUse is returned by Open when another process holds the data directory.
@@ -137,6 +139,7 @@ func (b *Broker) onProduce(req kmsg.Request) (kmsg.Response, error, bool) { //no
 	if !ok {
 		return nil, nil, false
 	}
+	fault.Point(fault.BrokerBefore)
 	now := time.Now().UnixMilli()
 	for i := range produce.Topics {
 		partitions := produce.Topics[i].Partitions

@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"agentmeter/internal/fault"
 )
 
 const (
@@ -63,6 +65,8 @@ type guardConn struct {
 	head [6]byte // size and key of the current frame
 	have int     // how much of head has passed
 	left int64   // of the frame, behind the key
+
+	produces answers // where faults can strike
 }
 
 func (c *guardConn) Read(p []byte) (int, error) {
@@ -94,8 +98,12 @@ func (c *guardConn) pass(p []byte) bool {
 			if c.have < len(c.head) {
 				return true
 			}
-			if kmsg.RequestForKey(int16(binary.BigEndian.Uint16(c.head[4:]))) == nil {
+			key := int16(binary.BigEndian.Uint16(c.head[4:]))
+			if kmsg.RequestForKey(key) == nil {
 				return false
+			}
+			if fault.Enabled {
+				c.produces.asked(key == int16(kmsg.Produce))
 			}
 			continue
 		}
@@ -106,6 +114,38 @@ func (c *guardConn) pass(p []byte) bool {
 		}
 	}
 	return true
+}
+
+// Write sends an answer, one a call.
+func (c *guardConn) Write(p []byte) (int, error) {
+	if fault.Enabled && c.produces.answered() {
+		fault.Point(fault.BrokerAfter)
+	}
+	return c.Conn.Write(p)
+}
+
+// answers tells the answers to produce requests from the others, which come in
+// the order of the requests. Producers that want no answer put it out of step,
+// and are none of ours.
+type answers struct {
+	mu   sync.Mutex
+	open []bool // of requests that were not answered yet: whether each produces
+}
+
+func (a *answers) asked(produces bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.open = append(a.open, produces)
+}
+
+func (a *answers) answered() (produces bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.open) == 0 {
+		return false
+	}
+	produces, a.open = a.open[0], a.open[1:]
+	return produces
 }
 
 func (c *guardConn) Close() error {

@@ -14,6 +14,8 @@ import (
 	"github.com/ClickHouse/ch-go/compress"
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"agentmeter/internal/fault"
 )
 
 const (
@@ -149,6 +151,7 @@ func (e *Engine) serveQuery(w http.ResponseWriter, r *http.Request) {
 	if id == "" {
 		id = uuid.NewString()
 	}
+	req.point(fault.EngineReceived)
 	if !e.ids.take(id) {
 		e.fail(a, "query_id", exceptionf(codeAlreadyRunning, "QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING",
 			"Query with id = %s is already running", id))
@@ -162,6 +165,7 @@ func (e *Engine) serveQuery(w http.ResponseWriter, r *http.Request) {
 		e.fail(a, "admission", err)
 		return
 	}
+	req.point(fault.EngineLocked)
 	a.begin(id, req.outputFormat(), e.zone, "agentmeter")
 	f, err := func() (facts, error) {
 		// Before the answer goes out, so that a client that has it can use the
@@ -247,12 +251,21 @@ func (e *Engine) retire(s *pooled) {
 
 // query runs a statement whose result is taken as a whole.
 func (e *Engine) query(a *answer, s *pooled, sql []byte, req *request) (facts, error) {
+	req.point(fault.EngineRunning)
 	r := s.query(sql, req.format, req.params)
+	req.point(fault.EngineEnded)
 	defer r.release()
 	if r.err != nil {
 		return facts{}, r.err
 	}
 	return r.facts, e.writeChunk(a, r.data, req)
+}
+
+// point marks a step of a writing statement.
+func (req *request) point(name string) {
+	if req.kind == kindInsert {
+		fault.Point(name)
+	}
 }
 
 // stream runs a SELECT and passes its result on block by block.
