@@ -36,9 +36,8 @@ func Open(config Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("clickhouse: open: %w", err)
 	}
-	dialer := &net.Dialer{Timeout: config.DialTimeout}
 	transport := &http.Transport{
-		DialContext:         dialer.DialContext,
+		DialContext:         config.Dial,
 		MaxIdleConnsPerHost: 64,
 		DisableCompression:  true,
 		WriteBufferSize:     256 << 10,
@@ -57,6 +56,7 @@ func (c Config) options(base *url.URL) *clickhousego.Options {
 		Addr:         []string{base.Host},
 		Auth:         clickhousego.Auth{Database: c.Database, Username: c.User, Password: c.Password},
 		DialTimeout:  c.DialTimeout,
+		DialContext:  func(ctx context.Context, address string) (net.Conn, error) { return c.Dial(ctx, "tcp", address) },
 		MaxOpenConns: c.MaxConns,
 		MaxIdleConns: c.MaxConns,
 		Settings:     clickhousego.Settings{"async_insert": 0},

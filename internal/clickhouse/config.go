@@ -1,8 +1,10 @@
 package clickhouse
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"strings"
 	"time"
@@ -21,6 +23,8 @@ type Config struct {
 	// MaxConns bounds the connections for questions. A question that finds
 	// none free waits until its context ends.
 	MaxConns int
+	// Dial, where set, makes the connections, instead of TCP.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Defaults for the fields of Config that are left zero.
@@ -42,6 +46,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxConns == 0 {
 		c.MaxConns = defaultMaxConns
+	}
+	if c.Dial == nil {
+		c.Dial = (&net.Dialer{Timeout: c.DialTimeout}).DialContext
 	}
 	return c
 }

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,6 +17,8 @@ type Config struct {
 	Brokers []string
 	// ClientID names this process in the broker's logs and quotas.
 	ClientID string
+	// Dial, where set, makes the connections, instead of TCP.
+	Dial func(ctx context.Context, network, host string) (net.Conn, error)
 }
 
 // Validate reports everything that is wrong with the configuration.
@@ -34,12 +37,16 @@ func (c Config) Validate() error {
 
 // Options are the options that every client shares.
 func (c Config) Options(log *slog.Logger) []kgo.Opt {
+	dial := kgo.DialTimeout(5 * time.Second)
+	if c.Dial != nil {
+		dial = kgo.Dialer(c.Dial)
+	}
 	return []kgo.Opt{
 		kgo.SeedBrokers(c.Brokers...),
 		kgo.ClientID(c.ClientID),
 		kgo.WithLogger(slogAdapter{log}),
 		kgo.RetryBackoffFn(backoff),
-		kgo.DialTimeout(5 * time.Second),
+		dial,
 	}
 }
 
