@@ -11,24 +11,15 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"agentmeter/internal/audit"
-	"agentmeter/internal/clickhouse"
-	"agentmeter/internal/kafka"
 	"agentmeter/rollup"
 	"agentmeter/schemas"
 )
 
 type auditCommand struct {
-	dataDirFlags
-	Kafka                  []string `help:"Kafka brokers, where the audit is of a cluster." placeholder:"HOST:PORT,…"`
-	Clickhouse             string   `help:"ClickHouse's HTTP address, where the audit is of a cluster." placeholder:"URL"`
-	ClickhouseDatabase     string   `help:"Database that holds Agentmeter's tables." default:"agentmeter"`
-	ClickhouseUser         string   `help:"ClickHouse user." default:"default"`
-	ClickhousePasswordFile string   `help:"File that holds the ClickHouse password. Empty: no password." type:"path" placeholder:"FILE"`
-	JSON                   bool     `name:"json" help:"Print the whole report as JSON."`
+	pipelineFlags
+	JSON bool `name:"json" help:"Print the whole report as JSON."`
 	logFlags
 }
 
@@ -59,52 +50,26 @@ func (c *auditCommand) Run(ctx context.Context, s streams) error {
 }
 
 func (c *auditCommand) report(ctx context.Context, log *slog.Logger) (*audit.Report, error) {
-	kafkaConfig := kafka.Config{Brokers: c.Kafka, ClientID: "agentmeter-audit"}
-	config := clickhouse.Config{URL: c.Clickhouse, Database: c.ClickhouseDatabase}
-	stopped := false // whether no rollup runs on it
-	switch {
-	case c.Clickhouse != "" && len(c.Kafka) > 0:
-		password, err := readSecret(c.ClickhousePasswordFile)
-		if err != nil {
-			return nil, err
-		}
-		config.User, config.Password = c.ClickhouseUser, password
-	case c.Clickhouse != "" || len(c.Kafka) > 0:
-		return nil, fmt.Errorf("--clickhouse and --kafka go together; give both, or --data-dir alone")
-	default:
-		where, release, own, err := openEmbedded(ctx, dataDir(c.DataDir), log)
-		if err != nil {
-			return nil, err
-		}
-		defer release()
-		stopped = own
-		kafkaConfig.Brokers, config.URL = []string{where.Kafka}, where.ClickHouse
-	}
-	if err := kafkaConfig.Validate(); err != nil {
-		return nil, err
-	}
-	client, err := clickhouse.Open(config)
+	p, err := c.open(ctx, "audit", log)
 	if err != nil {
 		return nil, err
 	}
-	defer client.Close()
-	if stopped {
-		if err := rollup.RepairLast(ctx, client, rollup.DefaultConfig().StatementTimeout); err != nil {
-			return nil, err
-		}
-	}
-	broker, err := kgo.NewClient(kafkaConfig.Options(log)...)
-	if err != nil {
-		return nil, fmt.Errorf("connect to Kafka: %w", err)
-	}
-	defer broker.Close()
+	defer p.close()
+	return p.audit(ctx)
+}
+
+// audit repairs the last blocks first where no rollup is there to do so.
+func (p *pipeline) audit(ctx context.Context) (*audit.Report, error) {
 	options := audit.Options{Settle: 5 * time.Second, Mutex: func(stream uuid.UUID, partition int32) string {
-		return rollup.Mutex(config.Database, stream, partition)
+		return rollup.Mutex(p.clickhouse.Database(), stream, partition)
 	}}
-	if stopped {
+	if p.stopped {
 		options.Settle = 0 // nobody is about to repair anything
+		if err := rollup.RepairLast(ctx, p.clickhouse, rollup.DefaultConfig().StatementTimeout); err != nil {
+			return nil, err
+		}
 	}
-	return audit.Run(ctx, client, kadm.NewClient(broker), options)
+	return audit.Run(ctx, p.clickhouse, p.admin, options)
 }
 
 func printReport(w io.Writer, report *audit.Report) error {

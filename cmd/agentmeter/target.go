@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"agentmeter/internal/clickhouse"
+	"agentmeter/internal/kafka"
+)
+
+// pipelineFlags say which pipeline a command works on: that of a data
+// directory, or that of a cluster.
+type pipelineFlags struct {
+	dataDirFlags
+	Kafka                  []string `help:"Kafka brokers, where it is about a cluster instead of a data directory." placeholder:"HOST:PORT,…"`
+	Clickhouse             string   `help:"ClickHouse's HTTP address, where it is about a cluster." placeholder:"URL"`
+	ClickhouseDatabase     string   `help:"Database that holds Agentmeter's tables." default:"agentmeter"`
+	ClickhouseUser         string   `help:"ClickHouse user." default:"default"`
+	ClickhousePasswordFile string   `help:"File that holds the ClickHouse password. Empty: no password." type:"path" placeholder:"FILE"`
+}
+
+// pipeline is what such a command needs of it.
+type pipeline struct {
+	clickhouse *clickhouse.Client
+	kafka      kafka.Config
+	broker     *kgo.Client
+	admin      *kadm.Client
+	// stopped means that it is a data directory on which nothing else runs.
+	stopped bool
+
+	closers []func()
+}
+
+// open connects to both sides of the pipeline. On a stopped data directory it
+// starts the embedded broker and engine for as long as the command takes.
+func (f pipelineFlags) open(ctx context.Context, command string, log *slog.Logger) (*pipeline, error) {
+	p := &pipeline{kafka: kafka.Config{Brokers: f.Kafka, ClientID: "agentmeter-" + command}}
+	if err := f.connect(ctx, p, log); err != nil {
+		p.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (f pipelineFlags) connect(ctx context.Context, p *pipeline, log *slog.Logger) error {
+	config := clickhouse.Config{URL: f.Clickhouse, Database: f.ClickhouseDatabase}
+	switch {
+	case f.Clickhouse != "" && len(f.Kafka) > 0:
+		password, err := readSecret(f.ClickhousePasswordFile)
+		if err != nil {
+			return misuse("%w", err)
+		}
+		config.User, config.Password = f.ClickhouseUser, password
+	case f.Clickhouse != "" || len(f.Kafka) > 0:
+		return misuse("--clickhouse and --kafka go together; give both, or --data-dir alone")
+	default:
+		where, release, own, err := openEmbedded(ctx, dataDir(f.DataDir), log)
+		if err != nil {
+			return err
+		}
+		p.closers = append(p.closers, release)
+		p.stopped = own
+		p.kafka.Brokers, config.URL = []string{where.Kafka}, where.ClickHouse
+	}
+	if err := p.kafka.Validate(); err != nil {
+		return misuse("%w", err)
+	}
+	var err error
+	if p.clickhouse, err = clickhouse.Open(config); err != nil {
+		return misuse("%w", err)
+	}
+	p.closers = append(p.closers, func() { _ = p.clickhouse.Close() })
+	if p.broker, err = kgo.NewClient(p.kafka.ProducerOptions(log)...); err != nil {
+		return fmt.Errorf("connect to Kafka: %w", err)
+	}
+	p.closers = append(p.closers, p.broker.Close)
+	p.admin = kadm.NewClient(p.broker)
+	return nil
+}
+
+// close lets go of it, last first.
+func (p *pipeline) close() {
+	for i := len(p.closers) - 1; i >= 0; i-- {
+		p.closers[i]()
+	}
+	p.closers = nil
+}
