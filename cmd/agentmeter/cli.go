@@ -26,6 +26,7 @@ type cli struct {
 	Import     importCommand     `cmd:"" help:"Send events from NDJSON or CSV files."`
 	Simulate   simulateCommand   `cmd:"" help:"Send seeded agent traffic at a given rate."`
 	Audit      auditCommand      `cmd:"" help:"Prove that every figure is exact."`
+	AcceptLoss acceptLossCommand `cmd:"" help:"Let a partition go on whose records Kafka deleted before they were counted."`
 	Token      tokenCommand      `cmd:"" help:"Mint an access token."`
 	Link       linkCommand       `cmd:"" help:"Print a link that opens the Usage page, signed in."`
 	Broker     brokerCommand     `cmd:"" help:"The embedded broker alone, for development and tests."`
