@@ -38,6 +38,12 @@ test: build page-modules test-tools ## Run all tests: Go, page, and the whole pr
 e2e: build page-modules test-tools ## Test the whole product from outside, with the page in a real browser.
 	AGENTMETER_REQUIRE_BROWSER=1 go test -count=1 -timeout 15m -v ./internal/e2e
 
+KILLS ?= 500
+SEED ?= 0
+.PHONY: crash
+crash: engine-library ## Kill everything KILLS times (default 500) on the SEED's schedule, and prove that nothing is lost or doubled.
+	go run ./internal/crash/cmd/crash -kills $(KILLS) -seed $(SEED) -report crash-report.md
+
 .PHONY: page-modules
 page-modules: query/page/node_modules/.package-lock.json
 

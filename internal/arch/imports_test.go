@@ -59,6 +59,9 @@ var rules = map[string]rule{
 	"internal/embedded/cmd/fetchengine": {[]string{"internal/embedded/chdb"}, "fetches the engine's library at set-up"},
 	"cmd/agentmeter":                    {[]string{""}, "flags and environment to stages; knows every package"},
 
+	"internal/crash":           {[]string{"schemas", "schemas/", "internal/kafka", "internal/fault"}, "kills everything that counts, and proves that nothing was lost or doubled by it"},
+	"internal/crash/cmd/crash": {[]string{"internal/crash"}, "its command"},
+
 	"internal/arch": {nil, "these rules"},
 	"internal/e2e":  {nil, "the whole product, from outside"},
 }

@@ -1,0 +1,54 @@
+package crash
+
+import (
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// dieWithParent makes the kernel kill the process when the thread that
+// started it ends.
+func dieWithParent(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}
+
+// childrenOf lists a process's children.
+func childrenOf(pid int) []int {
+	var children []int
+	tasks, _ := os.ReadDir("/proc/" + strconv.Itoa(pid) + "/task")
+	for _, task := range tasks {
+		content, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/task/" + task.Name() + "/children")
+		if err != nil {
+			continue
+		}
+		for field := range strings.FieldsSeq(string(content)) {
+			if child, err := strconv.Atoi(field); err == nil {
+				children = append(children, child)
+			}
+		}
+	}
+	return children
+}
+
+// connected tells whether a process still holds a connection from that local
+// TCP port; known is false where the system does not say.
+func connected(port int) (alive, known bool) {
+	suffix := ":" + strings.ToUpper(strconv.FormatInt(int64(port)+0x10000, 16)[1:])
+	for _, name := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		content, err := os.ReadFile(name)
+		if err != nil {
+			continue
+		}
+		known = true
+		for line := range strings.Lines(string(content)) {
+			fields := strings.Fields(line)
+			const established = "01"
+			if len(fields) > 3 && strings.HasSuffix(fields[1], suffix) && fields[3] == established {
+				return true, true
+			}
+		}
+	}
+	return false, known
+}

@@ -1,0 +1,316 @@
+package crash
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"agentmeter/internal/fault"
+)
+
+// Config says what a run does.
+type Config struct {
+	// Binary is a test build of agentmeter; see Build.
+	Binary string
+	// Dir is where data and logs go. It is made where it is missing.
+	Dir string
+	// Seed decides about events and faults.
+	Seed uint64
+	// Kills is how many kills of a process there are at least.
+	Kills int
+	// KillsEach is how many there are at least of the engine, and of rollups.
+	KillsEach int
+	// Rollups is how many rollup processes run.
+	Rollups int
+	// VerdictEvery is after how many kills everything is compared.
+	VerdictEvery int
+	// Variant names a weakened protocol that the rollups use.
+	Variant string
+	// Out gets progress lines.
+	Out io.Writer
+}
+
+// DefaultConfig is a run of some minutes.
+func DefaultConfig() Config {
+	return Config{Kills: 500, Rollups: 3, VerdictEvery: 60, Out: os.Stderr}
+}
+
+// Validate reports everything that is wrong with the configuration.
+func (c Config) Validate() error {
+	var faults []error
+	if c.Binary == "" {
+		faults = append(faults, errors.New("crash: binary: a test build is required"))
+	}
+	if c.Dir == "" {
+		faults = append(faults, errors.New("crash: dir: a directory is required"))
+	}
+	if c.Kills < 0 || c.KillsEach < 0 {
+		faults = append(faults, errors.New("crash: kills: a number is required"))
+	}
+	if c.Rollups < 1 || c.Rollups > 8 {
+		faults = append(faults, fmt.Errorf("crash: rollups: %d is not between 1 and 8", c.Rollups))
+	}
+	if c.VerdictEvery < 1 {
+		faults = append(faults, fmt.Errorf("crash: verdict every %d kills: give a positive number", c.VerdictEvery))
+	}
+	return errors.Join(faults...)
+}
+
+// statementLimit is the rollups' statement timeout in a run: short, so that
+// outcomes become unknown often.
+const statementLimit = 2 * time.Second
+
+// Run starts everything, sends events and faults until there were enough
+// kills, and compares. An error means that the run could not be carried out;
+// whether counting was right is in the report.
+func Run(ctx context.Context, config Config) (*Report, error) {
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	report := newReport(config)
+	random := rand.New(rand.NewPCG(config.Seed, 0)) //nolint:gosec // reproducible on purpose
+	s, err := startStack(ctx, stackConfig{
+		binary: config.Binary, dir: config.Dir, rollups: config.Rollups, partitions: 4,
+		blockRows: 40, linger: 20 * time.Millisecond, limit: statementLimit, drain: 3 * time.Second, hotIDs: 300,
+		variant: config.Variant, random: random,
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	r := &run{config: config, stack: s, book: newBook(), report: report, random: random, strikes: newDeck(random)}
+	r.judge = newJudge(s, r.book)
+	r.producers = &producers{
+		http:  newHTTPProducer(r.book, usualSending(), r.rand(1), "http://"+s.addresses["ingest"], s.token),
+		kafka: newKafkaProducer(r.book, usualSending(), r.rand(2), s.addresses["broker"], s.partitions),
+	}
+	err = r.rounds(ctx)
+	report.finish(r)
+	return report, err
+}
+
+// run is a run under way.
+type run struct {
+	config    Config
+	stack     *stack
+	book      *book
+	judge     *judge
+	report    *Report
+	random    *rand.Rand
+	strikes   *deck
+	producers *producers
+}
+
+// rand is a source of its own for one actor, so that its choices depend on the
+// seed alone and not on what others do meanwhile.
+func (r *run) rand(actor uint64) *rand.Rand {
+	return rand.New(rand.NewPCG(r.config.Seed, actor)) //nolint:gosec // reproducible on purpose
+}
+
+func (r *run) say(format string, args ...any) {
+	fmt.Fprintf(r.config.Out, "crash: %s "+format+"\n", append([]any{time.Since(r.report.Started).Round(time.Second)}, args...)...)
+}
+
+// producers send until they are told to stop.
+type producers struct {
+	http  *httpProducer
+	kafka *kafkaProducer
+}
+
+// start sends in the background. stop ends it, and waits until what is under
+// way has been acknowledged or given up; then everything must be reachable.
+func (p *producers) start(ctx context.Context) (stop func() error) {
+	stopping, cancel := context.WithCancel(ctx)
+	var wait sync.WaitGroup
+	var err error
+	wait.Go(func() { p.http.run(ctx, stopping) })
+	wait.Go(func() { err = p.kafka.run(ctx, stopping) })
+	return func() error {
+		cancel()
+		wait.Wait()
+		return err
+	}
+}
+
+// rounds torments and judges in turns.
+func (r *run) rounds(ctx context.Context) error {
+	actors := r.actors()
+	for round := 1; ; round++ {
+		goal := r.report.kills() + r.config.VerdictEvery
+		if err := r.round(ctx, actors, goal); err != nil {
+			return err
+		}
+		v, err := r.settle(ctx)
+		if err != nil {
+			return err
+		}
+		r.report.judged(v)
+		r.say("verdict %d after %d kills: %s", round, r.report.kills(), v)
+		if !v.Right() || r.enough() {
+			return nil
+		}
+	}
+}
+
+func (r *run) enough() bool {
+	return r.report.kills() >= r.config.Kills &&
+		r.report.killsOf("engine") >= r.config.KillsEach && r.report.killsOf("rollup") >= r.config.KillsEach
+}
+
+// round lets the actors loose until there were as many kills as the goal says.
+func (r *run) round(ctx context.Context, actors []*actor, goal int) error {
+	sendingCtx, stopAll := context.WithCancel(ctx)
+	defer stopAll()
+	stopSending := r.producers.start(sendingCtx)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	for _, px := range r.stack.proxies {
+		px.setChance(25)
+	}
+	var wait sync.WaitGroup
+	for _, a := range actors {
+		wait.Go(func() {
+			if err := a.torment(ctx); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	wait.Go(func() { r.scrape(ctx) })
+	ticker := time.NewTicker(100 * time.Millisecond)
+	defer ticker.Stop()
+	lastSaid := time.Now()
+	for ctx.Err() == nil && r.report.kills() < goal {
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+		}
+		if time.Since(lastSaid) > 10*time.Second {
+			lastSaid = time.Now()
+			c := r.book.counts()
+			r.say("%d kills (%s), %d ids, %d acknowledged", r.report.kills(), r.report.killsLine(), c.IDs, c.Acknowledged)
+		}
+	}
+	failure := context.Cause(ctx)
+	cancel(errRoundOver)
+	wait.Wait()
+	if failure != nil {
+		return failure
+	}
+	if err := r.heal(sendingCtx); err != nil {
+		return err
+	}
+	return stopSending()
+}
+
+var errRoundOver = errors.New("the round is over")
+
+// heal brings everything back to health: every process runs without a plan,
+// and nothing is in the way. It begins with the death of all at once.
+func (r *run) heal(ctx context.Context) error {
+	for _, px := range r.stack.proxies {
+		px.setChance(0)
+	}
+	for _, p := range r.stack.processes() {
+		p.signal(syscall.SIGCONT)
+		if l := p.current(); l != nil && !l.over() {
+			r.report.killed(p.name, "all at once")
+		}
+		r.note(p)
+		p.kill()
+	}
+	for _, p := range []*process{r.stack.broker, r.stack.engine} {
+		if _, err := p.start(); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(r.stack.waitEngine(ctx), r.stack.waitBroker(ctx)); err != nil {
+		return err
+	}
+	for _, px := range r.stack.proxies {
+		px.letGo() // what was held back arrives now, after a restart
+	}
+	if _, err := r.stack.evict(ctx, true); err != nil {
+		r.report.remark("evict: %v", err)
+	}
+	for _, p := range append([]*process{r.stack.ingest, r.stack.query}, r.stack.rollups...) {
+		if _, err := p.start(); err != nil {
+			return err
+		}
+	}
+	return r.stack.waitReady(ctx)
+}
+
+// settle waits until everything is counted, and compares.
+func (r *run) settle(ctx context.Context) (*Verdict, error) {
+	if err := r.judge.waitCounted(ctx, patience); err != nil {
+		var halted haltedError
+		if errors.As(err, &halted) {
+			v := &Verdict{AuditFindings: 1}
+			v.note("%v", halted)
+			return v, nil
+		}
+		return nil, err
+	}
+	r.scrapeOnce(ctx)
+	return r.judge.verdict(ctx)
+}
+
+// note collects what a life that has ended, or is about to, reached.
+func (r *run) note(p *process) {
+	if l := p.current(); l != nil {
+		r.report.marked(p.name, l)
+	}
+}
+
+// deck deals the points of each role again and again, each time in another
+// order, so that every point has its turn.
+type deck struct {
+	mu    sync.Mutex // guards what follows
+	cards map[string][]string
+	rand  *rand.Rand
+}
+
+func newDeck(random *rand.Rand) *deck {
+	return &deck{cards: make(map[string][]string), rand: rand.New(rand.NewPCG(random.Uint64(), random.Uint64()))} //nolint:gosec // reproducible on purpose
+}
+
+// pointsOf lists the points of a role that a run without operators reaches.
+func pointsOf(role string) []string {
+	var points []string
+	for _, point := range fault.Points {
+		switch point {
+		case fault.RebuildBefore, fault.RebuildAfter, fault.RepairSetBack:
+			continue // cases of their own
+		}
+		if len(point) > len(role) && point[:len(role)+1] == role+"." {
+			points = append(points, point)
+		}
+	}
+	return points
+}
+
+func (d *deck) deal(role string) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.cards[role]) == 0 {
+		d.cards[role] = pointsOf(role)
+		cards := d.cards[role]
+		d.rand.Shuffle(len(cards), func(i, j int) { cards[i], cards[j] = cards[j], cards[i] })
+	}
+	cards := d.cards[role]
+	d.cards[role] = cards[1:]
+	return cards[0]
+}
+
+// giveBack puts a point that was not struck at the end of the deck.
+func (d *deck) giveBack(role, point string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.cards[role] = append(d.cards[role], point)
+}

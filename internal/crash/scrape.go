@@ -1,0 +1,55 @@
+package crash
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// counters of a rollup that say what became of faults.
+var counters = []string{
+	"agentmeter_rollup_doubts_total", "agentmeter_rollup_reconciles_total", "agentmeter_rollup_stale_total",
+	"agentmeter_rollup_session_errors_total", "agentmeter_rollup_dead_letters_total", "agentmeter_rollup_repaired_total",
+	"agentmeter_rollup_block_rows_count", "agentmeter_rollup_take_over_seconds_count",
+}
+
+// scrape reads the rollups' counters again and again until ctx ends: what a
+// life had counted is lost with it.
+func (r *run) scrape(ctx context.Context) {
+	for sleep(ctx, 400*time.Millisecond) {
+		r.scrapeOnce(ctx)
+	}
+}
+
+func (r *run) scrapeOnce(ctx context.Context) {
+	for _, p := range r.stack.rollups {
+		l := p.current()
+		if l == nil || l.over() {
+			continue
+		}
+		asking, cancel := context.WithTimeout(ctx, 150*time.Millisecond)
+		var content []byte
+		err := r.stack.get(asking, "http://"+r.stack.addresses[p.name]+"/metrics", &content)
+		cancel()
+		if err != nil {
+			continue // starting, stopped, or dying
+		}
+		values := make(map[string]float64)
+		for line := range strings.Lines(string(content)) {
+			for _, name := range counters {
+				rest, ok := strings.CutPrefix(line, name+" ")
+				if !ok {
+					continue
+				}
+				var value float64
+				if _, err := fmt.Sscan(rest, &value); err == nil {
+					values[name] = value
+				}
+			}
+		}
+		r.report.mu.Lock()
+		r.report.lives[fmt.Sprintf("%s-%d", p.name, l.number)] = values
+		r.report.mu.Unlock()
+	}
+}
