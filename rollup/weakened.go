@@ -2,12 +2,14 @@ package rollup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"agentmeter/internal/clickhouse"
 	"agentmeter/internal/fault"
@@ -44,7 +46,7 @@ func (p *eventPartition) resumeWeakened(ctx context.Context, end ledgerEnd) (led
 		return end, nil
 	}
 	stored, err := p.admin.FetchOffsets(ctx, weakenedGroup)
-	if err != nil {
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // nothing was stored yet
 		return end, fmt.Errorf("fetch offsets: %w", err)
 	}
 	end.position = p.ledger.start

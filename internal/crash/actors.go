@@ -30,9 +30,9 @@ func (r *run) actors() []*actor {
 	s := r.stack
 	list := []*actor{
 		{process: s.engine, role: "engine", wait: 1200 * time.Millisecond, patience: 3 * time.Second},
-		{process: s.ingest, role: "ingest", wait: 4 * time.Second, patience: 3 * time.Second},
-		{process: s.broker, role: "broker", wait: 9 * time.Second, patience: 5 * time.Second},
-		{process: s.query, role: "query", wait: 8 * time.Second},
+		{process: s.ingest, role: "ingest", wait: 7 * time.Second, patience: 7 * time.Second},
+		{process: s.broker, role: "broker", wait: 15 * time.Second, patience: 20 * time.Second},
+		{process: s.query, role: "query", wait: 10 * time.Second},
 	}
 	for _, p := range s.rollups {
 		list = append(list, &actor{process: p, role: "rollup", wait: 2 * time.Second, patience: 7 * time.Second})
@@ -121,8 +121,15 @@ func (a *actor) plan() lifePlan {
 	strike := fault.Strike{Point: point, Visit: 1 + random.IntN(4), Action: fault.ActionKill}
 	if strings.HasPrefix(point, "rollup.take_over") || point == fault.IDsLoaded {
 		strike.Visit = 1 + random.IntN(2)
-	} else if a.role == "engine" {
-		strike.Visit = 1 + random.IntN(20)
+	} else {
+		switch a.role {
+		case "engine":
+			strike.Visit = 1 + random.IntN(12)
+		case "ingest":
+			strike.Visit = 1 + random.IntN(60)
+		case "broker":
+			strike.Visit = 1 + random.IntN(300)
+		}
 	}
 	if random.IntN(2) == 0 {
 		strike.Delay = time.Duration(1+random.IntN(25)) * time.Millisecond

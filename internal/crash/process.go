@@ -34,6 +34,7 @@ type process struct {
 type life struct {
 	number   int
 	cmd      *exec.Cmd
+	plan     []fault.Strike
 	faultLog string
 	ended    chan struct{}
 	err      error // of Wait, once ended is closed
@@ -58,7 +59,7 @@ func (p *process) start(plan ...fault.Strike) (*life, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lives++
-	l := &life{number: p.lives, ended: make(chan struct{}), faultLog: filepath.Join(p.dir, fmt.Sprintf("%s-%d.faults", p.name, p.lives))}
+	l := &life{number: p.lives, plan: plan, ended: make(chan struct{}), faultLog: filepath.Join(p.dir, fmt.Sprintf("%s-%d.faults", p.name, p.lives))}
 	log, err := os.OpenFile(filepath.Join(p.dir, p.name+".log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", p.name, err)

@@ -77,7 +77,7 @@ func Run(ctx context.Context, config Config) (*Report, error) {
 	random := rand.New(rand.NewPCG(config.Seed, 0)) //nolint:gosec // reproducible on purpose
 	s, err := startStack(ctx, stackConfig{
 		binary: config.Binary, dir: config.Dir, rollups: config.Rollups, partitions: 4,
-		blockRows: 40, linger: 20 * time.Millisecond, limit: statementLimit, drain: 3 * time.Second, hotIDs: 300,
+		blockRows: 150, linger: 25 * time.Millisecond, limit: statementLimit, drain: 3 * time.Second, hotIDs: 300,
 		variant: config.Variant, random: random,
 	})
 	if err != nil {
@@ -146,12 +146,13 @@ func (r *run) rounds(ctx context.Context) error {
 		if err := r.round(ctx, actors, goal); err != nil {
 			return err
 		}
+		began := time.Now()
 		v, err := r.settle(ctx)
 		if err != nil {
 			return err
 		}
 		r.report.judged(v)
-		r.say("verdict %d after %d kills: %s", round, r.report.kills(), v)
+		r.say("verdict %d after %d kills (%s), in %s: %s", round, r.report.kills(), r.report.killsLine(), time.Since(began).Round(100*time.Millisecond), v)
 		if !v.Right() || r.enough() {
 			return nil
 		}

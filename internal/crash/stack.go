@@ -36,6 +36,7 @@ type stackConfig struct {
 	variant    string
 	random     *rand.Rand
 	extra      []string // flags of every rollup
+	sleeping   bool     // the rollups are started by somebody else
 }
 
 const group = "agentmeter-rollup"
@@ -107,7 +108,11 @@ func startStack(ctx context.Context, config stackConfig) (_ *stack, err error) {
 			return nil, err
 		}
 	}
-	for _, p := range append([]*process{s.ingest, s.query}, s.rollups...) {
+	starting := []*process{s.ingest, s.query}
+	if !config.sleeping {
+		starting = append(starting, s.rollups...)
+	}
+	for _, p := range starting {
 		if _, err := p.start(); err != nil {
 			return nil, err
 		}

@@ -190,6 +190,21 @@ func (j *judge) positions(ctx context.Context) (positions map[int32]int64, halte
 func (j *judge) verdict(ctx context.Context) (*Verdict, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
+	v, err := j.figures(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := j.compareAnswers(ctx, v); err != nil {
+		return nil, fmt.Errorf("crash: ask the dashboard: %w", err)
+	}
+	if err := j.audit(ctx, v); err != nil {
+		return nil, fmt.Errorf("crash: audit: %w", err)
+	}
+	return v, nil
+}
+
+// figures compares what is stored, and asks nobody's opinion.
+func (j *judge) figures(ctx context.Context) (*Verdict, error) {
 	v := &Verdict{}
 	if err := j.readLog(ctx, v); err != nil {
 		return nil, fmt.Errorf("crash: read Kafka's log: %w", err)
@@ -202,12 +217,6 @@ func (j *judge) verdict(ctx context.Context) (*Verdict, error) {
 	}
 	if err := j.compareTiers(ctx, v); err != nil {
 		return nil, fmt.Errorf("crash: read the rollups: %w", err)
-	}
-	if err := j.compareAnswers(ctx, v); err != nil {
-		return nil, fmt.Errorf("crash: ask the dashboard: %w", err)
-	}
-	if err := j.audit(ctx, v); err != nil {
-		return nil, fmt.Errorf("crash: audit: %w", err)
 	}
 	return v, nil
 }
