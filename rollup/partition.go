@@ -292,12 +292,27 @@ func (p *eventPartition) fill(ctx context.Context, consumer *kgo.Client, pending
 				return pending, fmt.Errorf("fetch: %w", e.Err)
 			}
 		}
+		if halt := p.foreign(fetches); halt != nil {
+			return pending, halt
+		}
 		pending = append(pending, fetches.Records()...)
 		if deadline != nil && deadline.Err() != nil {
 			break
 		}
 	}
 	return pending, nil
+}
+
+// foreign is a halt where the records are of another topic than the ledger's:
+// one of the same name, made anew since the partition was taken over, whose
+// offsets would seem to go on from here.
+func (p *eventPartition) foreign(fetches kgo.Fetches) (halt error) {
+	fetches.EachTopic(func(topic kgo.FetchTopic) {
+		if id := uuid.UUID(topic.TopicID); id != uuid.Nil && id != p.ledger.stream {
+			halt = foreignTopic(kafka.Stream{ID: id, Topic: topic.Topic, Partitions: p.partitions}, p.ledger.stream, p.partitions)
+		}
+	})
+	return halt
 }
 
 // count gives each row of the block its outcome and appends it, returning only
