@@ -1,0 +1,5 @@
+//go:build !synctests
+
+package rollup
+
+const synctestsTag = false
