@@ -1,26 +1,35 @@
 // Package audit proves that the figures are right: that every Kafka offset
 // below the ledger's end is in the ledger exactly once, that every rollup
-// equals the ledger, and that no event id was recorded twice.
+// equals the ledger in every bucket, that no event id was recorded twice, in
+// whatever partition or stream, and that Kafka still has what it acknowledged.
 //
-// In flow the ledger, the rollups and Kafka's log bounds; out flows a Report.
-// Each statement that compares runs under its partition's mutex, in which
-// nothing writes. The last block of a partition may still be short in its views
-// after a crash, until a rollup has taken the partition over; a difference is
-// therefore looked at again for some seconds before it is a finding. Where no
-// rollup runs, the caller repairs the last blocks first (rollup.RepairLast).
-// It changes nothing and can be cut off at any time.
+// In flow the ledger, the rollups, the id look-up and Kafka's log bounds; out
+// flows a Report (Run) or gauges that alert (Watcher). It changes nothing and
+// can be cut off at any time.
+//
+// It works beside a running rollup without crying wolf and without holding it
+// up. What lies below the ledger's end never changes, so it is read freely.
+// Rollups do change: their buckets are compared freely, too, and those that a
+// block has touched meanwhile are compared again under the partition's mutex,
+// in which nothing writes, by short statements. The last block of a partition
+// may be short in its views after a crash, until a rollup has taken the
+// partition over; a difference is therefore looked at again for some seconds
+// before it is a finding. Where no rollup runs, the caller repairs the last
+// blocks first (rollup.RepairLast).
+//
+// Memory is bounded however long the ledger is: the statements group by
+// stretches of offsets and ranges of hashes, and spill to disk where they would
+// need more than their bound.
 package audit
 
 import (
-	"bytes"
 	"context"
 	"embed"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
-	"strconv"
 	"strings"
-	"text/template"
 	"time"
 
 	"github.com/google/uuid"
@@ -42,42 +51,22 @@ func readSQL(name string) string {
 	return strings.TrimSpace(string(text))
 }
 
-var (
-	partitionsSQL   = readSQL("partitions.sql")
-	idsSQL          = readSQL("ids.sql")
-	outcomesSQL     = readSQL("outcomes.sql")
-	differencesSQL  = rollupDifferences()
-	selectStreams   = `SELECT stream, topic, partitions, starts FROM usage_streams ORDER BY topic, adopted_at, stream`
-	auditMarginDays = 2
-)
-
-// rollupDifferences renders one comparison for each rollup. Where a rollup
-// has a retention, the comparison stays clear of its edge, where rows are
-// being deleted as it looks.
-func rollupDifferences() []string {
-	tmpl := template.Must(template.New("rollup_difference").Parse(readSQL("rollup_difference.sql")))
-	rendered := make([]string, len(tables.Rollups))
-	for i, rollup := range tables.Rollups {
-		var text bytes.Buffer
-		err := tmpl.Execute(&text, struct {
-			tables.Rollup
-			AuditDays int
-		}{rollup, rollup.RetentionDays - auditMarginDays})
-		if err != nil {
-			panic(err)
-		}
-		rendered[i] = text.String()
-	}
-	return rendered
-}
-
 // Report is what an audit found. Figures are exact; credits are in
-// millionths, as text, since their sums may exceed 64 bits.
+// millionths, as text, since their sums may exceed 64 bits. Its JSON only ever
+// gains fields.
 type Report struct {
+	// Exact means that everything was checked and nothing was found.
 	Exact      bool             `json:"exact"`
 	Partitions []Partition      `json:"partitions"`
 	Outcomes   map[string]int64 `json:"outcomes"`
 	Findings   []Finding        `json:"findings"`
+	// Unclear is what could not be checked, such as the log of a broker that
+	// does not answer.
+	Unclear []string `json:"unclear"`
+	// Records says where the records of the live topic are.
+	Records Records `json:"records"`
+	Began   string  `json:"began"`
+	Millis  int64   `json:"milliseconds"`
 }
 
 // Partition is what the ledger holds of one partition of one stream.
@@ -88,13 +77,47 @@ type Partition struct {
 	Start     int64     `json:"start"`    // where its run begins
 	Position  int64     `json:"position"` // the first offset that is not in it
 	Rows      int64     `json:"rows"`
-	// LogEnd is Kafka's end, or -1 for a stream that is not the topic's any more.
-	LogEnd int64 `json:"log_end"`
+	// LogBegin and LogEnd are Kafka's bounds, or -1 for a stream that is not the
+	// topic's any more, and where Kafka did not say.
+	LogBegin int64            `json:"log_begin"`
+	LogEnd   int64            `json:"log_end"`
+	Outcomes map[string]int64 `json:"outcomes"`
+	// Acknowledged is the end of what Kafka acknowledged to the ingest processes
+	// that were asked, or -1.
+	Acknowledged int64 `json:"acknowledged"`
+
+	lastBlock int64 // where its last block begins
 }
+
+// Records is Kafka's own count beside the ledger's: what was ever produced to
+// the live topic is in the ledger or still to be counted.
+type Records struct {
+	// Offsets that Kafka has given out since the streams' declared starts.
+	Offsets int64 `json:"offsets"`
+	// Rows of the ledger, each with its one outcome, Gaps among them: offsets
+	// that Kafka gave to no record.
+	Rows int64 `json:"rows"`
+	Gaps int64 `json:"gaps"`
+	// Waiting are in Kafka and not counted yet.
+	Waiting int64 `json:"waiting"`
+	// Unaccounted is Offsets - Rows - Waiting; nothing, if the ledger is exact.
+	Unaccounted int64 `json:"unaccounted"`
+}
+
+// The checks, as findings name them.
+const (
+	CheckOffsets = "offsets"
+	CheckLog     = "log"
+	CheckRollup  = "rollup"
+	CheckIDs     = "ids"
+)
+
+// Checks lists every check.
+var Checks = []string{CheckOffsets, CheckLog, CheckRollup, CheckIDs}
 
 // Finding is one thing that is not exact: what, where, how much.
 type Finding struct {
-	Check     string    `json:"check"` // offsets, log, rollup, ids
+	Check     string    `json:"check"`
 	Stream    uuid.UUID `json:"stream"`
 	Partition int32     `json:"partition"`
 	Table     string    `json:"table"`
@@ -111,12 +134,43 @@ type Options struct {
 	// Settle is for how long a difference is looked at again before it is a
 	// finding: beside a running rollup, the time that a repair may take.
 	Settle time.Duration
+	// Progress, where not nil, is told what was finished. It must not block.
+	Progress func(Progress)
+	// Acknowledged, where not empty, is what ingest processes say that Kafka
+	// acknowledged to them.
+	Acknowledged []Acknowledged
+
+	// only, where not nil, are the partitions of the live stream to audit;
+	// whole, whether everything that belongs to no one partition is audited too.
+	only  []int32
+	whole bool
+	// rest is how many times as long as a statement took the audit rests
+	// after it, so that it takes a bounded share of the engine.
+	rest    int
+	threads int
+}
+
+// Progress says how far an audit is.
+type Progress struct {
+	Done, Steps int
+	Step        string // what was finished, such as "usage.events.v1/3: offsets"
+	Took        time.Duration
 }
 
 // Run audits every stream that the ledger knows. An error means that it could
 // not tell.
 func Run(ctx context.Context, client *clickhouse.Client, admin *kadm.Client, options Options) (*Report, error) {
-	report := &Report{Outcomes: map[string]int64{}, Partitions: []Partition{}, Findings: []Finding{}}
+	options.whole = true
+	return run(ctx, client, admin, options)
+}
+
+func run(ctx context.Context, client *clickhouse.Client, admin *kadm.Client, options Options) (*Report, error) {
+	began := time.Now()
+	report := &Report{
+		Outcomes: map[string]int64{}, Partitions: []Partition{}, Findings: []Finding{}, Unclear: []string{},
+		Began: began.UTC().Format(time.RFC3339Nano),
+	}
+	a := newAuditor(client, options)
 	streams, err := readStreams(ctx, client)
 	if err != nil {
 		return nil, err
@@ -125,87 +179,221 @@ func Run(ctx context.Context, client *clickhouse.Client, admin *kadm.Client, opt
 	if err != nil {
 		return nil, fmt.Errorf("audit: %w", err)
 	}
-	if err := report.coversLiveTopic(ctx, admin, live, streams); err != nil {
-		return nil, err
-	}
-	for _, s := range streams {
-		// A stream that is not the topic's any more has no log to compare with.
-		isLive := s.id == live.ID
-		var begins, ends kadm.ListedOffsets
-		if isLive {
-			if begins, ends, err = logBounds(ctx, admin, s); err != nil {
-				return nil, err
-			}
+	log := logBounds{admin: admin, topic: live.Topic}
+	if options.whole {
+		if err := a.coversLiveTopic(ctx, &log, live, streams); err != nil {
+			return nil, err
 		}
+	}
+	a.plan(streams, live.ID)
+	for _, s := range streams {
+		isLive := s.id == live.ID
 		for partition := range s.partitions {
-			p := Partition{Stream: s.id, Topic: s.topic, Partition: partition, Start: s.starts[partition], LogEnd: -1}
-			a := &auditor{client: client, report: report, stream: s.id, partition: partition, mutex: options.Mutex(s.id, partition), settle: options.Settle}
-			// The log's end is read after the ledger's: what is in the ledger
-			// was in the log before.
-			if err := a.offsets(ctx, &p); err != nil {
+			if !a.covers(isLive, partition) {
+				continue
+			}
+			p := &Partition{
+				Stream: s.id, Topic: s.topic, Partition: partition, Start: s.starts[partition],
+				LogBegin: -1, LogEnd: -1, Acknowledged: -1, Outcomes: map[string]int64{},
+			}
+			if err := a.partition(ctx, p); err != nil {
 				return nil, err
 			}
 			if isLive {
-				end, err := lookUp(ends, s.topic, partition)
-				if err != nil {
+				// The log's end is read after the ledger's: what is in the
+				// ledger was in the log before.
+				if err := a.bounds(ctx, &log, p); err != nil {
 					return nil, err
 				}
-				begin, err := lookUp(begins, s.topic, partition)
-				if err != nil {
-					return nil, err
-				}
-				if end < p.Position { // it may have moved since it was listed
-					if end, err = a.logEnd(ctx, admin, s.topic); err != nil {
-						return nil, err
-					}
-				}
-				p.LogEnd = end
-				a.bounds(p, begin)
 			}
-			if err := errors.Join(a.rollups(ctx), a.ids(ctx), a.outcomes(ctx)); err != nil {
-				return nil, err
-			}
-			report.Partitions = append(report.Partitions, p)
+			report.Partitions = append(report.Partitions, *p)
 		}
 	}
-	report.Exact = len(report.Findings) == 0
+	if err := a.ids(ctx, report.Partitions); err != nil {
+		return nil, err
+	}
+	if options.whole {
+		if err := a.strangers(ctx); err != nil {
+			return nil, err
+		}
+	}
+	a.repeated(Partition{Stream: live.ID})
+	report.conclude(live.ID, a)
+	report.Millis = time.Since(began).Milliseconds()
 	return report, nil
+}
+
+// conclude adds up what the audit found.
+func (r *Report) conclude(live uuid.UUID, a *auditor) {
+	for _, p := range r.Partitions {
+		for outcome, n := range p.Outcomes {
+			r.Outcomes[outcome] += n
+		}
+		if p.Stream == live && p.LogEnd >= 0 {
+			r.Records.Offsets += p.LogEnd - p.Start
+			r.Records.Rows += p.Rows
+			r.Records.Gaps += p.Outcomes["gap"]
+			r.Records.Waiting += p.LogEnd - p.Position
+		}
+	}
+	r.Records.Unaccounted = r.Records.Offsets - r.Records.Rows - r.Records.Waiting
+	maps.DeleteFunc(r.Outcomes, func(_ string, n int64) bool { return n == 0 })
+	for _, f := range a.findings {
+		if !slices.Contains(r.Findings, f) { // two checks may see the same
+			r.Findings = append(r.Findings, f)
+		}
+	}
+	r.Unclear = append(r.Unclear, a.unclear...)
+	r.Exact = len(r.Findings) == 0 && len(r.Unclear) == 0
+}
+
+// partition audits one partition by itself, but for its ids and its log.
+func (a *auditor) partition(ctx context.Context, p *Partition) error {
+	end, err := a.end(ctx, *p)
+	if err != nil {
+		return err
+	}
+	p.Position, p.lastBlock = end.position, end.lo
+	err = a.step(ctx, *p, "offsets", func(ctx context.Context) error {
+		return a.offsets(ctx, p, end)
+	})
+	if err != nil {
+		return err
+	}
+	return a.rollups(ctx, *p)
+}
+
+// plan counts the steps, for progress.
+func (a *auditor) plan(streams []stream, live uuid.UUID) {
+	for _, s := range streams {
+		for partition := range s.partitions {
+			if a.covers(s.id == live, partition) {
+				a.steps += len(tables.Rollups) + 3 // offsets, what changed meanwhile, ids
+			}
+		}
+	}
+	a.steps++ // the id look-up
+	if a.options.whole {
+		a.steps += 2 // ids twice, strangers
+	}
+}
+
+// covers reports whether a partition is this audit's to look at.
+func (a *auditor) covers(live bool, partition int32) bool {
+	if a.options.only == nil {
+		return true
+	}
+	return live && slices.Contains(a.options.only, partition) || !live && a.options.whole
 }
 
 // coversLiveTopic makes sure that what is audited is what is being produced to:
 // a topic that the ledger does not know must be empty.
-func (r *Report) coversLiveTopic(ctx context.Context, admin *kadm.Client, live kafka.Stream, streams []stream) error {
-	for _, s := range streams {
-		if s.id != live.ID {
-			continue
-		}
-		if s.partitions != live.Partitions {
-			r.Findings = append(r.Findings, Finding{
-				Check: "log", Stream: live.ID, Table: tables.Streams,
-				Detail: fmt.Sprintf("%s has %d partitions and was adopted with %d", live.Topic, live.Partitions, s.partitions),
-			})
+func (a *auditor) coversLiveTopic(ctx context.Context, log *logBounds, live kafka.Stream, streams []stream) error {
+	at := Partition{Stream: live.ID}
+	if i := slices.IndexFunc(streams, func(s stream) bool { return s.id == live.ID }); i >= 0 {
+		if s := streams[i]; s.partitions != live.Partitions {
+			a.find(at, CheckLog, tables.Streams, "%s has %d partitions and was adopted with %d", live.Topic, live.Partitions, s.partitions)
 		}
 		return nil
 	}
-	ends, err := admin.ListEndOffsets(ctx, live.Topic)
-	if err != nil {
-		return fmt.Errorf("audit: list end offsets: %w", err)
-	}
 	waiting := int64(0)
 	for partition := range live.Partitions {
-		end, err := lookUp(ends, live.Topic, partition)
+		_, end, err := log.of(ctx, partition, 0)
 		if err != nil {
 			return err
 		}
 		waiting += end
 	}
 	if waiting > 0 || len(streams) > 0 {
-		r.Findings = append(r.Findings, Finding{
-			Check: "log", Stream: live.ID, Table: tables.Streams,
-			Detail: fmt.Sprintf("%s is a stream that the ledger does not know, with %d records that are not counted", live.Topic, waiting),
-		})
+		a.find(at, CheckLog, tables.Streams, "%s is a stream that the ledger does not know, with %d records that are not counted", live.Topic, waiting)
 	}
 	return nil
+}
+
+// bounds compares where the ledger ends with where Kafka's log begins and ends,
+// and with what Kafka acknowledged.
+func (a *auditor) bounds(ctx context.Context, log *logBounds, p *Partition) error {
+	begin, end, err := log.of(ctx, p.Partition, max(p.Position, acknowledged(a.options.Acknowledged, p.Partition)))
+	if err != nil {
+		if ctx.Err() != nil {
+			return fmt.Errorf("audit: %w", context.Cause(ctx))
+		}
+		a.unclear = append(a.unclear, fmt.Sprintf("the log of %s/%d: %v", p.Topic, p.Partition, err))
+		return nil
+	}
+	p.LogBegin, p.LogEnd = begin, end
+	if p.Position > end {
+		a.find(*p, CheckLog, tables.Ledger, "ends at offset %d and Kafka's log at %d: the log has lost records", p.Position-1, end-1)
+	}
+	if begin > p.Position {
+		a.find(*p, CheckLog, tables.Ledger, "ends at offset %d and Kafka's log begins at %d: %d records were deleted before they were counted", p.Position-1, begin, begin-p.Position)
+	}
+	for _, said := range a.options.Acknowledged {
+		a.acknowledged(p, said)
+	}
+	return nil
+}
+
+// logBounds are where the live topic's log begins and ends. A broker that does
+// not answer leaves only its own partitions unknown.
+type logBounds struct {
+	admin        *kadm.Client
+	topic        string
+	begins, ends kadm.ListedOffsets
+}
+
+// of returns the bounds of one partition. They are listed again where the end
+// lies below what it must at least be: it may have moved since.
+func (l *logBounds) of(ctx context.Context, partition int32, atLeast int64) (begin, end int64, err error) {
+	if l.ends == nil {
+		if err := l.list(ctx); err != nil {
+			return 0, 0, err
+		}
+	}
+	begin, end, err = l.known(partition)
+	if err != nil || end < atLeast {
+		if err := l.list(ctx); err != nil {
+			return 0, 0, err
+		}
+		return l.known(partition)
+	}
+	return begin, end, nil
+}
+
+func (l *logBounds) known(partition int32) (begin, end int64, err error) {
+	if begin, err = lookUp(l.begins, l.topic, partition); err != nil {
+		return 0, 0, err
+	}
+	end, err = lookUp(l.ends, l.topic, partition)
+	return begin, end, err
+}
+
+func (l *logBounds) list(ctx context.Context) (err error) {
+	if l.begins, err = l.admin.ListStartOffsets(ctx, l.topic); !answered(err) {
+		return fmt.Errorf("audit: list start offsets: %w", err)
+	}
+	if l.ends, err = l.admin.ListEndOffsets(ctx, l.topic); !answered(err) {
+		return fmt.Errorf("audit: list end offsets: %w", err)
+	}
+	return nil
+}
+
+// answered reports whether a listing holds anything: kadm returns what the
+// brokers that answered said together with the errors of the others.
+func answered(err error) bool {
+	var some *kadm.ShardErrors
+	return err == nil || errors.As(err, &some) && !some.AllFailed
+}
+
+func lookUp(offsets kadm.ListedOffsets, topic string, partition int32) (int64, error) {
+	offset, ok := offsets.Lookup(topic, partition)
+	switch {
+	case !ok:
+		return 0, errors.New("no broker answered for it")
+	case offset.Err != nil:
+		return 0, offset.Err
+	}
+	return offset.Offset, nil
 }
 
 type stream struct {
@@ -215,6 +403,10 @@ type stream struct {
 	starts     []int64
 }
 
+const selectStreams = `SELECT stream, topic, partitions, starts FROM usage_streams ORDER BY topic, adopted_at DESC, stream`
+
+// readStreams lists the streams that the ledger knows, the latest of a topic
+// first.
 func readStreams(ctx context.Context, client *clickhouse.Client) ([]stream, error) {
 	rows, err := client.Conn().Query(ctx, selectStreams)
 	if err != nil {
@@ -227,185 +419,11 @@ func readStreams(ctx context.Context, client *clickhouse.Client) ([]stream, erro
 		if err := rows.Scan(&s.id, &s.topic, &s.partitions, &s.starts); err != nil {
 			return nil, fmt.Errorf("audit: read streams: %w", err)
 		}
-		// A stream that two adopted at once, or a row not merged yet, is one.
+		// A stream that two adopted at once, or a row not merged yet, is one:
+		// the rollup goes by the latest.
 		if !slices.ContainsFunc(streams, func(other stream) bool { return other.id == s.id }) {
 			streams = append(streams, s)
 		}
 	}
 	return streams, rows.Err()
-}
-
-// logBounds lists where the topic's log begins and ends.
-func logBounds(ctx context.Context, admin *kadm.Client, s stream) (begins, ends kadm.ListedOffsets, err error) {
-	if begins, err = admin.ListStartOffsets(ctx, s.topic); err != nil {
-		return nil, nil, fmt.Errorf("audit: list start offsets: %w", err)
-	}
-	if ends, err = admin.ListEndOffsets(ctx, s.topic); err != nil {
-		return nil, nil, fmt.Errorf("audit: list end offsets: %w", err)
-	}
-	return begins, ends, nil
-}
-
-func lookUp(offsets kadm.ListedOffsets, topic string, partition int32) (int64, error) {
-	offset, ok := offsets.Lookup(topic, partition)
-	if !ok || offset.Err != nil {
-		return 0, fmt.Errorf("audit: offset of %s/%d: found %v: %w", topic, partition, ok, offset.Err)
-	}
-	return offset.Offset, nil
-}
-
-// auditor audits one partition.
-type auditor struct {
-	client    *clickhouse.Client
-	report    *Report
-	stream    uuid.UUID
-	partition int32
-	mutex     string
-	settle    time.Duration
-}
-
-func (a *auditor) find(check, table, format string, args ...any) {
-	a.report.Findings = append(a.report.Findings, Finding{
-		Check: check, Stream: a.stream, Partition: a.partition, Table: table, Detail: fmt.Sprintf(format, args...),
-	})
-}
-
-// query runs a comparison under the partition's mutex and hands each row of
-// text to onRow.
-func (a *auditor) query(ctx context.Context, sql string, onRow func(fields []string) error) error {
-	return a.client.SelectText(ctx, clickhouse.Statement{
-		SQL:    sql,
-		Params: map[string]string{"stream": a.stream.String(), "partition": strconv.Itoa(int(a.partition))},
-		Mutex:  a.mutex,
-	}, onRow)
-}
-
-func (a *auditor) offsets(ctx context.Context, p *Partition) error {
-	p.Position = p.Start
-	return a.query(ctx, partitionsSQL, func(fields []string) error {
-		numbers, err := integers(fields[2:])
-		if err != nil {
-			return err
-		}
-		rows, offsets, lowest, highest, lastHi := numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
-		p.Rows, p.Position = rows, highest+1
-		if lowest != p.Start {
-			a.find("offsets", tables.Ledger, "begins at offset %d and was declared to begin at %d", lowest, p.Start)
-		}
-		if rows != offsets {
-			a.find("offsets", tables.Ledger, "%d rows for %d distinct offsets: %d offsets more than once", rows, offsets, rows-offsets)
-		}
-		if span := highest - lowest + 1; offsets != span {
-			a.find("offsets", tables.Ledger, "%d of the offsets %d to %d are missing", span-offsets, lowest, highest)
-		}
-		if lastHi != highest+1 {
-			a.find("offsets", tables.Ledger, "ends at offset %d, inside a block that ends at %d", highest, lastHi-1)
-		}
-		return nil
-	})
-}
-
-func (a *auditor) bounds(p Partition, begin int64) {
-	if p.Position > p.LogEnd {
-		a.find("log", tables.Ledger, "ends at offset %d and Kafka's log at %d: the log has lost records", p.Position-1, p.LogEnd-1)
-	}
-	if begin > p.Position {
-		a.find("log", tables.Ledger, "ends at offset %d and Kafka's log begins at %d: %d records were deleted before they were counted", p.Position-1, begin, begin-p.Position)
-	}
-}
-
-func (a *auditor) logEnd(ctx context.Context, admin *kadm.Client, topic string) (int64, error) {
-	ends, err := admin.ListEndOffsets(ctx, topic)
-	if err != nil {
-		return 0, fmt.Errorf("audit: list end offsets: %w", err)
-	}
-	return lookUp(ends, topic, a.partition)
-}
-
-func (a *auditor) rollups(ctx context.Context) error {
-	for i, rollup := range tables.Rollups {
-		err := a.settled(ctx, func() error {
-			return a.query(ctx, differencesSQL[i], func(fields []string) error {
-				if fields[0] != "0" {
-					a.find("rollup", rollup.Table, "differs from the ledger in %s buckets, by %s millionths of a credit, %s messages and %s events in all",
-						fields[0], fields[1], fields[2], fields[3])
-				}
-				return nil
-			})
-		})
-		if err != nil {
-			return fmt.Errorf("audit: compare %s: %w", rollup.Table, err)
-		}
-	}
-	return nil
-}
-
-// settleWait lies between two looks at a difference.
-const settleWait = 500 * time.Millisecond
-
-// settled repeats a comparison until it finds nothing, or the time to settle is
-// over.
-func (a *auditor) settled(ctx context.Context, compare func() error) error {
-	before := len(a.report.Findings)
-	began := time.Now()
-	for {
-		if err := compare(); err != nil {
-			return err
-		}
-		if len(a.report.Findings) == before || time.Since(began) >= a.settle {
-			return nil
-		}
-		timer := time.NewTimer(settleWait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return context.Cause(ctx)
-		case <-timer.C:
-		}
-		a.report.Findings = a.report.Findings[:before]
-	}
-}
-
-func (a *auditor) ids(ctx context.Context) error {
-	return a.settled(ctx, func() error { return a.compareIDs(ctx) })
-}
-
-func (a *auditor) compareIDs(ctx context.Context) error {
-	return a.query(ctx, idsSQL, func(fields []string) error {
-		numbers, err := integers(fields)
-		if err != nil {
-			return err
-		}
-		recorded, ids, lookedUp := numbers[0], numbers[1], numbers[2]
-		if recorded != ids {
-			a.find("ids", tables.Ledger, "%d events were recorded under %d ids: %d counted more than once", recorded, ids, recorded-ids)
-		}
-		if lookedUp != recorded {
-			a.find("ids", tables.IDs, "holds %d ids of %d events", lookedUp, recorded)
-		}
-		return nil
-	})
-}
-
-func (a *auditor) outcomes(ctx context.Context) error {
-	return a.query(ctx, outcomesSQL, func(fields []string) error {
-		n, err := strconv.ParseInt(fields[1], 10, 64)
-		if err != nil {
-			return fmt.Errorf("audit: outcomes: %w", err)
-		}
-		a.report.Outcomes[fields[0]] += n
-		return nil
-	})
-}
-
-func integers(fields []string) ([]int64, error) {
-	numbers := make([]int64, len(fields))
-	for i, field := range fields {
-		n, err := strconv.ParseInt(field, 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("audit: number %q: %w", field, err)
-		}
-		numbers[i] = n
-	}
-	return numbers, nil
 }

@@ -1,0 +1,375 @@
+package audit
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"text/template"
+
+	"github.com/google/uuid"
+
+	tables "agentmeter/schemas/clickhouse"
+)
+
+var (
+	tableIDsSQL     = readSQL("table_ids.sql")
+	ledgerIDsSQL    = readSQL("ledger_ids.sql")
+	idsLackingSQL   = readSQL("ids_lacking.sql")
+	idsUnfoundedSQL = readSQL("ids_unfounded.sql")
+	idsSizeSQL      = readSQL("ids_size.sql")
+	idsDoubledSQL   = readSQL("ids_doubled.sql")
+	idsPlacesSQL    = readSQL("ids_places.sql")
+	touchedIDsSQL   = readSQL("touched_ids.sql")
+	foreignTemplate = template.Must(template.New("foreign").Parse(readSQL("foreign.sql")))
+)
+
+// held says which ids a stretch of offsets has: how many, and the sum, modulo
+// 2^128, of a hash of each id with its offset. Equal sums of equally many mean
+// the same ids: for accidents, and for anybody who does not aim at it, that
+// they differ is as likely as a guess of a 128-bit number.
+type held struct {
+	ids      int64
+	checksum string
+}
+
+// place is a partition of a stream.
+type place struct {
+	stream    uuid.UUID
+	partition int32
+}
+
+// ids checks that every event was recorded under an id of its own. The id
+// look-up is ordered by the ids' hashes, so that it shows what it holds twice
+// in bounded memory, wherever the events stand; and that it holds what the
+// ledger recorded, and nothing else, is checked partition by partition.
+func (a *auditor) ids(ctx context.Context, partitions []Partition) error {
+	var looked map[place]map[int64]held
+	if err := a.step(ctx, Partition{}, "the id look-up", func(ctx context.Context) (err error) {
+		looked, err = a.lookedUp(ctx, partitions)
+		return err
+	}); err != nil {
+		return err
+	}
+	for _, p := range partitions {
+		if err := a.step(ctx, p, "ids", func(ctx context.Context) error {
+			return a.settled(ctx, func() (err error) {
+				if looked == nil { // a look before this one found a difference
+					if looked, err = a.lookedUp(ctx, partitions); err != nil {
+						return err
+					}
+				}
+				found := len(a.findings)
+				err = a.sameIDs(ctx, p, looked[place{p.Stream, p.Partition}])
+				if len(a.findings) > found {
+					looked = nil
+				}
+				return err
+			})
+		}); err != nil {
+			return err
+		}
+	}
+	if !a.options.whole {
+		return nil
+	}
+	return a.step(ctx, Partition{}, "ids that are there twice", a.doubledIDs)
+}
+
+// lookedUp reads what the id look-up holds of each partition below where its
+// ledger ended.
+func (a *auditor) lookedUp(ctx context.Context, partitions []Partition) (map[place]map[int64]held, error) {
+	var streams, numbers, belows []string
+	byPlace := map[place]Partition{}
+	for _, p := range partitions {
+		streams, numbers, belows = append(streams, "'"+p.Stream.String()+"'"), append(numbers, offset(int64(p.Partition))), append(belows, offset(p.Position))
+		byPlace[place{p.Stream, p.Partition}] = p
+	}
+	list := func(values []string) string { return "[" + strings.Join(values, ",") + "]" }
+	looked := map[place]map[int64]held{}
+	highest := map[place]int64{}
+	err := a.ask(ctx, Partition{}, question{sql: tableIDsSQL, params: map[string]string{
+		"chunk": offset(stretchLength), "streams": list(streams), "partitions": list(numbers), "belows": list(belows),
+	}}, func(fields []string) error {
+		stream, err := uuid.Parse(fields[0])
+		if err != nil {
+			return fmt.Errorf("stream: %w", err)
+		}
+		n, err := integers([]string{fields[1], fields[2], fields[3], fields[5]})
+		if err != nil {
+			return err
+		}
+		at := place{stream, int32(n[0])}
+		if looked[at] == nil {
+			looked[at] = map[int64]held{}
+			highest[at] = n[3]
+		}
+		looked[at][n[1]] = held{n[2], fields[4]}
+		highest[at] = max(highest[at], n[3])
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for at, last := range highest {
+		p, ours := byPlace[at]
+		if !ours || last < p.Position {
+			continue
+		}
+		// Appended since, or never.
+		end, err := a.end(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		if last >= end.position {
+			looked[at][beyond] = held{ids: last}
+		}
+	}
+	return looked, nil
+}
+
+// beyond is the stretch of what lies above the ledger's end.
+const beyond = -1
+
+// sameIDs compares the id look-up with the ledger of one partition.
+func (a *auditor) sameIDs(ctx context.Context, p Partition, looked map[int64]held) error {
+	recorded := map[int64]held{}
+	err := a.ask(ctx, p, question{sql: ledgerIDsSQL, params: map[string]string{
+		"chunk": offset(stretchLength), "below": offset(p.Position),
+	}}, func(fields []string) error {
+		n, err := integers(fields[:2])
+		recorded[n[0]] = held{n[1], fields[2]}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if last, ok := looked[beyond]; ok {
+		a.find(p, CheckIDs, tables.IDs, "names offset %d, and the ledger ends below it", last.ids)
+	}
+	var events, ids int64
+	var differing []int64
+	for number, r := range recorded {
+		events += r.ids
+		if looked[number] != r {
+			differing = append(differing, number)
+		}
+	}
+	for number, l := range looked {
+		if number == beyond {
+			continue
+		}
+		ids += l.ids
+		if _, ok := recorded[number]; !ok && l.ids > 0 {
+			differing = append(differing, number)
+		}
+	}
+	if len(differing) == 0 {
+		return nil
+	}
+	slices.Sort(differing)
+	params := map[string]string{"lo": offset(differing[0] * stretchLength), "hi": offset(min((differing[0]+1)*stretchLength, p.Position))}
+	lacking, err := a.some(ctx, p, idsLackingSQL, params)
+	if err != nil {
+		return err
+	}
+	unfounded, err := a.some(ctx, p, idsUnfoundedSQL, params)
+	if err != nil {
+		return err
+	}
+	detail := ""
+	if lacking != "" {
+		detail += "; lacking: those of offset " + lacking
+	}
+	if unfounded != "" {
+		detail += "; never recorded as it says: offset " + unfounded
+	}
+	a.find(p, CheckIDs, tables.IDs, "holds %d ids of %d recorded events%s", ids, events, detail)
+	return nil
+}
+
+// hashesAtOnce is about how many ids are grouped at a time.
+const hashesAtOnce = 1 << 20
+
+// doubledIDs looks for ids that were recorded more than once, one range of
+// hashes after the other.
+func (a *auditor) doubledIDs(ctx context.Context) error {
+	rows := int64(0)
+	if err := a.ask(ctx, Partition{}, question{sql: idsSizeSQL}, func(fields []string) error {
+		n, err := integers(fields)
+		if err == nil {
+			rows = n[0]
+		}
+		return err
+	}); err != nil {
+		return err
+	}
+	digits, ranges := 0, int64(1)
+	for rows/ranges > hashesAtOnce {
+		digits++
+		ranges *= 16
+	}
+	return a.settled(ctx, func() error {
+		var ids, surplus int64
+		var some []string
+		for number := range ranges {
+			prefix := ""
+			if digits > 0 {
+				prefix = fmt.Sprintf("%0*x", digits, number)
+			}
+			rest := 32 - digits
+			err := a.ask(ctx, Partition{}, question{sql: idsDoubledSQL, params: map[string]string{
+				"from": prefix + strings.Repeat("0", rest), "to": prefix + strings.Repeat("f", rest),
+			}}, func(fields []string) error {
+				n, err := integers(fields[:2])
+				if err == nil && n[0] > 0 {
+					ids, surplus = ids+n[0], surplus+n[1]
+					some = append(some, strings.Split(fields[2], ",")...)
+				}
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return a.twice(ctx, ids, surplus, some)
+	})
+}
+
+// twice says of ids that the look-up holds more than once where their events
+// stand.
+func (a *auditor) twice(ctx context.Context, ids, surplus int64, some []string) error {
+	if ids == 0 {
+		return nil
+	}
+	if len(some) > someShown {
+		some = some[:someShown]
+	}
+	type event struct {
+		name     string
+		places   []string
+		recorded int64 // rows of the ledger
+	}
+	events := map[string]*event{}
+	var first Partition
+	err := a.ask(ctx, Partition{}, question{sql: idsPlacesSQL, params: map[string]string{"hashes": strings.Join(some, ",")}}, func(fields []string) error {
+		n, err := integers([]string{fields[2], fields[3], fields[4], fields[5]})
+		if err != nil {
+			return err
+		}
+		e := events[fields[0]]
+		if e == nil {
+			e = &event{}
+			events[fields[0]] = e
+		}
+		at := fmt.Sprintf("%s/%d/%d", fields[1], n[0], n[1])
+		if n[3] == 0 {
+			at += " (not in the ledger)"
+		} else {
+			e.name = fields[6] + "/" + fields[7]
+		}
+		e.recorded += n[3]
+		e.places = append(e.places, at)
+		if first.Stream == uuid.Nil {
+			if first.Stream, err = uuid.Parse(fields[1]); err != nil {
+				return fmt.Errorf("stream: %w", err)
+			}
+			first.Partition = int32(n[0])
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	var named []string
+	recordedTwice := false
+	for hash, e := range events {
+		recordedTwice = recordedTwice || e.recorded > 1
+		if e.name == "" {
+			e.name = hash
+		}
+		named = append(named, fmt.Sprintf("%s at %s", e.name, strings.Join(e.places, " and ")))
+	}
+	slices.Sort(named)
+	if recordedTwice {
+		a.find(first, CheckIDs, tables.Ledger, "%d ids were recorded more than once, %d events too many: %s (stream/partition/offset)", ids, surplus, strings.Join(named, "; "))
+	} else {
+		a.find(first, CheckIDs, tables.IDs, "holds %d ids more than once, %d rows too many: %s (stream/partition/offset)", ids, surplus, strings.Join(named, "; "))
+	}
+	return nil
+}
+
+// touchedIDs looks up the ids of the events of [lo, hi).
+func (a *auditor) touchedIDs(ctx context.Context, p Partition, lo, hi int64) error {
+	return a.settled(ctx, func() error {
+		return a.ask(ctx, p, question{sql: touchedIDsSQL, params: map[string]string{"lo": offset(lo), "hi": offset(hi)}}, func(fields []string) error {
+			n, err := integers(fields[:3])
+			if err != nil {
+				return err
+			}
+			events, placed, surplus := n[0], n[1], n[2]
+			if placed != events {
+				a.find(p, CheckIDs, tables.IDs, "holds %d ids of the %d events that were recorded at offsets %d to %d", placed, events, lo, hi-1)
+			}
+			if surplus > 0 {
+				some := strings.Split(fields[3], ",")
+				return a.twice(ctx, surplus, surplus, some)
+			}
+			return nil
+		})
+	})
+}
+
+// strangers looks for rows of streams and partitions that the ledger does not
+// know: no partition's comparison sees them, and every answer adds them up.
+func (a *auditor) strangers(ctx context.Context) error {
+	all := []string{tables.Ledger, tables.IDs}
+	check := map[string]string{tables.Ledger: CheckOffsets, tables.IDs: CheckIDs}
+	for _, rollup := range tables.Rollups {
+		all = append(all, rollup.Table)
+		check[rollup.Table] = CheckRollup
+	}
+	return a.step(ctx, Partition{}, "rows of unknown streams", func(ctx context.Context) error {
+		for _, table := range all {
+			var sql bytes.Buffer
+			if err := foreignTemplate.Execute(&sql, table); err != nil {
+				return err
+			}
+			if err := a.settled(ctx, func() error {
+				rows := map[place]int64{}
+				err := a.ask(ctx, Partition{}, question{sql: sql.String()}, func(fields []string) error {
+					stream, err := uuid.Parse(fields[0])
+					if err != nil {
+						return fmt.Errorf("stream: %w", err)
+					}
+					n, err := integers(fields[1:])
+					if err == nil {
+						rows[place{stream, int32(n[0])}] = n[1]
+					}
+					return err
+				})
+				if err != nil {
+					return err
+				}
+				// Read after the rows, so that a stream that was adopted
+				// meanwhile is known.
+				streams, err := readStreams(ctx, a.client)
+				if err != nil {
+					return err
+				}
+				for at, n := range rows {
+					if !slices.ContainsFunc(streams, func(s stream) bool {
+						return s.id == at.stream && at.partition >= 0 && at.partition < s.partitions
+					}) {
+						a.find(Partition{Stream: at.stream, Partition: at.partition}, check[table], table, "has %d rows of a partition that no known stream has", n)
+					}
+				}
+				return nil
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,258 @@
+package audit
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	tables "agentmeter/schemas/clickhouse"
+)
+
+// caseOf is a random ledger and what is done to it.
+type caseOf struct {
+	blocks [][]event // by turns of the partitions
+	turns  []int
+	damage string
+	victim int // which row, of those that the damage may be done to
+	table  int // which rollup
+}
+
+const (
+	untouched     = "untouched"
+	dropRow       = "drop a row"
+	doubleRow     = "double a row"
+	changeView    = "change a rollup's row"
+	shiftView     = "shift credits between two buckets of a rollup"
+	strangerView  = "a rollup's row of an unknown stream"
+	moveID        = "move an id to another partition"
+	moveIDStream  = "move an id to another stream"
+	doubleID      = "double an id's row"
+	dropID        = "drop an id"
+	swapIDs       = "swap the places of two ids"
+	sameElsewhere = "count an event in another partition, too"
+	otherStream   = "count an event in another stream, too"
+	shorten       = "shorten the last block"
+)
+
+var damages = []string{
+	untouched, dropRow, doubleRow, changeView, shiftView, strangerView, moveID, moveIDStream, doubleID, dropID, swapIDs, sameElsewhere, otherStream, shorten,
+}
+
+func cases(damage string) *rapid.Generator[caseOf] {
+	return rapid.Custom(func(t *rapid.T) caseOf {
+		c := caseOf{damage: damage, victim: rapid.IntRange(0, 1000).Draw(t, "victim"), table: rapid.IntRange(0, len(tables.Rollups)-1).Draw(t, "table")}
+		number := 0
+		now := time.Now().UTC().Truncate(time.Hour)
+		for range rapid.IntRange(4, 9).Draw(t, "blocks") {
+			var block []event
+			for range rapid.IntRange(1, 30).Draw(t, "rows") {
+				number++
+				e := event{
+					id:        fmt.Sprintf("e%d", number),
+					outcome:   rapid.SampledFrom([]string{"counted", "counted", "counted", "playground", "adjustment", "duplicate", "invalid", "gap"}).Draw(t, "outcome"),
+					workspace: rapid.SampledFrom([]string{"ws_a", "ws_b", `ws_'"\`}).Draw(t, "workspace"),
+					agent:     rapid.SampledFrom([]string{"agt_1", "agt_2"}).Draw(t, "agent"),
+					at:        now.Add(-time.Duration(rapid.IntRange(0, 60*24*60).Draw(t, "minutes")) * time.Minute),
+				}
+				switch e.outcome {
+				case "counted":
+					e.credits, e.messages = rapid.Int64Range(1, 1e9).Draw(t, "credits"), rapid.Int64Range(0, 5).Draw(t, "messages")
+				case "adjustment":
+					e.credits, e.messages = rapid.Int64Range(-1e9, -1).Draw(t, "credits"), rapid.Int64Range(-5, 5).Draw(t, "messages")
+				case "playground":
+					e.messages = 1
+				}
+				block = append(block, e)
+			}
+			c.blocks = append(c.blocks, block)
+			c.turns = append(c.turns, rapid.IntRange(0, worldPartitions-1).Draw(t, "partition"))
+		}
+		// One block that every damage can be done to.
+		last := len(c.blocks) - 1
+		c.blocks[last] = append(c.blocks[last],
+			event{id: "x1", outcome: "counted", workspace: "ws_a", agent: "agt_1", at: now.Add(-3 * time.Hour), credits: 5, messages: 1},
+			event{id: "x2", outcome: "counted", workspace: "ws_b", agent: "agt_2", at: now.Add(-49 * time.Hour), credits: 7, messages: 1})
+		return c
+	})
+}
+
+// apply does the damage and returns what the audit must find: check and table.
+func (c caseOf) apply(w *world) map[string]bool {
+	w.t.Helper()
+	const recorded = "outcome IN ('counted', 'playground', 'adjustment')"
+	row := func(condition string) (partition int, offset int64, outcome string) {
+		w.t.Helper()
+		n := w.one("SELECT count() FROM usage_ledger WHERE " + condition)
+		var rows int
+		if _, err := fmt.Sscan(n, &rows); err != nil || rows == 0 {
+			w.t.Fatalf("no row where %s: %v", condition, err)
+		}
+		text := w.one(fmt.Sprintf("SELECT partition, offset, outcome FROM usage_ledger WHERE %s ORDER BY partition, offset LIMIT 1 OFFSET %d", condition, c.victim%rows))
+		if _, err := fmt.Sscan(text, &partition, &offset, &outcome); err != nil {
+			w.t.Fatal(err)
+		}
+		return partition, offset, outcome
+	}
+	at := func(partition int, offset int64) string {
+		return fmt.Sprintf("partition = %d AND offset = %d", partition, offset)
+	}
+	found := map[string]bool{}
+	expect := func(check, table string) { found[check+" "+table] = true }
+	lost := func(condition string) {
+		for _, rollup := range tables.Rollups {
+			sql := fmt.Sprintf("SELECT count() FROM usage_ledger WHERE %s AND outcome IN (%s)", condition, rollup.Outcomes)
+			if rollup.RetentionDays > 0 {
+				sql += fmt.Sprintf(" AND occurred_at >= toDateTime(%d, 'UTC')", minuteCutoff(time.Now()).Unix())
+			}
+			if w.one(sql) != "0" {
+				expect(CheckRollup, rollup.Table)
+			}
+		}
+		if w.one("SELECT count() FROM usage_ledger WHERE "+condition+" AND "+recorded) != "0" {
+			expect(CheckIDs, tables.IDs)
+		}
+	}
+	const columns = "stream, partition, offset, block_lo, block_hi, block_day, kafka_time, event_id, outcome, workspace, agent, channel, occurred_at, credits, messages"
+	switch c.damage {
+	case dropRow:
+		partition, offset, _ := row("1")
+		lost(at(partition, offset))
+		expect(CheckOffsets, tables.Ledger)
+		w.exec("ALTER TABLE usage_ledger DELETE WHERE " + at(partition, offset))
+	case doubleRow: // with its views
+		partition, offset, outcome := row("1")
+		expect(CheckOffsets, tables.Ledger)
+		if slices.Contains([]string{"counted", "playground", "adjustment"}, outcome) {
+			expect(CheckIDs, tables.Ledger)
+		}
+		w.exec("INSERT INTO usage_ledger SELECT * FROM usage_ledger WHERE " + at(partition, offset))
+	case changeView:
+		table := tables.Rollups[c.table].Table
+		credits := "credits + 1 AS credits, "
+		if !tables.Rollups[c.table].Credits {
+			credits = ""
+		}
+		n := w.one("SELECT count() FROM " + table + " WHERE time > now() - INTERVAL 20 DAY")
+		if n == "0" {
+			return found
+		}
+		w.exec(fmt.Sprintf("INSERT INTO %s SELECT * REPLACE (%s) FROM (SELECT * REPLACE (%stoInt64(1) AS events) FROM %s WHERE time > now() - INTERVAL 20 DAY ORDER BY ALL LIMIT 1)",
+			table, map[bool]string{true: "toInt128(1) AS credits, toInt64(0) AS messages, toInt64(0) AS events", false: "toInt64(1) AS messages, toInt64(0) AS events"}[credits != ""], credits, table))
+		expect(CheckRollup, table)
+	case shiftView: // the sums stay as they were
+		rollup := tables.Rollups[c.table]
+		if !rollup.Credits {
+			rollup = tables.Hour
+		}
+		agent := ""
+		if rollup.ByAgent {
+			agent = "agent, "
+		}
+		for _, shift := range []string{"1", "-1"} {
+			workspace := map[string]string{"1": "ws_a", "-1": "ws_b"}[shift]
+			w.exec(fmt.Sprintf("INSERT INTO %s (workspace, time, %sstream, partition, credits, messages, events) SELECT workspace, %s, %sstream, partition, %s, 0, 0 FROM usage_ledger WHERE event_id = '%s'",
+				rollup.Table, agent, rollup.Bucket, agent, shift, map[string]string{"ws_a": "x1", "ws_b": "x2"}[workspace]))
+		}
+		expect(CheckRollup, rollup.Table)
+	case strangerView:
+		rollup := tables.Rollups[c.table]
+		agent, agentValue := "", ""
+		if rollup.ByAgent {
+			agent, agentValue = "agent, ", "'agt_1', "
+		}
+		w.exec(fmt.Sprintf("INSERT INTO %s (workspace, time, %sstream, partition, messages, events) VALUES ('ws_a', now(), %s generateUUIDv4(), 0, 1, 1)", rollup.Table, agent, agentValue))
+		expect(CheckRollup, rollup.Table)
+	case moveID:
+		partition, offset, _ := row(recorded)
+		w.exec(fmt.Sprintf("ALTER TABLE usage_ids UPDATE partition = %d WHERE %s", (partition+1)%worldPartitions, at(partition, offset)))
+		expect(CheckIDs, tables.IDs)
+	case moveIDStream:
+		partition, offset, _ := row(recorded)
+		w.exec("ALTER TABLE usage_ids UPDATE stream = generateUUIDv4() WHERE " + at(partition, offset))
+		expect(CheckIDs, tables.IDs)
+	case doubleID:
+		partition, offset, _ := row(recorded)
+		w.exec("INSERT INTO usage_ids SELECT * FROM usage_ids WHERE " + at(partition, offset))
+		expect(CheckIDs, tables.IDs)
+	case dropID:
+		partition, offset, _ := row(recorded)
+		w.exec("ALTER TABLE usage_ids DELETE WHERE " + at(partition, offset))
+		expect(CheckIDs, tables.IDs)
+	case swapIDs:
+		partition := w.one("SELECT partition FROM usage_ledger WHERE event_id = 'x1'")
+		w.exec("ALTER TABLE usage_ids UPDATE offset = if(offset % 2 = 0, offset + 1, offset - 1) WHERE partition = " + partition + " AND intDiv(offset, 2) IN (SELECT intDiv(offset, 2) FROM usage_ledger WHERE event_id IN ('x1', 'x2') AND partition = " + partition + ")")
+		expect(CheckIDs, tables.IDs)
+	case sameElsewhere:
+		partition, offset, _ := row(recorded)
+		other := (partition + 1) % worldPartitions
+		end := w.ends[other]
+		w.exec(fmt.Sprintf("INSERT INTO usage_ledger (%s) SELECT stream, %d, %d, %d, %d, block_day, kafka_time, event_id, outcome, workspace, agent, channel, occurred_at, credits, messages FROM usage_ledger WHERE %s",
+			columns, other, end, end, end+1, at(partition, offset)))
+		w.ends[other]++
+		expect(CheckIDs, tables.Ledger)
+	case otherStream:
+		partition, offset, _ := row(recorded)
+		w.exec("INSERT INTO usage_streams VALUES ('00000000-0000-0000-0000-0000000000aa', 'usage.events.v1', 1, [0], now64(3) - INTERVAL 1 DAY)")
+		w.exec(fmt.Sprintf("INSERT INTO usage_ledger (%s) SELECT '00000000-0000-0000-0000-0000000000aa', 0, 0, 0, 1, block_day, kafka_time, event_id, outcome, workspace, agent, channel, occurred_at, credits, messages FROM usage_ledger WHERE %s",
+			columns, at(partition, offset)))
+		expect(CheckIDs, tables.Ledger)
+	case shorten:
+		var partition int
+		var lo, hi int64
+		if _, err := fmt.Sscan(w.one("SELECT partition, block_lo, block_hi FROM usage_ledger WHERE event_id = 'x1'"), &partition, &lo, &hi); err != nil {
+			w.t.Fatal(err)
+		}
+		cut := hi - 1 - int64(c.victim)%(hi-lo-1)
+		condition := fmt.Sprintf("partition = %d AND offset >= %d", partition, cut)
+		lost(condition)
+		expect(CheckOffsets, tables.Ledger)
+		w.exec("ALTER TABLE usage_ledger DELETE WHERE " + condition)
+	}
+	return found
+}
+
+// lawsFor is how long random cases are tried, after one of each kind.
+const lawsFor = 10 * time.Second
+
+// Whatever the ledger, an audit finds nothing in a whole one, and of a damaged
+// one exactly what was damaged: no table that is right is blamed.
+func TestAuditFindsExactlyWhatIsWrong(t *testing.T) {
+	w := newWorld(t, 1)
+	seed := int(time.Now().UnixNano() % 1e9)
+	t.Logf("seed %d", seed)
+	began := time.Now()
+	for round := 0; round == 0 || time.Since(began) < lawsFor; round++ {
+		for i, damage := range damages {
+			if round > 0 && time.Since(began) > lawsFor {
+				break
+			}
+			n := seed + round*len(damages) + i
+			c := cases(damage).Example(n)
+			w.reset()
+			for i, block := range c.blocks {
+				w.block(c.turns[i], block...)
+			}
+			want := c.apply(w)
+			w.fill(2)
+			report := w.audit(Options{})
+			if got := where(report); !maps.Equal(got, want) {
+				t.Errorf("seed %d, %s: found %v, want %v\n%+v", n, damage, got, want, report.Findings)
+			}
+			if report.Exact != (len(want) == 0) {
+				t.Errorf("seed %d, %s: exact is %v", n, damage, report.Exact)
+			}
+			if len(want) == 0 && (report.Records.Unaccounted != 0 || report.Records.Waiting != 2*worldPartitions) {
+				t.Errorf("seed %d: records %+v", n, report.Records)
+			}
+			for _, f := range report.Findings {
+				if f.Detail == "" {
+					t.Errorf("seed %d, %s: a finding without a word", n, damage)
+				}
+			}
+		}
+	}
+}
