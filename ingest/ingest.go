@@ -41,10 +41,12 @@ func New(config Config, client *kgo.Client, log *slog.Logger, reg prometheus.Reg
 		return nil, errors.New("ingest: the producer must be idempotent and wait for all in-sync replicas")
 	}
 	m := newMetrics(reg)
+	acked := newAcknowledged(config.EventsTopic)
+	reg.MustRegister(acked)
 	b := &budget{limit: config.MaxInFlightBytes, gauge: m.inFlightBytes}
 	return &Ingest{
 		config:   config,
-		producer: &producer{client: client, timeout: config.AckTimeout, budget: b, metrics: m},
+		producer: &producer{client: client, timeout: config.AckTimeout, budget: b, metrics: m, acked: acked},
 		admin:    kadm.NewClient(client),
 		log:      log,
 		metrics:  m,

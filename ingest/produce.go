@@ -21,6 +21,7 @@ type producer struct {
 	timeout time.Duration
 	budget  *budget
 	metrics *metrics
+	acked   *acknowledged
 }
 
 // send produces the records in their order and returns nil once all of them
@@ -42,7 +43,7 @@ func (p *producer) send(ctx context.Context, records []kgo.Record) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.timeout)
 	defer cancel()
 	began := time.Now()
-	acks := &acknowledgements{open: len(records), done: make(chan struct{}), release: func() { p.budget.give(size) }}
+	acks := &acknowledgements{open: len(records), done: make(chan struct{}), release: func() { p.budget.give(size) }, acked: p.acked}
 	for i := range records {
 		p.client.Produce(ctx, &records[i], acks.one)
 	}
@@ -62,6 +63,7 @@ func (p *producer) send(ctx context.Context, records []kgo.Record) error {
 // acknowledgements collects the promises of one batch.
 type acknowledgements struct {
 	release func()
+	acked   *acknowledged
 	done    chan struct{} // closed with the last promise; err is final then
 
 	mu   sync.Mutex // guards what follows
@@ -69,7 +71,10 @@ type acknowledgements struct {
 	err  error // the first
 }
 
-func (a *acknowledgements) one(_ *kgo.Record, err error) {
+func (a *acknowledgements) one(record *kgo.Record, err error) {
+	if err == nil {
+		a.acked.note(record)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if err != nil && a.err == nil {
