@@ -2,6 +2,7 @@ package rollup
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -25,7 +26,7 @@ import (
 // fakeEngine answers, over HTTP, the statements that the rollup sends, with the
 // semantics that counting rests on: the guard of the conditional insert, views
 // within the statement, one statement at a time under a query id until it has
-// ended, whatever became of its client. It can be told to misbehave (fault). A
+// ended, whatever became of its client. It can be told to misbehave (mishap). A
 // statement that it does not know fails the test: what it imitates cannot
 // drift from what the rollup sends unseen.
 type fakeEngine struct {
@@ -39,7 +40,7 @@ type fakeEngine struct {
 	down       bool
 	generation int // statements of an earlier one are void
 	running    map[string]bool
-	faults     []*fault
+	faults     []*mishap
 	log        []*statement
 	streams    []streamRow
 	ledgers    map[ledgerKey][]fakeRow
@@ -120,8 +121,8 @@ type statement struct {
 	clientLeft            bool   // before it ended
 }
 
-// fault is how one statement misbehaves.
-type fault struct {
+// mishap is how one statement misbehaves.
+type mishap struct {
 	match func(*statement) bool
 	times int // how many statements it strikes; 0 is one
 
@@ -132,13 +133,14 @@ type fault struct {
 	code     int             // fails with it and without effect
 	views    *int            // a view throws after so many have been filled
 	drop     bool            // the answer is lost
+	stranger bool            // something between answers 200 in the engine's stead
 	interior func()          // called with nothing locked, when it begins to run
 
 	struck  int
 	reached chan struct{} // closed when it first begins to run
 }
 
-func (e *fakeEngine) inject(f *fault) *fault {
+func (e *fakeEngine) inject(f *mishap) *mishap {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	f.times = max(f.times, 1)
@@ -211,6 +213,8 @@ func heading(file string) string {
 	return first
 }
 
+var directoryEnd, _, _ = strings.Cut(selectDirectoryEnd, "?")
+
 var headings = map[string]kind{
 	heading("append_block.sql"):     kindAppend,
 	heading("ledger_end.sql"):       kindEnd,
@@ -265,7 +269,7 @@ func (e *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	e.mu.Lock()
 	e.log = append(e.log, s)
-	var f *fault
+	var f *mishap
 	for _, candidate := range e.faults {
 		if candidate.struck < candidate.times && candidate.match(s) {
 			f = candidate
@@ -273,7 +277,7 @@ func (e *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if f == nil {
-		f = &fault{reached: make(chan struct{})}
+		f = &mishap{reached: make(chan struct{})}
 	} else if f.travels > 0 {
 		f.struck++
 		e.mu.Unlock()
@@ -359,7 +363,10 @@ func (e *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	case result.code != 0:
 		answerException(w, result.code, result.message)
+	case f.stranger:
+		_, _ = io.WriteString(w, "<html>It works!</html>")
 	default:
+		w.Header().Set("X-ClickHouse-Query-Id", cmp.Or(s.mutex, "of its own"))
 		w.Header().Set("Content-Length", strconv.Itoa(len(result.body)))
 		_, _ = w.Write(result.body)
 	}
@@ -420,8 +427,8 @@ func (e *fakeEngine) prepare(s *statement, query url.Values) work {
 		return work{result: e.describe(revision, strings.TrimPrefix(s.sql, "DESCRIBE TABLE "))}
 	case s.sql == selectStream:
 		return work{result: e.answerStream(revision, s.params["topic"])}
-	case s.sql == countDirectory:
-		return work{result: native(e.t, revision, 1, proto.Input{{Name: "count()", Data: &proto.ColUInt64{0}}})}
+	case strings.HasPrefix(s.sql, directoryEnd):
+		return work{} // it holds no directory
 	}
 	e.t.Errorf("the fake engine does not know this statement: %s", s.sql)
 	return work{result: outcome{code: 62, message: "not known to the fake"}}

@@ -319,18 +319,18 @@ func (w *wire) until(what string, condition func() bool) {
 	}
 }
 
-// reached lets the clock pass until the fault strikes.
-func (w *wire) reached(f *fault) {
+// reached lets the clock pass until the mishap strikes.
+func (w *wire) reached(f *mishap) {
 	w.t.Helper()
 	select {
 	case <-f.reached:
 	case <-time.After(patience):
-		w.t.Fatalf("after %s no statement has met the fault", patience)
+		w.t.Fatalf("after %s no statement has met the mishap", patience)
 	}
 }
 
-// strikes is how many statements have met the fault.
-func (e *fakeEngine) strikes(f *fault) int {
+// strikes is how many statements have met the mishap.
+func (e *fakeEngine) strikes(f *mishap) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return f.struck
