@@ -2,22 +2,108 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"agentmeter/internal/clickhouse"
+	"agentmeter/internal/embedded/chdb"
+	"agentmeter/internal/embedded/enginetest"
 )
 
 func TestMain(m *testing.M) {
+	// The engine is a child of the program's own, which here is this binary.
+	if len(os.Args) > 1 && os.Args[1] == "engine-host" {
+		os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
 	testscript.Main(m, map[string]func(){
 		"agentmeter": func() { os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 	})
 }
 
 func TestCommandLine(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata/script"})
+	testscript.Run(t, testscript.Params{Dir: "testdata/script", Setup: withEngine, Cmds: scriptCommands})
+}
+
+// TestRepairs runs the operator's commands against a real instance.
+func TestRepairs(t *testing.T) {
+	testscript.Run(t, testscript.Params{Dir: "testdata/repairs", Setup: withEngine, Cmds: scriptCommands})
+}
+
+// withEngine tells scripts, whose home is elsewhere, where the library is.
+func withEngine(env *testscript.Env) error {
+	if library, err := chdb.Find(""); err == nil {
+		env.Setenv(chdb.PathVariable, library)
+	}
+	return nil
+}
+
+// scriptCommands are what scripts can do beside running the program.
+var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
+	"ready":   scriptReady,
+	"engine":  scriptEngine,
+	"counted": scriptCounted,
+}
+
+// scriptReady waits until an instance runs on the data directory: ready DIR.
+func scriptReady(ts *testscript.TestScript, _ bool, args []string) {
+	dir := dataDir(ts.MkAbs(args[0]))
+	eventually(ts, func() error {
+		_, err := dir.readEndpoints()
+		return err
+	})
+}
+
+// scriptEngine puts SQL to the engine of a running instance: engine DIR SQL.
+func scriptEngine(ts *testscript.TestScript, _ bool, args []string) {
+	answer, err := askEngine(dataDir(ts.MkAbs(args[0])), args[1])
+	ts.Check(err)
+	_, err = io.WriteString(ts.Stdout(), answer)
+	ts.Check(err)
+}
+
+// scriptCounted waits until a number of records are confirmed, views included:
+// counted DIR N.
+func scriptCounted(ts *testscript.TestScript, _ bool, args []string) {
+	dir := dataDir(ts.MkAbs(args[0]))
+	eventually(ts, func() error {
+		answer, err := askEngine(dir, "SELECT sum(position) FROM rollup_progress FINAL")
+		if err == nil && strings.TrimSpace(answer) != args[1] {
+			err = fmt.Errorf("%s records are counted, want %s", strings.TrimSpace(answer), args[1])
+		}
+		return err
+	})
+}
+
+func askEngine(dir dataDir, sql string) (string, error) {
+	where, err := dir.readEndpoints()
+	if err != nil {
+		return "", err
+	}
+	return enginetest.Query(context.Background(), where.ClickHouse, clickhouse.DefaultDatabase, sql)
+}
+
+// eventually asks until there is no error.
+func eventually(ts *testscript.TestScript, ask func() error) {
+	deadline := time.Now().Add(time.Minute)
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		err := ask()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%v", err)
+		}
+		<-ticker.C
+	}
 }
 
 func commands(t *testing.T) []*kong.Node {

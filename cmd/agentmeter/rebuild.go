@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"agentmeter/rollup"
+)
+
+type rebuildCommand struct {
+	pipelineFlags
+	Tier []string `help:"What to rebuild, separated by commas: minute, quarter, hour, day, workspace_hour, playground, ids. Empty: all." placeholder:"TIER,…"`
+	From string   `help:"Rebuild only buckets from this time on, widened to whole days in UTC: a date, or RFC 3339." placeholder:"TIME"`
+	To   string   `help:"Rebuild only buckets before this time, widened to whole days in UTC." placeholder:"TIME"`
+	logFlags
+}
+
+func (*rebuildCommand) Help() string {
+	return example("agentmeter rebuild --data-dir data\nagentmeter rebuild --data-dir data --tier hour,day --from 2026-11-01 --to 2026-11-08").
+		help("Makes the rollups and the look-up of ids equal to the ledger again, whatever happened to them, by adding the difference. Works beside a running instance, which goes on counting and answering, and on a stopped data directory. Safe to cut off and to run again; Ctrl-C stops after the statement under way and tells what remains. Ends with the audit. Exit status: 0 exact, 1 not exact, 2 not finished, or it could not tell. See docs/repairs.md.")
+}
+
+func (c *rebuildCommand) options() (options rollup.RebuildOptions, err error) {
+	known := rollup.RebuildTables()
+	for _, tier := range c.Tier {
+		table := "usage_" + strings.TrimPrefix(strings.TrimSpace(tier), "usage_")
+		if !slices.Contains(known, table) {
+			return options, misuse("--tier: %q is none of %s", tier, strings.ReplaceAll(strings.Join(known, ", "), "usage_", ""))
+		}
+		options.Tables = append(options.Tables, table)
+	}
+	if options.From, err = parseTime("--from", c.From); err != nil {
+		return options, err
+	}
+	if options.To, err = parseTime("--to", c.To); err != nil {
+		return options, err
+	}
+	if !options.From.IsZero() && !options.To.IsZero() && !options.From.Before(options.To) {
+		return options, misuse("--from %s is not before --to %s", c.From, c.To)
+	}
+	if (c.From != "" || c.To != "") && len(options.Tables) == 0 {
+		// The look-up of ids knows no time.
+		options.Tables = known[:len(known)-1]
+	}
+	return options, nil
+}
+
+// parseTime reads a time of a flag: a date, which begins in UTC, or RFC 3339.
+func parseTime(flag, text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	for _, layout := range []string{time.DateOnly, time.RFC3339} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t.UTC(), nil
+		}
+	}
+	return time.Time{}, misuse("%s: %q is neither a date, such as 2026-11-24, nor RFC 3339, such as 2026-11-24T09:30:00Z", flag, text)
+}
+
+func (c *rebuildCommand) Run(ctx context.Context, s streams) error {
+	log := c.logger(s.err)
+	options, err := c.options()
+	if err != nil {
+		return err
+	}
+	p, err := c.open(ctx, "rebuild", log)
+	if err != nil {
+		return &exitError{exitUnclear, err}
+	}
+	defer p.close()
+	options.Progress = rebuildProgress(s.err)
+	began := time.Now()
+	report, err := rollup.Rebuild(ctx, p.clickhouse, options)
+	if err != nil {
+		if report != nil {
+			printRemaining(s.err, report)
+		}
+		return &exitError{exitUnclear, err}
+	}
+	printRebuilt(s.out, report, time.Since(began))
+	return judge(ctx, s, p)
+}
+
+// judge ends a command that repaired something with the audit.
+func judge(ctx context.Context, s streams, p *pipeline) error {
+	fmt.Fprintln(s.err, "auditing")
+	report, err := p.audit(ctx)
+	if err != nil {
+		return &exitError{exitUnclear, err}
+	}
+	if err := printReport(s.out, report); err != nil {
+		return &exitError{exitUnclear, err}
+	}
+	if !report.Exact {
+		return &exitError{code: exitNo}
+	}
+	return nil
+}
+
+// rebuildProgress prints a line for each part that is finished, and every few
+// seconds in between.
+func rebuildProgress(w io.Writer) func(rollup.RebuildProgress) {
+	const every = 3 * time.Second
+	last := time.Now()
+	return func(p rollup.RebuildProgress) {
+		finished := p.Done >= p.Total
+		if !finished && time.Since(last) < every || finished && p.Repaired.Buckets == 0 && time.Since(last) < every {
+			return
+		}
+		last = time.Now()
+		line := fmt.Sprintf("partition %d: %s: %d of %d rows compared", p.Partition, p.Table, p.Done, p.Total)
+		if p.Repaired.Buckets > 0 {
+			line += fmt.Sprintf(", %d repaired", p.Repaired.Buckets)
+		}
+		fmt.Fprintln(w, line)
+	}
+}
+
+func printRebuilt(w io.Writer, report *rollup.RebuildReport, took time.Duration) {
+	nothing := true
+	for _, table := range rollup.RebuildTables() {
+		repaired := report.Repaired[table]
+		switch {
+		case repaired.Buckets == 0:
+			continue
+		case table == "usage_ids":
+			fmt.Fprintf(w, "%s: %d ids repaired\n", table, repaired.Buckets)
+		default:
+			fmt.Fprintf(w, "%s: %d buckets repaired, which were wrong by %s credits and %d events in all\n", table, repaired.Buckets, repaired.Credits, repaired.Events)
+		}
+		nothing = false
+	}
+	if nothing {
+		fmt.Fprintln(w, "Nothing was different.")
+	}
+	fmt.Fprintf(w, "Rebuilt in %s; one statement held up its partition for %s at most.\n\n", took.Round(time.Millisecond), report.LongestHold.Round(time.Millisecond))
+}
+
+func printRemaining(w io.Writer, report *rollup.RebuildReport) {
+	if len(report.Remaining) == 0 {
+		return
+	}
+	fmt.Fprintln(w, "Not finished; what was repaired stays so. Remaining:")
+	const most = 20
+	for i, part := range report.Remaining {
+		if i == most {
+			fmt.Fprintf(w, "  and %d more\n", len(report.Remaining)-most)
+			break
+		}
+		fmt.Fprintf(w, "  %s\n", part)
+	}
+	fmt.Fprintln(w, "Run the same command again to go on.")
+}

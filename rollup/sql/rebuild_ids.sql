@@ -1,0 +1,68 @@
+{{/* What the id look-up should hold of a partition's offsets from one through another. */ -}}
+{{define "recorded" -}}
+SELECT toFixedString(substring(SHA256(concat(workspace, '\0', event_id)), 1, 16), 16) AS hash, offset
+    FROM usage_ledger
+    WHERE stream = {stream:UUID} AND partition = {partition:Int32} AND offset >= {from:Int64} AND offset <= {through:Int64}
+        AND outcome IN ('counted', 'playground', 'adjustment')
+{{- end}}
+{{define "held" -}}
+stream = {stream:UUID} AND partition = {partition:Int32} AND offset >= {from:Int64} AND offset <= {through:Int64}
+{{- end}}
+
+{{- /* How many ids are missing, are none of the ledger's, or are held more than once. */ -}}
+{{define "compare" -}}
+SELECT toInt64(countIf(in_ledger > 0 AND in_ids = 0)) AS missing, toInt64(countIf(in_ledger = 0)) AS surplus, toInt64(countIf(in_ledger > 0 AND in_ids > 1)) AS repeated
+FROM
+(
+    SELECT hash, offset, sum(l) AS in_ledger, sum(i) AS in_ids
+    FROM
+    (
+        SELECT hash, offset, 1 AS l, 0 AS i FROM ({{template "recorded"}})
+        UNION ALL
+        SELECT id_hash, offset, 0, 1 FROM usage_ids WHERE {{template "held"}}
+    )
+    GROUP BY hash, offset
+)
+{{- end}}
+
+{{- define "add" -}}
+INSERT INTO usage_ids (id_hash, stream, partition, offset)
+SELECT hash, {stream:UUID}, {partition:Int32}, offset
+FROM ({{template "recorded"}})
+WHERE (hash, offset) NOT IN (SELECT id_hash, offset FROM usage_ids WHERE {{template "held"}})
+{{- end}}
+
+{{- define "remove" -}}
+DELETE FROM usage_ids
+WHERE {{template "held"}}
+    AND (id_hash, offset) NOT IN ({{template "recorded"}})
+{{- end}}
+
+{{- /* Of rows that say the same, all but the first go. Parts are put in order by the number of their first block,
+       which merges do not change, so that whoever computes it in between keeps the same one. */ -}}
+{{define "remove_repeated" -}}
+DELETE FROM usage_ids
+WHERE {{template "held"}}
+    AND (_part, _part_offset) IN
+    (
+        SELECT tupleElement(copy, 3), tupleElement(copy, 2)
+        FROM
+        (
+            SELECT arrayJoin(arraySlice(arraySort(groupArray((toInt64OrZero(splitByChar('_', _part)[2]), _part_offset, _part))), 2)) AS copy
+            FROM usage_ids
+            WHERE {{template "held"}}
+            GROUP BY id_hash, offset
+            HAVING count() > 1
+        )
+    )
+{{- end}}
+
+{{- define "plan" -}}
+SELECT toInt64(min(lowest)) AS lowest, toInt64(max(highest)) AS highest
+FROM
+(
+    SELECT min(offset) AS lowest, max(offset) AS highest FROM usage_ledger WHERE stream = {stream:UUID} AND partition = {partition:Int32}
+    UNION ALL
+    SELECT min(offset), max(offset) FROM usage_ids WHERE stream = {stream:UUID} AND partition = {partition:Int32} HAVING count() > 0
+)
+{{- end}}
