@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
@@ -64,7 +65,7 @@ func ReadAcknowledged(ctx context.Context, client *http.Client, url, token strin
 		return said, fmt.Errorf("audit: metrics of %s: %s is not among them; is it an ingest process?", url, metricRepeated)
 	}
 	for _, metric := range families[metricRepeated].GetMetric() {
-		said.Repeated += int64(metric.GetCounter().GetValue())
+		said.Repeated += valueOf(metric)
 	}
 	for _, metric := range families[metricAcknowledged].GetMetric() {
 		for _, label := range metric.GetLabel() {
@@ -75,10 +76,15 @@ func ReadAcknowledged(ctx context.Context, client *http.Client, url, token strin
 			if err != nil {
 				return said, fmt.Errorf("audit: metrics of %s: partition %q: %w", url, label.GetValue(), err)
 			}
-			said.Ends[int32(partition)] = int64(metric.GetGauge().GetValue())
+			said.Ends[int32(partition)] = valueOf(metric)
 		}
 	}
 	return said, nil
+}
+
+// valueOf reads a metric whose type may have been lost on the way.
+func valueOf(metric *dto.Metric) int64 {
+	return int64(metric.GetCounter().GetValue() + metric.GetGauge().GetValue() + metric.GetUntyped().GetValue())
 }
 
 // acknowledged is the highest end that any of them names of a partition, or -1.

@@ -57,8 +57,8 @@ func (a *auditor) offsets(ctx context.Context, p *Partition, end ledgerEnd) erro
 // minOffset lies below every offset.
 const minOffset = -1 << 62
 
-// run checks that the ledger has each offset of [lo, hi) once.
-func (a *auditor) run(ctx context.Context, p Partition, lo, hi int64) error {
+// span checks that the ledger has each offset of [lo, hi) once.
+func (a *auditor) span(ctx context.Context, p Partition, lo, hi int64) error {
 	stretches, err := a.stretches(ctx, p, lo, hi)
 	if err != nil {
 		return err

@@ -103,11 +103,11 @@ type differenceData struct {
 	tables.Rollup
 	SourceTable, SourceTime, SourceSlot, SourceCredits, SourceEvents string
 	// Outcomes of the source; TouchedOutcomes of the events that touch.
-	Outcomes, TouchedOutcomes           string
-	Since, Before                       bool
+	Outcomes, TouchedOutcomes  string
+	Since, Before              bool
 	Touched, Listed, Untouched bool
-	Ranges                              []timeRange
-	MaxListed                           int
+	Ranges                     []timeRange
+	MaxListed                  int
 }
 
 type scopeData struct {
