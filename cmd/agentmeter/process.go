@@ -123,14 +123,14 @@ func (p *process) mountQuery(guard *auth.Guard, sessions *auth.Sessions, config 
 	return nil
 }
 
-func (p *process) addRollup(config rollup.Config, kafkaConfig kafka.Config, client *clickhouse.Client) error {
+func (p *process) addRollup(config rollup.Config, audits auditFlags, kafkaConfig kafka.Config, client *clickhouse.Client) error {
 	counter, err := rollup.New(config, kafkaConfig, client, p.log.With("role", "rollup"), p.registry)
 	if err != nil {
 		return misuse("%w", err)
 	}
 	p.health.AddCheck("rollup", counter.Ready)
 	p.stages = append(p.stages, lifecycle.Stage{Name: "rollup", Run: counter.Run, Grace: config.DrainTimeout + 5*time.Second})
-	return nil
+	return p.addAudit(audits, counter, kafkaConfig, client)
 }
 
 func (p *process) openClickHouse(config clickhouse.Config) (*clickhouse.Client, error) {

@@ -147,6 +147,7 @@ type rollupCommand struct {
 	accessFlags
 	dataDirFlags
 	rollupFlags
+	auditFlags
 	logFlags
 }
 
@@ -168,7 +169,7 @@ func (c *rollupCommand) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	if err := p.addRollup(c.rollupFlags.config(), c.kafkaFlags.config("rollup"), client); err != nil {
+	if err := p.addRollup(c.rollupFlags.config(), c.auditFlags, c.kafkaFlags.config("rollup"), client); err != nil {
 		return err
 	}
 	if _, err := p.listen(ctx, c.httpFlags, guard); err != nil {

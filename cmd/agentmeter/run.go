@@ -23,6 +23,7 @@ type runCommand struct {
 	topicFlags
 	ingestFlags
 	rollupFlags
+	auditFlags
 	queryFlags
 	logFlags
 }
@@ -81,7 +82,7 @@ func (c *runCommand) wire(ctx context.Context, p *process, key auth.Key, dir dat
 	if err != nil {
 		return err
 	}
-	if err := p.addRollup(c.rollupFlags.config(), kafkaConfig, client); err != nil {
+	if err := p.addRollup(c.rollupFlags.config(), c.auditFlags, kafkaConfig, client); err != nil {
 		return err
 	}
 	guard, sessions, err := p.access(ctx, c.accessFlags, key)

@@ -31,6 +31,8 @@ type pipeline struct {
 	admin      *kadm.Client
 	// stopped means that it is a data directory on which nothing else runs.
 	stopped bool
+	// http is where a running data directory answers HTTP, or "".
+	http string
 
 	closers []func()
 }
@@ -64,7 +66,7 @@ func (f pipelineFlags) connect(ctx context.Context, p *pipeline, log *slog.Logge
 		}
 		p.closers = append(p.closers, release)
 		p.stopped = own
-		p.kafka.Brokers, config.URL = []string{where.Kafka}, where.ClickHouse
+		p.kafka.Brokers, config.URL, p.http = []string{where.Kafka}, where.ClickHouse, where.HTTP
 	}
 	if err := p.kafka.Validate(); err != nil {
 		return misuse("%w", err)
