@@ -101,20 +101,3 @@ func TestFirstCopyOfAnIDCounts(t *testing.T) {
 		}
 	})
 }
-
-func TestRememberedIDsAreBoundedAndTheNewest(t *testing.T) {
-	const limit = 10
-	k := newKnownIDs(nil, limit)
-	for i := range 35 {
-		k.remember([]row{{outcome: schemas.OutcomeCounted, hash: schemas.IDHash{byte(i)}, payload: uint64(i)}})
-		if len(k.recent) != min(i+1, limit) || len(k.order) != len(k.recent) {
-			t.Fatalf("after %d ids %d are kept, want %d", i+1, len(k.recent), min(i+1, limit))
-		}
-	}
-	for i := range 35 {
-		payload, kept := k.recent[schemas.IDHash{byte(i)}]
-		if kept != (i >= 25) || kept && payload != uint64(i) {
-			t.Errorf("id %d is kept: %v", i, kept)
-		}
-	}
-}

@@ -2,68 +2,237 @@ package rollup
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"log/slog"
+	"math/bits"
+	"sync"
+	"time"
 
+	"agentmeter/internal/fault"
 	"agentmeter/schemas"
 )
 
-// knownIDs answers, for one partition, whether an event id has been recorded
-// before, and with which payload.
+// knownIDs answers, for one partition and one session, whether an event id has
+// been recorded before, and with which payload. It is exact however old an id
+// is: what memory cannot decide is looked up in ClickHouse, in one go for a
+// block.
 //
-// It is exact: an id that is not among the recent ones in memory is looked up
-// in ClickHouse, one query for a whole block, however old it is. The memory
-// only saves look-ups for quick re-sends. It is bounded by count; the oldest
-// entry makes room for the newest.
+//   - Recently recorded ids are kept with their payloads, so that quick re-sends
+//     need no look-up.
+//   - A filter over all ids that were ever recorded proves that an id is new,
+//     which nearly all are.
+//   - The rest is looked up: re-sent ids, the filter's rare accidents, and every
+//     id for as long as the filter is not complete.
 //
-// It is right because of the protocol: whoever appends block n has seen that
-// the ledger ends where n begins, so everything recorded before is in the
-// look-up table (the last block is reconciled on assignment) or in memory.
+// # Why the filter is right
+//
+// A session begins at the ledger's end e, with the last block reconciled, its
+// ids included. So the look-up table holds every id recorded below e, and a
+// reading of it that begins later sees them all. What is recorded from e on is
+// recorded by this session, which adds it (remember) to every filter there is;
+// had anybody else recorded something, this session's next block would be
+// refused and the session end, its filter with it. A filter that has seen the
+// whole table once and every block of the session since therefore holds every
+// id that the ledger holds at the instant when it is asked. It is never asked
+// before. When an event is said to have occurred plays no part: a copy may say
+// something else.
+//
+// Ids of other streams, the predecessors of this one, are in the filter too;
+// they do not change any more. Ids of this stream's other partitions are not:
+// copies of an id meet in one partition.
+//
+// An error while loading, or a table that never answers, only means that ids go
+// on being looked up.
 type knownIDs struct {
-	ledger *ledger
-	recent map[schemas.IDHash]uint64 // payload hash
-	order  []schemas.IDHash          // ring of recent's keys, oldest at next
-	next   int
-	limit  int
+	find    findFunc
+	source  idSource // what filters are loaded from; nil: there is no filter
+	bound   int64
+	turn    chan struct{} // held while loading, so that loads do not compete; may be nil
+	log     *slog.Logger
+	metrics *idMetrics
+	recent  recentIDs
+
+	cancel  context.CancelCauseFunc
+	loading sync.WaitGroup
+	wake    chan struct{} // asks for a load
+
+	mu     sync.Mutex // guards what follows
+	filter *idFilter  // complete; nil until the first load has ended
+	next   *idFilter  // being loaded; nil while none is
 }
 
-func newKnownIDs(l *ledger, limit int) *knownIDs {
-	return &knownIDs{ledger: l, recent: make(map[schemas.IDHash]uint64), limit: limit}
+// findFunc returns what was recorded, below offset lo of this partition, under
+// each of the given ids; those that are new are absent.
+type findFunc func(ctx context.Context, ids []schemas.IDHash, lo int64) (map[schemas.IDHash]recordedID, error)
+
+// recordedID is what the ledger says of an id that was recorded before.
+type recordedID struct {
+	payload uint64
+	erased  bool // the payload is gone: every copy counts as a duplicate
 }
 
-// lookUp returns the payload hashes of those ids of rows that were recorded
-// before. Rows without a decoded event are passed over.
-func (k *knownIDs) lookUp(ctx context.Context, rows []row) (map[schemas.IDHash]uint64, error) {
+// idSource is where a filter is loaded from.
+type idSource interface {
+	// countIDs is about how many ids loadIDs will yield.
+	countIDs(ctx context.Context) (int64, error)
+	// loadIDs gives every id that was recorded before the call to yield, some
+	// perhaps twice.
+	loadIDs(ctx context.Context, yield func([]schemas.IDHash)) error
+}
+
+// idOptions are the parts of knownIDs that tests do without.
+type idOptions struct {
+	bound   int           // ids up to which the filter grows; 0: no filter
+	turn    chan struct{} // see knownIDs
+	log     *slog.Logger
+	metrics *idMetrics
+}
+
+// newKnownIDs begins to answer, by looking up; close ends it.
+func newKnownIDs(ctx context.Context, find findFunc, source idSource, options idOptions) *knownIDs {
+	k := &knownIDs{
+		find: find, source: source, bound: int64(options.bound), turn: options.turn,
+		log: options.log, metrics: options.metrics, wake: make(chan struct{}, 1),
+	}
+	ctx, k.cancel = context.WithCancelCause(ctx)
+	if k.bound > 0 && source != nil {
+		k.wake <- struct{}{}
+		k.loading.Go(func() { k.load(ctx) })
+	}
+	return k
+}
+
+// close ends the loading and waits for it.
+func (k *knownIDs) close() {
+	k.cancel(errors.New("the session has ended"))
+	k.loading.Wait()
+	k.metrics.forget()
+}
+
+// Waits between tries to load.
+const (
+	firstLoadRetry = time.Second
+	maxLoadRetry   = time.Minute
+)
+
+// load loads a filter whenever it is asked to, until ctx ends.
+func (k *knownIDs) load(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-k.wake:
+		}
+		for wait := firstLoadRetry; ; wait = min(2*wait, maxLoadRetry) {
+			err := k.loadOnce(ctx)
+			if err == nil || ctx.Err() != nil {
+				break
+			}
+			k.log.WarnContext(ctx, "id filter not loaded; ids are looked up meanwhile", "error", err, "wait", wait)
+			sleep(ctx, wait)
+		}
+	}
+}
+
+func (k *knownIDs) loadOnce(ctx context.Context) error {
+	if k.turn != nil {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case k.turn <- struct{}{}:
+			defer func() { <-k.turn }()
+		}
+	}
+	started := time.Now()
+	next := newIDFilter(k.bound)
+	k.mu.Lock()
+	k.next = next // from here on it hears of every block
+	k.mu.Unlock()
+	defer func() {
+		k.mu.Lock()
+		k.next = nil
+		k.mu.Unlock()
+	}()
+	n, err := k.source.countIDs(ctx)
+	if err != nil {
+		return fmt.Errorf("count ids: %w", err)
+	}
+	k.mu.Lock()
+	next.reserve(max(n+n/4, smallestFill))
+	k.mu.Unlock()
+	err = k.source.loadIDs(ctx, func(ids []schemas.IDHash) {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		for i := range ids {
+			next.add(&ids[i])
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("load ids: %w", err)
+	}
+	k.mu.Lock()
+	k.filter = next
+	k.metrics.loaded(next, time.Since(started))
+	held, bytes := next.held, next.bytes()
+	k.mu.Unlock()
+	k.log.InfoContext(ctx, "id filter loaded", "ids", held, "bytes", bytes, "took", time.Since(started))
+	fault.Point(fault.IDsLoaded)
+	return nil
+}
+
+// lookUp returns the payload hashes of those ids of the block's rows that were
+// recorded before it, and marks copies of erased events as duplicates. lo is
+// the block's first offset. Rows without a decoded event are passed over.
+func (k *knownIDs) lookUp(ctx context.Context, lo int64, rows []row) (map[schemas.IDHash]uint64, error) {
 	known := make(map[schemas.IDHash]uint64)
 	var unsure []schemas.IDHash
+	k.mu.Lock()
+	filter := k.filter
 	for i := range rows {
 		r := &rows[i]
 		if r.record == nil || r.outcome != 0 {
 			continue
 		}
-		if payload, ok := k.recent[r.hash]; ok {
+		if payload, ok := k.recent.get(&r.hash); ok {
 			known[r.hash] = payload
-		} else {
+		} else if filter == nil || filter.mayHold(&r.hash) {
 			unsure = append(unsure, r.hash)
 		}
 	}
+	k.mu.Unlock()
 	if len(unsure) == 0 {
 		return known, nil
 	}
-	found, err := k.ledger.findPayloads(ctx, unsure)
+	started := time.Now()
+	found, err := k.find(ctx, unsure, lo)
 	if err != nil {
 		return nil, fmt.Errorf("look up ids: %w", err)
 	}
-	for hash, payload := range found {
-		known[hash] = payload
+	k.metrics.lookedUp(len(unsure), len(found), time.Since(started))
+	erased := false
+	for hash, recorded := range found {
+		if recorded.erased {
+			erased = true
+		} else {
+			known[hash] = recorded.payload
+		}
+	}
+	if erased {
+		for i := range rows {
+			if r := &rows[i]; r.record != nil && r.outcome == 0 && found[r.hash].erased {
+				r.outcome = schemas.OutcomeDuplicate
+			}
+		}
 	}
 	return known, nil
 }
 
-// remember keeps the ids that a confirmed block recorded first.
+// remember notes the ids that a confirmed block recorded first.
 func (k *knownIDs) remember(rows []row) {
-	if k.limit == 0 {
-		return
-	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	for i := range rows {
 		r := &rows[i]
 		switch r.outcome {
@@ -71,18 +240,70 @@ func (k *knownIDs) remember(rows []row) {
 		default:
 			continue
 		}
-		if _, ok := k.recent[r.hash]; ok {
-			continue
+		k.recent.put(&r.hash, r.payload)
+		if k.filter != nil {
+			k.filter.add(&r.hash)
 		}
-		if len(k.order) < k.limit {
-			k.order = append(k.order, r.hash)
-		} else {
-			delete(k.recent, k.order[k.next])
-			k.order[k.next] = r.hash
-			k.next = (k.next + 1) % k.limit
+		if k.next != nil {
+			k.next.add(&r.hash)
 		}
-		k.recent[r.hash] = r.payload
 	}
+	if k.filter == nil {
+		return
+	}
+	k.metrics.holds(k.filter)
+	// A filter of many slices is slow to ask; loaded anew it has one.
+	if len(k.filter.slices) > maxSlices && k.next == nil && k.filter.room < k.bound {
+		select {
+		case k.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// maxSlices is how many slices a filter has at most before it is loaded anew.
+const maxSlices = 3
+
+// recentIDs holds recently recorded ids with their payloads: a cache in which a
+// new id takes the place of the oldest of the few that share its set.
+type recentIDs struct {
+	sets [][recentWays]recentID
+}
+
+type recentID struct {
+	hash    schemas.IDHash // zero: empty
+	payload uint64
+}
+
+const (
+	recentWays = 8
+	recentSets = 1 << 13
+)
+
+func (c *recentIDs) set(hash *schemas.IDHash) *[recentWays]recentID {
+	at, _ := bits.Mul64(binary.BigEndian.Uint64(hash[:8]), recentSets)
+	return &c.sets[at]
+}
+
+func (c *recentIDs) get(hash *schemas.IDHash) (payload uint64, ok bool) {
+	if c.sets == nil || *hash == (schemas.IDHash{}) {
+		return 0, false
+	}
+	for _, recent := range c.set(hash) {
+		if recent.hash == *hash {
+			return recent.payload, true
+		}
+	}
+	return 0, false
+}
+
+func (c *recentIDs) put(hash *schemas.IDHash, payload uint64) {
+	if c.sets == nil {
+		c.sets = make([][recentWays]recentID, recentSets)
+	}
+	set := c.set(hash)
+	copy(set[1:], set[:])
+	set[0] = recentID{*hash, payload}
 }
 
 // classify gives each undecided row of the block its outcome. known holds the

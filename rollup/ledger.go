@@ -28,6 +28,8 @@ type statements struct {
 	reconcile    []string // one for each view
 	findIDs      *template.Template
 	findPayloads *template.Template
+	countIDs     string
+	loadIDs      string
 }
 
 var sqlStatements = loadStatements()
@@ -45,6 +47,8 @@ func loadStatements() statements {
 		end:          read("ledger_end.sql"),
 		findIDs:      template.Must(template.New("find_ids").Parse(read("find_ids.sql"))),
 		findPayloads: template.Must(template.New("find_payloads").Parse(read("find_payloads.sql"))),
+		countIDs:     read("count_ids.sql"),
+		loadIDs:      read("load_ids.sql"),
 	}
 	reconcile := template.Must(template.New("reconcile_rollup").Parse(read("reconcile_rollup.sql")))
 	for _, rollup := range tables.Rollups {

@@ -1,6 +1,10 @@
 package rollup
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 type metrics struct {
 	rows          *prometheus.CounterVec
@@ -17,6 +21,12 @@ type metrics struct {
 	lagSeconds    prometheus.Gauge
 	owned         prometheus.Gauge
 	directory     prometheus.Counter
+	idLookups     *prometheus.CounterVec
+	idLookupTime  prometheus.Histogram
+	idLoadTime    prometheus.Histogram
+	idsHeld       *prometheus.GaugeVec
+	idBytes       *prometheus.GaugeVec
+	idsComplete   *prometheus.GaugeVec
 }
 
 func newMetrics(registerer prometheus.Registerer) *metrics {
@@ -59,7 +69,68 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		lagSeconds: gauge("lag_seconds", "Age of counted_through over the partitions that this process owns."),
 		owned:      gauge("partitions_owned", "Partitions of the events topic that this process counts."),
 		directory:  counter("directory_changes_total", "Directory changes stored."),
+		idLookups: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "agentmeter_rollup_id_lookups_total", Help: "Ids looked up in ClickHouse because memory could not tell whether they are new, by whether they were found.",
+		}, []string{"found"}),
+		idLookupTime: histogram("id_lookup_seconds", "Time to look up the ids of a block that memory could not tell.", prometheus.ExponentialBuckets(0.002, 2, 13)),
+		idLoadTime:   histogram("id_filter_load_seconds", "Time to load an id filter.", prometheus.ExponentialBuckets(0.016, 2, 14)),
+		idsHeld: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "agentmeter_rollup_id_filter_ids", Help: "Ids in the filter; past --hot-ids it loses precision, and more ids are looked up.",
+		}, []string{"partition"}),
+		idBytes: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "agentmeter_rollup_id_filter_bytes", Help: "Memory of the id filter.",
+		}, []string{"partition"}),
+		idsComplete: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "agentmeter_rollup_id_filter_complete", Help: "1 where the id filter is loaded; without it every id is looked up.",
+		}, []string{"partition"}),
 	}
-	registerer.MustRegister(m.rows, m.halted, m.lagRecords)
+	registerer.MustRegister(m.rows, m.halted, m.lagRecords, m.idLookups, m.idsHeld, m.idBytes, m.idsComplete)
 	return m
+}
+
+// idMetrics are those of one partition's knownIDs. A nil one counts nothing.
+type idMetrics struct {
+	*metrics
+	partition string
+}
+
+func (m *metrics) ids(partition string) *idMetrics {
+	m.idsComplete.WithLabelValues(partition).Set(0)
+	return &idMetrics{m, partition}
+}
+
+func (m *idMetrics) lookedUp(ids, found int, took time.Duration) {
+	if m == nil {
+		return
+	}
+	m.idLookups.WithLabelValues("yes").Add(float64(found))
+	m.idLookups.WithLabelValues("no").Add(float64(ids - found))
+	m.idLookupTime.Observe(took.Seconds())
+}
+
+func (m *idMetrics) loaded(f *idFilter, took time.Duration) {
+	if m == nil {
+		return
+	}
+	m.idLoadTime.Observe(took.Seconds())
+	m.holds(f)
+	m.idsComplete.WithLabelValues(m.partition).Set(1)
+}
+
+func (m *idMetrics) holds(f *idFilter) {
+	if m == nil {
+		return
+	}
+	m.idsHeld.WithLabelValues(m.partition).Set(float64(f.held))
+	m.idBytes.WithLabelValues(m.partition).Set(float64(f.bytes()))
+}
+
+// forget takes back what was said of a filter that is gone.
+func (m *idMetrics) forget() {
+	if m == nil {
+		return
+	}
+	for _, gauge := range []*prometheus.GaugeVec{m.idsHeld, m.idBytes, m.idsComplete} {
+		gauge.DeleteLabelValues(m.partition)
+	}
 }

@@ -32,6 +32,7 @@ type eventPartition struct {
 	producer   *kgo.Client
 	columns    *columns
 	ids        *knownIDs
+	idLoads    chan struct{} // see knownIDs
 	decoder    schemas.EventDecoder
 
 	mu sync.Mutex // guards state
@@ -153,7 +154,10 @@ func (p *eventPartition) session(ctx context.Context) (progressed bool, err erro
 		}
 		return false, err
 	}
-	p.ids = newKnownIDs(p.ledger, p.config.HotIDs)
+	p.ids = newKnownIDs(ctx, p.ledger.findRecorded, ledgerIDs{p.ledger}, idOptions{
+		bound: p.config.HotIDs, turn: p.idLoads, log: p.log, metrics: p.metrics.ids(p.label()),
+	})
+	defer p.ids.close()
 	p.setState(func(s *partitionState) { s.position, s.lastTime, s.halted = end.position, end.lastTime, "" })
 	p.metrics.halted.WithLabelValues(p.label()).Set(0)
 
@@ -319,7 +323,7 @@ func (p *eventPartition) foreign(fetches kgo.Fetches) (halt error) {
 // when the block is confirmed, views included.
 func (p *eventPartition) count(ctx context.Context, b *block) error {
 	decode(b.rows, &p.decoder, p.ledger.partition, p.partitions)
-	known, err := p.ids.lookUp(ctx, b.rows)
+	known, err := p.ids.lookUp(ctx, b.lo, b.rows)
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,7 @@ type Rollup struct {
 	clickhouse *clickhouse.Client
 	log        *slog.Logger
 	metrics    *metrics
+	idLoads    chan struct{} // one partition at a time loads its id filter
 
 	client *kgo.Client // produces dead letters, asks the broker
 	admin  *kadm.Client
@@ -67,6 +68,7 @@ func New(config Config, kafkaConfig kafka.Config, client *clickhouse.Client, log
 		clickhouse: client,
 		log:        log,
 		metrics:    newMetrics(registerer),
+		idLoads:    make(chan struct{}, 1),
 		assigned:   make(map[topicPartition]bool),
 		workers:    make(map[topicPartition]*worker),
 		ready:      errStarting,
@@ -290,7 +292,7 @@ func (r *Rollup) newEventPartition(partition int32, log *slog.Logger) *eventPart
 	}
 	return &eventPartition{
 		config: r.config, log: log, metrics: r.metrics, ledger: l, partitions: r.stream.partitions,
-		consumer: r.consumerOptions(), admin: r.admin, producer: r.client, columns: newColumns(),
+		consumer: r.consumerOptions(), admin: r.admin, producer: r.client, columns: newColumns(), idLoads: r.idLoads,
 		st: partitionState{position: -1},
 	}
 }

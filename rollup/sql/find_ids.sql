@@ -1,6 +1,9 @@
--- Where the ids of these hashes (hexadecimal, comma-separated) were recorded first.
-SELECT id_hash, stream, partition, min(offset) AS first_offset
+-- Where ids were recorded, given {{.Count}} hashes in base64 of {{.Width}} bytes each: few whole ones, found through the primary key, or many shortened ones, for which every granule is read anyway. An id whose hash only begins like one of them may come along.
+WITH base64Decode('{{.Hashes}}') AS hashes
+SELECT id_hash, stream, partition, offset
 FROM usage_ids
-WHERE id_hash IN (SELECT toFixedString(unhex(arrayJoin(splitByChar(',', '{{.Hashes}}'))), 16))
-GROUP BY id_hash, stream, partition
+PREWHERE reinterpretAsUInt64(id_hash) IN (SELECT reinterpretAsUInt64(substring(hashes, 1 + {{.Width}} * number, 8)) FROM numbers({{.Count}}))
+{{- if eq .Width 16}}
+WHERE indexHint(id_hash IN (SELECT toFixedString(substring(hashes, 1 + 16 * number, 16), 16) FROM numbers({{.Count}})))
+{{- end}}
 FORMAT Native

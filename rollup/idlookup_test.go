@@ -1,0 +1,271 @@
+package rollup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"agentmeter/internal/clickhouse"
+	"agentmeter/internal/embedded/enginetest"
+	"agentmeter/schemas"
+	tables "agentmeter/schemas/clickhouse"
+)
+
+// newTables is a client of the real engine with the schema in it.
+func newTables(t testing.TB) *clickhouse.Client {
+	t.Helper()
+	url, database := enginetest.Start(t)
+	config := clickhouse.Config{URL: url, Database: database}
+	if _, err := clickhouse.Migrate(t.Context(), config, tables.Migrations); err != nil {
+		t.Fatal(err)
+	}
+	client, err := clickhouse.Open(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// appender appends blocks to the ledger of one partition.
+type appender struct {
+	t       testing.TB
+	ledger  *ledger
+	columns *columns
+	next    int64
+}
+
+func newAppender(t testing.TB, client *clickhouse.Client, partition int32) *appender {
+	return &appender{t: t, columns: newColumns(), ledger: &ledger{client: client, stream: uuid.New(), partition: partition, timeout: time.Minute}}
+}
+
+// blockOf is the next block, of these events, decoded but not classified.
+func (a *appender) blockOf(events []schemas.Event) *block {
+	b := &block{lo: a.next, hi: a.next + int64(len(events)), day: dayOf(testTime), rows: make([]row, len(events))}
+	for i := range events {
+		e := &events[i]
+		b.rows[i] = row{
+			offset: a.next + int64(i), kafkaTime: testTime, event: *e, record: &kgo.Record{},
+			hash: schemas.HashID(e.Workspace, e.ID), payload: e.PayloadHash(),
+		}
+	}
+	return b
+}
+
+func (a *appender) append(b *block) {
+	a.t.Helper()
+	encoded, err := a.columns.encode(b)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	if err := a.ledger.append(a.t.Context(), b, encoded); err != nil {
+		a.t.Fatal(err)
+	}
+	a.next = b.hi
+}
+
+// count appends the events as new ones, and returns their hashes.
+func (a *appender) count(events []schemas.Event) []schemas.IDHash {
+	a.t.Helper()
+	b := a.blockOf(events)
+	classify(b.rows, map[schemas.IDHash]uint64{})
+	a.append(b)
+	ids := make([]schemas.IDHash, len(b.rows))
+	for i := range b.rows {
+		ids[i] = b.rows[i].hash
+	}
+	return ids
+}
+
+func mustExec(t testing.TB, client *clickhouse.Client, sql string) {
+	t.Helper()
+	if err := client.Conn().Exec(t.Context(), sql); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+func TestLookUpFindsExactlyWhatWasRecorded(t *testing.T) {
+	client := newTables(t)
+	a, other := newAppender(t, client, 3), newAppender(t, client, 0)
+	events := testEvents(3000)
+	events[7].Channel = schemas.ChannelPlayground
+	events[8].Adjustment = &schemas.Adjustment{Reason: "refund"}
+	ids := a.count(events[:2000])
+	ids = append(ids, other.count(events[2000:])...) // another stream: a predecessor
+
+	for _, n := range []int{1, 2, 500, len(ids)} {
+		asked := append([]schemas.IDHash{}, ids[:n]...)
+		for i := range 500 {
+			asked = append(asked, schemas.HashID("ws_new", fmt.Sprint(i)))
+		}
+		found, err := a.ledger.findRecorded(t.Context(), asked, a.next)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(found) != n {
+			t.Errorf("%d ids are found, want %d", len(found), n)
+		}
+		for i := range n {
+			if want := events[i].PayloadHash(); found[ids[i]] != (recordedID{payload: want}) {
+				t.Errorf("event %d: found %+v, want payload %d", i, found[ids[i]], want)
+			}
+		}
+	}
+}
+
+func TestManyIDsAreLookedUpAsFew(t *testing.T) {
+	client := newTables(t)
+	a := newAppender(t, client, 0)
+	events := testEvents(maxWhole + 500)
+	ids := a.count(events)
+	found, err := a.ledger.findRecorded(t.Context(), ids, a.next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range events {
+		if want := events[i].PayloadHash(); found[ids[i]] != (recordedID{payload: want}) {
+			t.Fatalf("event %d: found %+v, want payload %d", i, found[ids[i]], want)
+		}
+	}
+}
+
+// The longest statements stay below the bound on their text.
+func TestLongestListsAreAccepted(t *testing.T) {
+	client := newTables(t)
+	a := newAppender(t, client, 0)
+	ids := make([]schemas.IDHash, maxPrefixes)
+	for i := range ids {
+		ids[i] = smallID(i)
+	}
+	for _, n := range []int{maxWhole, maxPrefixes} {
+		if found, err := a.ledger.findRecorded(t.Context(), ids[:n], 0); err != nil || len(found) != 0 {
+			t.Errorf("%d ids: found %d, %v", n, len(found), err)
+		}
+	}
+	a.count(testEvents(10))
+	offsets := make([]int64, maxOffsets)
+	asked := make(map[int64]schemas.IDHash)
+	for i := range offsets {
+		offsets[i] = int64(i) + 1<<40
+		asked[offsets[i]] = ids[i]
+	}
+	err := a.ledger.readRecorded(t.Context(), place{a.ledger.stream, 0}, offsets, asked, map[schemas.IDHash]recordedID{})
+	if !errors.Is(err, errInconsistentIDs) { // and no exception of the engine
+		t.Errorf("got %v, want %v", err, errInconsistentIDs)
+	}
+}
+
+// A try that failed, or a ledger that was set back, leaves ids in the look-up
+// that the ledger does not hold: they are new.
+func TestLeftoverOfABlockThatIsNotInTheLedgerIsNew(t *testing.T) {
+	client := newTables(t)
+	a := newAppender(t, client, 0)
+	events := testEvents(100)
+	ids := a.count(events[:60])
+	late := a.count(events[60:])
+	mustExec(t, client, `ALTER TABLE usage_ledger DELETE WHERE offset >= 60 SETTINGS mutations_sync = 1`)
+	found, err := a.ledger.findRecorded(t.Context(), append(ids, late...), 60)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(found) != 60 {
+		t.Errorf("%d ids are found, want the 60 that the ledger holds", len(found))
+	}
+	for _, id := range late {
+		if recorded, ok := found[id]; ok {
+			t.Fatalf("a leftover is found: %+v", recorded)
+		}
+	}
+}
+
+func TestLookUpThatContradictsTheLedgerIsAnError(t *testing.T) {
+	for _, test := range []struct{ name, breakage string }{
+		{"a row is missing", `ALTER TABLE usage_ledger DELETE WHERE offset = 5 SETTINGS mutations_sync = 1`},
+		{"a row holds another id", `INSERT INTO usage_ids SELECT id_hash, stream, partition, 7 FROM usage_ids WHERE offset = 5`},
+		{"a row recorded nothing", `ALTER TABLE usage_ledger UPDATE outcome = 'duplicate', credits = 0 WHERE offset = 5 SETTINGS mutations_sync = 1`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			client := newTables(t)
+			a := newAppender(t, client, 0)
+			ids := a.count(testEvents(20))
+			mustExec(t, client, test.breakage)
+			if found, err := a.ledger.findRecorded(t.Context(), ids, a.next); !errors.Is(err, errInconsistentIDs) {
+				t.Errorf("found %d and %v, want %v", len(found), err, errInconsistentIDs)
+			}
+			if found, err := a.ledger.findRecorded(t.Context(), ids[10:], a.next); err != nil || len(found) != 10 {
+				t.Errorf("other ids: found %d of 10, %v", len(found), err)
+			}
+		})
+	}
+}
+
+func TestCopiesOfErasedEventsAreDuplicates(t *testing.T) {
+	client := newTables(t)
+	a := newAppender(t, client, 0)
+	events := testEvents(20)
+	a.count(events)
+	mustExec(t, client, `ALTER TABLE usage_ledger UPDATE outcome = 'erased', event_id = '', workspace = '', agent = '', credits = 0, messages = 0 WHERE offset < 10 SETTINGS mutations_sync = 1`)
+	k := newKnownIDs(t.Context(), a.ledger.findRecorded, nil, idOptions{})
+	defer k.close()
+	events[3].Credits++ // whatever it says now
+	b := a.blockOf(events)
+	known, err := k.lookUp(t.Context(), b.lo, b.rows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	classify(b.rows, known)
+	for i := range b.rows {
+		if b.rows[i].outcome != schemas.OutcomeDuplicate {
+			t.Errorf("copy %d is %s, want a duplicate", i, b.rows[i].outcome)
+		}
+	}
+}
+
+func TestFilterIsLoadedFromTheTable(t *testing.T) {
+	client := newTables(t)
+	a, other := newAppender(t, client, 0), newAppender(t, client, 1)
+	neighbour := newAppender(t, client, 2)
+	neighbour.ledger.stream = a.ledger.stream
+	own := a.count(testEvents(1000))
+	foreign := other.count(testEvents(2000)[1000:])
+	neighbour.count(testEvents(3000)[2000:])
+	source := ledgerIDs{a.ledger}
+	n, err := source.countIDs(t.Context())
+	if err != nil || n != 2000 {
+		t.Errorf("%d ids, %v; want 2000: its own and another stream's", n, err)
+	}
+	got := make(map[schemas.IDHash]bool)
+	collect := func(ids []schemas.IDHash) {
+		for _, id := range ids {
+			got[id] = true
+		}
+	}
+	if err := source.loadIDs(t.Context(), collect); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range append(own, foreign...) {
+		if !got[id] {
+			t.Fatalf("%x is not loaded", id)
+		}
+	}
+	if len(got) != 2000 {
+		t.Errorf("%d ids are loaded, want 2000", len(got))
+	}
+	// Stretches tile the range of hashes, whatever their number.
+	for _, stretches := range []int{1, 2, 64, 1 << 16} {
+		width := 1 << 16 / stretches
+		if from, through := stretchBound(0, "00"), stretchBound(stretches*width-1, "ff"); from != "00000000000000000000000000000000" || through != "ffffffffffffffffffffffffffffffff" {
+			t.Errorf("%d stretches go from %s through %s", stretches, from, through)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := source.loadIDs(ctx, collect); !errors.Is(err, context.Canceled) {
+		t.Errorf("a cancelled load: %v", err)
+	}
+}
