@@ -46,9 +46,15 @@ func (c *auditCommand) Run(ctx context.Context, s streams) error {
 	} else {
 		err = printReport(s.out, report)
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return &exitError{exitUnclear, err}
+	}
+	return verdict(report)
+}
+
+// verdict is the exit status that a report asks for.
+func verdict(report *audit.Report) error {
+	switch {
 	case len(report.Findings) > 0:
 		return &exitError{code: exitNo}
 	case !report.Exact:

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"agentmeter/internal/audit"
 	"agentmeter/rollup"
 )
 
@@ -89,17 +90,14 @@ func (c *rebuildCommand) Run(ctx context.Context, s streams) error {
 // judge ends a command that repaired something with the audit.
 func judge(ctx context.Context, s streams, p *pipeline) error {
 	fmt.Fprintln(s.err, "auditing")
-	report, err := p.audit(ctx)
+	report, err := p.audit(ctx, audit.Options{Progress: (&auditProgress{out: s.err, last: time.Now()}).show})
 	if err != nil {
 		return &exitError{exitUnclear, err}
 	}
 	if err := printReport(s.out, report); err != nil {
 		return &exitError{exitUnclear, err}
 	}
-	if !report.Exact {
-		return &exitError{code: exitNo}
-	}
-	return nil
+	return verdict(report)
 }
 
 // rebuildProgress prints a line for each part that is finished, and every few
