@@ -3,6 +3,8 @@ package rollup
 import (
 	"bytes"
 	"cmp"
+	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -45,7 +47,7 @@ type fakeEngine struct {
 	streams    []streamRow
 	ledgers    map[ledgerKey][]fakeRow
 	views      map[string]map[bucket]sums
-	ids        map[schemas.IDHash][]place
+	ids        map[schemas.IDHash][]logPlace
 	progress   []progressRow
 }
 
@@ -99,6 +101,8 @@ const (
 	kindReconcile    kind = "reconcile"
 	kindFindIDs      kind = "find ids"
 	kindFindPayloads kind = "find payloads"
+	kindCountIDs     kind = "count ids"
+	kindLoadIDs      kind = "load ids"
 	kindProgress     kind = "progress"
 	kindOther        kind = "other"
 )
@@ -160,7 +164,7 @@ func ofKindBy(k kind, by string) func(*statement) bool {
 func newFakeEngine(t testing.TB) *fakeEngine {
 	e := &fakeEngine{
 		t: t, running: make(map[string]bool), ledgers: make(map[ledgerKey][]fakeRow),
-		views: make(map[string]map[bucket]sums), ids: make(map[schemas.IDHash][]place),
+		views: make(map[string]map[bucket]sums), ids: make(map[schemas.IDHash][]logPlace),
 	}
 	for _, r := range tables.Rollups {
 		e.views[r.Table] = make(map[bucket]sums)
@@ -199,7 +203,8 @@ func (e *fakeEngine) statements(match func(*statement) bool) []statement {
 
 var (
 	insertTable = regexp.MustCompile(`^INSERT INTO (?:\w+\.)?(\w+)`)
-	listed      = regexp.MustCompile(`splitByChar\(',', '([^']*)'\)`)
+	listed      = regexp.MustCompile(`base64Decode\('([^']*)'\)`)
+	listedWidth = regexp.MustCompile(`substring\(hashes, 1 \+ (\d+) \* number, 8\)`)
 )
 
 // heading is the first line of one of the rollup's statements, by which the
@@ -210,6 +215,7 @@ func heading(file string) string {
 		panic(err)
 	}
 	first, _, _ := strings.Cut(string(text), "\n")
+	first, _, _ = strings.Cut(first, "{{")
 	return first
 }
 
@@ -222,6 +228,8 @@ var headings = map[string]kind{
 	heading("reconcile_ids.sql"):    kindReconcile,
 	heading("find_ids.sql"):         kindFindIDs,
 	heading("find_payloads.sql"):    kindFindPayloads,
+	heading("count_ids.sql"):        kindCountIDs,
+	heading("load_ids.sql"):         kindLoadIDs,
 }
 
 func parseStatement(r *http.Request, body []byte) *statement {
@@ -242,11 +250,12 @@ func parseStatement(r *http.Request, body []byte) *statement {
 	s.stream = s.params["stream"]
 	number := func(name string) int64 { n, _ := strconv.ParseInt(s.params[name], 10, 64); return n }
 	s.partition, s.lo, s.hi = int32(number("partition")), number("lo"), number("hi")
-	first, rest, _ := strings.Cut(s.sql, "\n")
-	if k, ok := headings[first]; ok {
-		s.kind = k
-	} else {
-		rest = s.sql
+	rest := s.sql
+	for text, k := range headings {
+		if strings.HasPrefix(s.sql, text) {
+			s.kind = k
+			_, rest, _ = strings.Cut(s.sql, "\n")
+		}
 	}
 	if m := insertTable.FindStringSubmatch(rest); m != nil {
 		s.table = m[1]
@@ -405,6 +414,10 @@ func (e *fakeEngine) prepare(s *statement, query url.Values) work {
 		return work{result: e.answerIDs(s)}
 	case s.kind == kindFindPayloads:
 		return work{result: e.answerPayloads(s)}
+	case s.kind == kindCountIDs, s.sql == "SELECT toInt64(count()) AS ids FROM usage_ids FORMAT Native":
+		return work{result: native(e.t, 0, 1, proto.Input{{Name: "ids", Data: &proto.ColInt64{int64(len(e.idsOf(s)))}}})}
+	case s.kind == kindLoadIDs:
+		return work{result: e.answerLoad(s)}
 	case s.kind == kindProgress:
 		rows := e.decodeProgress(s)
 		return work{apply: func(int) {
@@ -628,7 +641,7 @@ func (e *fakeEngine) fill(view string, partition int32, rows []fakeRow) {
 		}
 		if view == tables.IDs && recorded(row.outcome) {
 			hash := schemas.HashID(row.event.Workspace, row.event.ID)
-			e.ids[hash] = append(e.ids[hash], place{partition, row.offset})
+			e.ids[hash] = append(e.ids[hash], logPlace{partition, row.offset})
 		}
 	}
 }
@@ -710,7 +723,7 @@ func (e *fakeEngine) prepareReconcile(s *statement) work {
 	if s.table == tables.IDs {
 		var missing []int
 		for i, row := range rows {
-			if inBlock(row) && recorded(row.outcome) && !slices.Contains(e.ids[schemas.HashID(row.event.Workspace, row.event.ID)], place{s.partition, row.offset}) {
+			if inBlock(row) && recorded(row.outcome) && !slices.Contains(e.ids[schemas.HashID(row.event.Workspace, row.event.ID)], logPlace{s.partition, row.offset}) {
 				missing = append(missing, i)
 			}
 		}
@@ -763,29 +776,36 @@ func (e *fakeEngine) prepareReconcile(s *statement) work {
 	return work{}
 }
 
+// unlist returns the base64 list in a statement's text.
+func (e *fakeEngine) unlist(s *statement) []byte {
+	list, err := base64.StdEncoding.DecodeString(listed.FindStringSubmatch(s.sql)[1])
+	if err != nil {
+		e.t.Errorf("fake engine: list of %s: %v", s.kind, err)
+	}
+	return list
+}
+
 func (e *fakeEngine) answerIDs(s *statement) outcome {
+	width, _ := strconv.Atoi(listedWidth.FindStringSubmatch(s.sql)[1])
+	wanted := make(map[string]bool)
+	for prefix := range slices.Chunk(e.unlist(s), width) {
+		wanted[string(prefix)] = true
+	}
 	var hash proto.ColFixedStr
 	hash.SetSize(16)
 	var stream proto.ColUUID
 	var partition proto.ColInt32
 	var offset proto.ColInt64
 	n := 0
-	for _, item := range strings.Split(listed.FindStringSubmatch(s.sql)[1], ",") {
-		var wanted schemas.IDHash
-		if _, err := hex.Decode(wanted[:], []byte(item)); err != nil {
-			e.t.Errorf("fake engine: hash %q: %v", item, err)
+	for id, places := range e.ids {
+		if !wanted[string(id[:width])] {
+			continue
 		}
-		first := make(map[int32]int64)
-		for _, at := range e.ids[wanted] {
-			if known, ok := first[at.partition]; !ok || at.offset < known {
-				first[at.partition] = at.offset
-			}
-		}
-		for p, at := range first {
-			hash.Append(wanted[:])
+		for _, at := range places {
+			hash.Append(id[:])
 			stream.Append(e.streams[len(e.streams)-1].stream)
-			partition.Append(p)
-			offset.Append(at)
+			partition.Append(at.partition)
+			offset.Append(at.offset)
 			n++
 		}
 	}
@@ -793,8 +813,35 @@ func (e *fakeEngine) answerIDs(s *statement) outcome {
 		return outcome{}
 	}
 	return native(e.t, 0, n, proto.Input{
-		{Name: "id_hash", Data: &hash}, {Name: "stream", Data: &stream}, {Name: "partition", Data: &partition}, {Name: "first_offset", Data: &offset},
+		{Name: "id_hash", Data: &hash}, {Name: "stream", Data: &stream}, {Name: "partition", Data: &partition}, {Name: "offset", Data: &offset},
 	})
+}
+
+// idsOf are the ids that the statement's partition recorded.
+func (e *fakeEngine) idsOf(s *statement) []schemas.IDHash {
+	var ids []schemas.IDHash
+	for id, places := range e.ids {
+		if slices.ContainsFunc(places, func(at logPlace) bool { return at.partition == s.partition }) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+func (e *fakeEngine) answerLoad(s *statement) outcome {
+	var hash proto.ColFixedStr
+	hash.SetSize(16)
+	n := 0
+	for _, id := range e.idsOf(s) {
+		if text := hex.EncodeToString(id[:]); text >= s.params["from"] && text <= s.params["through"] {
+			hash.Append(id[:])
+			n++
+		}
+	}
+	if n == 0 {
+		return outcome{}
+	}
+	return native(e.t, 0, n, proto.Input{{Name: "id_hash", Data: &hash}})
 }
 
 func (e *fakeEngine) answerPayloads(s *statement) outcome {
@@ -804,11 +851,8 @@ func (e *fakeEngine) answerPayloads(s *statement) outcome {
 	occurredAt.WithPrecision(proto.PrecisionMicro).WithLocation(time.UTC)
 	var outcomes proto.ColInt8
 	n := 0
-	for _, item := range strings.Split(listed.FindStringSubmatch(s.sql)[1], ",") {
-		wanted, err := strconv.ParseInt(item, 10, 64)
-		if err != nil {
-			e.t.Errorf("fake engine: offset %q: %v", item, err)
-		}
+	for item := range slices.Chunk(e.unlist(s), 8) {
+		wanted := int64(binary.LittleEndian.Uint64(item))
 		for _, row := range e.ledgers[ledgerKey{s.stream, s.partition}] {
 			if row.offset != wanted {
 				continue

@@ -396,8 +396,8 @@ func (w *wire) differences() []string {
 	w.engine.mu.Lock()
 	defer w.engine.mu.Unlock()
 	var list []string
-	got := make(map[place]schemas.Outcome)
-	wantIDs, gotIDs := make(map[place]int), make(map[place]int)
+	got := make(map[logPlace]schemas.Outcome)
+	wantIDs, gotIDs := make(map[logPlace]int), make(map[logPlace]int)
 	for partition := range w.reference.partitions {
 		next := int64(0)
 		for _, row := range w.engine.ledgers[ledgerKey{w.stream.String(), partition}] {
@@ -405,9 +405,9 @@ func (w *wire) differences() []string {
 				list = append(list, fmt.Sprintf("partition %d: offset %d stands where %d should", partition, row.offset, next))
 			}
 			next = row.offset + 1
-			got[place{partition, row.offset}] = row.outcome
+			got[logPlace{partition, row.offset}] = row.outcome
 			if recorded(row.outcome) {
-				wantIDs[place{partition, row.offset}]++
+				wantIDs[logPlace{partition, row.offset}]++
 			}
 		}
 	}

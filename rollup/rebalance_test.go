@@ -367,7 +367,7 @@ func TestEngineThatGoesAwayInTheMiddleLosesAndDoublesNothing(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			onWire(t, 1, func(t *testing.T, w *wire) {
-				a := w.start("a", fast)
+				a := w.start("a", fast, func(c *Config) { c.HotIDs = 0 }) // every id is looked up
 				w.produce(testEvents(5)...)
 				w.waitCounted()
 				if test.name == "while the end is read" { // which is done after a doubt
@@ -718,8 +718,9 @@ func TestWhateverHappensEachEventIsCountedOnce(t *testing.T) {
 }
 
 func storm(w *wire, random *rand.Rand) {
-	w.start("a", fast)
-	others := []*member{w.start("b", fast)}
+	ids := func(c *Config) { c.HotIDs = []int{0, 50, 1_000_000}[random.IntN(3)] }
+	w.start("a", fast, ids)
+	others := []*member{w.start("b", fast, ids)}
 	anything := func(s *statement) bool {
 		return s.mutex != "" || s.kind == kindFindIDs || s.kind == kindFindPayloads || s.kind == kindProgress
 	}
@@ -751,7 +752,7 @@ func storm(w *wire, random *rand.Rand) {
 				if alone = func(*Config) {}; random.IntN(3) == 0 {
 					alone = func(c *Config) { c.Group = fmt.Sprintf("alone-%d", step) }
 				}
-				others = append(others, w.start(fmt.Sprintf("c%d", step), fast, alone))
+				others = append(others, w.start(fmt.Sprintf("c%d", step), fast, ids, alone))
 			}
 		case 7:
 			if len(others) > 0 {

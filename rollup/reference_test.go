@@ -36,8 +36,8 @@ func (m *reference) add(partition int32, record logged) {
 	m.logs[partition] = log
 }
 
-// place is an offset of a partition.
-type place struct {
+// logPlace is an offset of a partition.
+type logPlace struct {
 	partition int32
 	offset    int64
 }
@@ -62,8 +62,8 @@ func contentOf(e *schemas.Event) content {
 	return content{e.Agent, e.OccurredAt.UnixMicro(), e.Channel, e.Credits, e.Messages, e.Adjustment != nil}
 }
 
-func (m *reference) outcomes() map[place]schemas.Outcome {
-	outcomes := make(map[place]schemas.Outcome)
+func (m *reference) outcomes() map[logPlace]schemas.Outcome {
+	outcomes := make(map[logPlace]schemas.Outcome)
 	first := make(map[identity]content)
 	for partition, log := range m.logs {
 		for _, record := range log {
@@ -86,7 +86,7 @@ func (m *reference) outcomes() map[place]schemas.Outcome {
 					}
 				}
 			}
-			outcomes[place{partition, record.offset}] = outcome
+			outcomes[logPlace{partition, record.offset}] = outcome
 		}
 	}
 	return outcomes
@@ -139,7 +139,7 @@ func (m *reference) rollup(rollup tables.Rollup) map[bucket]sums {
 	outcomes := m.outcomes()
 	for partition, log := range m.logs {
 		for _, record := range log {
-			if key, add, ok := bucketOf(rollup, partition, record.event, outcomes[place{partition, record.offset}]); ok {
+			if key, add, ok := bucketOf(rollup, partition, record.event, outcomes[logPlace{partition, record.offset}]); ok {
 				want[key] = want[key].plus(add)
 			}
 		}
