@@ -571,4 +571,12 @@ func (c checker) checkReconcile(got api.Reconciliation) {
 		}
 	}
 	c.equal("duplicates", got.Outcomes.Duplicate, duplicates)
+	for _, tier := range got.Tiers {
+		within := sumOf(c.o.between(c.a.workspace, tier.Start, tier.End), c.agent())
+		c.equal("exact "+string(tier.Tier), tier.Exact && tier.DifferingBuckets == "0", true)
+		if tier.Tier != "playground" {
+			c.equal("ledger beside "+string(tier.Tier), tier.Ledger.Credits, decimal(within.credits))
+			c.equal("messages of "+string(tier.Tier), tier.Rollup.Messages, within.messages)
+		}
+	}
 }

@@ -166,11 +166,17 @@ func (w *world) insertBlock(t testing.TB, partition int32, events []event) {
 			"lo":        fmt.Sprint(first),
 			"hi":        fmt.Sprint(w.next[partition]),
 		},
-		Body: body,
+		Mutex: testMutex(w.stream, partition),
+		Body:  body,
 	})
 	if err != nil {
 		t.Fatalf("insert events: %v", err)
 	}
+}
+
+// testMutex is the mutex under which a test's blocks are inserted.
+func testMutex(stream uuid.UUID, partition int32) string {
+	return fmt.Sprintf("test-%s-%d", stream, partition)
 }
 
 // progress says that every partition has been counted through an instant.
@@ -262,7 +268,7 @@ func (w *world) serve(t testing.TB, now time.Time, config Config) *service {
 	registry := prometheus.NewRegistry()
 	var err error
 	s.Service, err = New(config, Deps{
-		ClickHouse: w.client, Log: log, Registerer: registry, Clock: func() time.Time { return s.now },
+		ClickHouse: w.client, Log: log, Registerer: registry, Clock: func() time.Time { return s.now }, Mutex: testMutex,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -25,6 +26,11 @@ const (
 // read puts one statement to ClickHouse and gives each block of its answer,
 // decoded into columns, to onBlock.
 func (s *Service) read(ctx context.Context, route, name, sql string, params map[string]string, columns proto.Results, onBlock func(rows int)) error {
+	return s.readStatement(ctx, route, name, clickhouse.Statement{SQL: sql, Params: params}, columns, onBlock)
+}
+
+// readStatement is read with settings and a mutex of the statement's own.
+func (s *Service) readStatement(ctx context.Context, route, name string, statement clickhouse.Statement, columns proto.Results, onBlock func(rows int)) error {
 	began := time.Now()
 	total := 0
 	settings := map[string]string{"max_threads": strconv.Itoa(s.config.QueryThreads)}
@@ -33,7 +39,8 @@ func (s *Service) read(ctx context.Context, route, name, sql string, params map[
 		left := time.Until(deadline) / time.Second
 		settings["max_execution_time"] = strconv.FormatInt(int64(left)+1, 10)
 	}
-	statement := clickhouse.Statement{SQL: sql, Params: params, Settings: settings}
+	maps.Copy(settings, statement.Settings)
+	statement.Settings = settings
 	err := s.clickhouse.Select(ctx, statement, columns, func(rows int) error {
 		total += rows
 		onBlock(rows)

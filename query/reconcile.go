@@ -2,26 +2,50 @@ package query
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
+	"github.com/ClickHouse/ch-go/proto"
+	"github.com/google/uuid"
+
+	"agentmeter/internal/clickhouse"
 	"agentmeter/internal/httpapi"
 	"agentmeter/query/calendar"
 	"agentmeter/schemas"
 	"agentmeter/schemas/api"
+	schema "agentmeter/schemas/clickhouse"
 )
 
 // partLedger marks the ledger's own sums, by outcome.
 const partLedger part = 100
 
-// reconcileTries is how often an inequality is looked at again. A block becomes
-// visible in the ledger a moment before it does in the rollups, so that two
-// sums of an interval that is still being counted may differ for that moment.
-const reconcileTries = 3
+// How an inequality is looked at again. A block becomes visible in the ledger a
+// moment before it does in the rollups, so that two sums of an interval that is
+// still being counted may differ for that moment.
+const (
+	reconcileLooks = 4
+	firstLookAgain = 100 * time.Millisecond // then twice as long each time
+	// heldRows is how many rows the last look may read of a partition while
+	// nothing may be counted in it.
+	heldRows = 10_000_000
+)
+
+// codeTooManyRows is ClickHouse's for a statement that would read more.
+const codeTooManyRows = 158
+
+// reconcileSettings bound the memory of a comparison: it goes to disk instead.
+var reconcileSettings = map[string]string{
+	"max_memory_usage":                   strconv.Itoa(512 << 20),
+	"max_bytes_before_external_group_by": strconv.Itoa(160 << 20),
+}
 
 // GetReconcile answers GET /v1/usage/reconcile: the range added up from the
 // rollups, by the plan that the dashboard's figures are read by, and from the
-// ledger.
+// ledger; and each rollup compared with the ledger bucket by bucket.
 func (s *Service) GetReconcile(w http.ResponseWriter, r *http.Request, _ api.GetReconcileParams) {
 	p := readParameters(r)
 	u := usageRequest{route: r.Pattern, workspace: p.workspace(), agent: p.agent(), asked: p.asked()}
@@ -36,16 +60,11 @@ func (s *Service) GetReconcile(w http.ResponseWriter, r *http.Request, _ api.Get
 		}
 		grain := calendar.AutoGrain(st.rng.Interval, st.zone)
 		q := st.question(u, grain, []time.Time{st.rng.Start, st.rng.End})
-		var sums reconciliation
-		for range reconcileTries {
-			if sums, err = s.reconciliationOf(ctx, u.route, q); err != nil {
-				return err
-			}
-			if sums.ledger() == sums.rollups {
-				break
-			}
+		c, err := s.reconcile(ctx, u.route, q)
+		if err != nil {
+			return err
 		}
-		answer := sums.answer()
+		answer := c.answer()
 		answer.Range = st.rangeAnswer(u, grain)
 		answer.Freshness = st.watermark.freshness(q.now)
 		answer.Completeness = st.watermark.completeness(q.interval, q.now)
@@ -56,10 +75,11 @@ func (s *Service) GetReconcile(w http.ResponseWriter, r *http.Request, _ api.Get
 	})
 }
 
-// reconciliation holds the two sums of a range.
+// reconciliation holds the sums of a range.
 type reconciliation struct {
 	rollups  tally
 	outcomes map[schemas.Outcome]tally
+	tiers    []tierSums
 }
 
 // ledger is what the rollups must equal: the outcomes that are counted.
@@ -67,6 +87,117 @@ func (c reconciliation) ledger() tally {
 	sum := c.outcomes[schemas.OutcomeCounted]
 	sum.add(c.outcomes[schemas.OutcomeAdjustment])
 	return sum
+}
+
+func (c reconciliation) exact() bool {
+	return c.ledger() == c.rollups && !slices.ContainsFunc(c.tiers, tierSums.differs)
+}
+
+// tierSums is one rollup beside the ledger, in the whole buckets of a range.
+type tierSums struct {
+	tier           schema.Rollup
+	interval       schemas.Interval
+	ledger, rollup tally
+	// differing counts the buckets (of each agent) that are not equal; those lie
+	// in within.
+	differing int64
+	within    schemas.Interval
+}
+
+func (t tierSums) differs() bool { return t.differing > 0 }
+
+// reconcile compares until there is no difference. One that stays is looked at
+// once more, partition by partition, while nothing is written there.
+func (s *Service) reconcile(ctx context.Context, route string, q question) (reconciliation, error) {
+	var c reconciliation
+	wait := firstLookAgain
+	for look := range reconcileLooks {
+		var err error
+		if c, err = s.reconciliationOf(ctx, route, q); err != nil {
+			return c, err
+		}
+		if c.tiers, err = s.compareTiers(ctx, route, q, tiersOf(q), placed{}); err != nil || c.exact() {
+			return c, err
+		}
+		if look+1 < reconcileLooks {
+			timer := time.NewTimer(wait)
+			select {
+			case <-ctx.Done():
+				timer.Stop()
+				return c, context.Cause(ctx)
+			case <-timer.C:
+			}
+			wait *= 2
+		}
+	}
+	return c, s.confirm(ctx, route, q, &c)
+}
+
+// confirm looks at the buckets that differ while nothing is written there. What
+// was only under way is no difference: the rollups' sums stand then for both.
+func (s *Service) confirm(ctx context.Context, route string, q question, c *reconciliation) error {
+	var doubtful []tierSums
+	for _, t := range c.tiers {
+		if t.differs() {
+			t.interval = t.within
+			doubtful = append(doubtful, t)
+		}
+	}
+	if len(doubtful) == 0 {
+		// The tiers are right in every bucket, and so is what is added up from them.
+		c.settle()
+		return nil
+	}
+	places, err := s.places(ctx, route, q.workspace)
+	if err != nil {
+		return err
+	}
+	confirmed := map[string]tierSums{}
+	for _, place := range append(places, placed{elsewhere: places}) {
+		sums, err := s.compareTiers(ctx, route, q, doubtful, place)
+		if clickhouse.ExceptionCode(err) == codeTooManyRows {
+			return nil // too much to hold counting up for: it stands as it was found
+		}
+		if err != nil {
+			return err
+		}
+		for _, t := range sums {
+			all := confirmed[t.tier.Table]
+			all.differing += t.differing
+			all.ledger.add(t.ledger)
+			all.rollup.add(t.rollup)
+			confirmed[t.tier.Table] = all
+		}
+	}
+	for i := range c.tiers {
+		t := &c.tiers[i]
+		if !t.differs() {
+			continue
+		}
+		is := confirmed[t.tier.Table]
+		t.differing = is.differing
+		// What the range's rollup lacks or has too much is what these buckets do.
+		t.ledger = t.rollup
+		t.ledger.add(is.ledger.minus(is.rollup))
+	}
+	if !slices.ContainsFunc(c.tiers, tierSums.differs) {
+		c.settle()
+	}
+	return nil
+}
+
+// settle makes the ledger's sum the rollups', which are known to be equal.
+func (c *reconciliation) settle() {
+	counted := c.rollups.minus(c.outcomes[schemas.OutcomeAdjustment])
+	c.outcomes[schemas.OutcomeCounted] = counted
+}
+
+func (t tally) minus(other tally) tally {
+	return tally{
+		credits:  t.credits.Minus(other.credits),
+		messages: t.messages - other.messages,
+		events:   t.events - other.events,
+	}
 }
 
 func (s *Service) reconciliationOf(ctx context.Context, route string, q question) (reconciliation, error) {
@@ -94,21 +225,170 @@ func reconcileStatement(q question) (*builder, string) {
 	return b, sql
 }
 
+// tiersOf lists the rollups that hold whole buckets of a question's range.
+func tiersOf(q question) []tierSums {
+	var list []tierSums
+	for _, rollup := range schema.Rollups {
+		if q.agent != "" && !rollup.ByAgent {
+			continue
+		}
+		step := time.Duration(rollup.Step)
+		from := q.interval.Start
+		if rollup.RetentionDays > 0 && from.Before(q.minutesFrom()) {
+			from = q.minutesFrom()
+		}
+		if floor := from.Truncate(step); floor.Before(from) {
+			from = floor.Add(step)
+		}
+		to := q.interval.End.Truncate(step)
+		// The tables hold nothing before 1970.
+		if epoch := time.Unix(0, 0).UTC(); from.Before(epoch) {
+			from = epoch
+		}
+		if from.Before(to) {
+			list = append(list, tierSums{tier: rollup, interval: schemas.Interval{Start: from.UTC(), End: to.UTC()}})
+		}
+	}
+	return list
+}
+
+// placed says whose rows a comparison is of: of all, of one partition while
+// nothing is written there, or of what lies in none of those listed.
+type placed struct {
+	here      bool
+	stream    uuid.UUID
+	partition int32
+	elsewhere []placed
+}
+
+func tiersStatement(q question, list []tierSums, place placed) (sql string, params map[string]string) {
+	params = map[string]string{"workspace": string(q.workspace)}
+	if q.agent != "" {
+		params["agent"] = q.agent
+	}
+	type tier struct {
+		schema.Rollup
+		Number                                  int
+		Who, LedgerCredits, RollupCredits, From string
+	}
+	var shown []tier
+	for i, t := range list {
+		own := tier{Rollup: t.tier, Number: i, Who: "agent", LedgerCredits: "toInt128(credits)", RollupCredits: "credits"}
+		if !t.tier.ByAgent {
+			own.Who = "''"
+		}
+		if !t.tier.Credits {
+			own.LedgerCredits, own.RollupCredits = "toInt128(0)", "toInt128(0)"
+		}
+		shown = append(shown, own)
+		params[fmt.Sprintf("from_%d", i)], params[fmt.Sprintf("to_%d", i)] = unix(t.interval.Start), unix(t.interval.End)
+	}
+	if place.here {
+		params["stream"], params["partition"] = place.stream.String(), strconv.Itoa(int(place.partition))
+	}
+	if place.elsewhere != nil {
+		var streams, partitions []string
+		for _, p := range place.elsewhere {
+			streams, partitions = append(streams, "'"+p.stream.String()+"'"), append(partitions, strconv.Itoa(int(p.partition)))
+		}
+		params["streams"], params["partitions"] = "["+strings.Join(streams, ",")+"]", "["+strings.Join(partitions, ",")+"]"
+	}
+	sql = render("reconcile_tiers", map[string]any{
+		"Tiers": shown, "OneAgent": q.agent != "", "Here": place.here, "Elsewhere": place.elsewhere != nil,
+	})
+	return sql, params
+}
+
+// compareTiers compares rollups with the ledger in their intervals.
+func (s *Service) compareTiers(ctx context.Context, route string, q question, list []tierSums, place placed) ([]tierSums, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	sql, params := tiersStatement(q, list, place)
+	statement := clickhouse.Statement{SQL: sql, Params: params, Settings: reconcileSettings}
+	if place.here {
+		statement.Mutex = s.mutex(place.stream, place.partition)
+		statement.Settings = map[string]string{"max_rows_to_read": strconv.Itoa(heldRows)}
+	}
+	var (
+		number                    proto.ColUInt8
+		spent, rolledSpent        proto.ColInt128
+		answered, recorded        proto.ColInt64
+		rolledAnswered, rolledRec proto.ColInt64
+		differing                 proto.ColInt64
+		first, last               proto.ColUInt32
+	)
+	sums := slices.Clone(list)
+	err := s.readStatement(ctx, route, "reconcile_tiers", statement, proto.Results{
+		{Name: "tier", Data: &number},
+		{Name: "spent", Data: &spent},
+		{Name: "answered", Data: &answered},
+		{Name: "recorded", Data: &recorded},
+		{Name: "rolled_spent", Data: &rolledSpent},
+		{Name: "rolled_answered", Data: &rolledAnswered},
+		{Name: "rolled_recorded", Data: &rolledRec},
+		{Name: "differing", Data: &differing},
+		{Name: "first", Data: &first},
+		{Name: "last", Data: &last},
+	}, func(rows int) {
+		for i := range rows {
+			t := &sums[number[i]]
+			t.ledger = tally{credits: creditsOf(spent[i]), messages: answered[i], events: recorded[i]}
+			t.rollup = tally{credits: creditsOf(rolledSpent[i]), messages: rolledAnswered[i], events: rolledRec[i]}
+			t.differing = differing[i]
+			t.within = schemas.Interval{
+				Start: time.Unix(int64(first[i]), 0).UTC(),
+				End:   time.Unix(int64(last[i]), 0).UTC().Add(time.Duration(t.tier.Step)),
+			}
+		}
+	})
+	return sums, err
+}
+
+// places lists where rows of a workspace can be: its partitions of every
+// stream.
+func (s *Service) places(ctx context.Context, route string, workspace schemas.WorkspaceID) ([]placed, error) {
+	var stream proto.ColUUID
+	var partitions proto.ColInt32
+	var all []placed
+	err := s.read(ctx, route, "streams", render("streams", nil), nil, proto.Results{
+		{Name: "stream", Data: &stream},
+		{Name: "partitions", Data: &partitions},
+	}, func(rows int) {
+		for i := range rows {
+			for _, partition := range partitionsOf(workspace, partitions[i]) {
+				all = append(all, placed{here: true, stream: stream[i], partition: partition})
+			}
+		}
+	})
+	return all, err
+}
+
 func (c reconciliation) answer() api.Reconciliation {
 	ledger := c.ledger()
 	totals := func(t tally) api.LedgerTotals {
 		return api.LedgerTotals{Credits: t.credits.String(), Messages: count(t.messages), Events: count(t.events)}
 	}
 	events := func(outcome schemas.Outcome) string { return count(c.outcomes[outcome].events) }
+	compared := make([]api.TierReconciliation, 0, len(c.tiers))
+	for _, t := range c.tiers {
+		compared = append(compared, api.TierReconciliation{
+			Tier:             api.TierReconciliationTier(strings.TrimPrefix(t.tier.Table, "usage_")),
+			Start:            t.interval.Start,
+			End:              t.interval.End,
+			Exact:            !t.differs(),
+			Ledger:           totals(t.ledger),
+			Rollup:           totals(t.rollup),
+			Difference:       totals(t.ledger.minus(t.rollup)),
+			DifferingBuckets: count(t.differing),
+		})
+	}
 	return api.Reconciliation{
-		Exact:   ledger == c.rollups,
-		Ledger:  totals(ledger),
-		Rollups: totals(c.rollups),
-		Difference: totals(tally{
-			credits:  ledger.credits.Minus(c.rollups.credits),
-			messages: ledger.messages - c.rollups.messages,
-			events:   ledger.events - c.rollups.events,
-		}),
+		Exact:      c.exact(),
+		Ledger:     totals(ledger),
+		Rollups:    totals(c.rollups),
+		Difference: totals(ledger.minus(c.rollups)),
+		Tiers:      compared,
 		Outcomes: api.OutcomeCounts{
 			Counted:    events(schemas.OutcomeCounted),
 			Adjustment: events(schemas.OutcomeAdjustment),

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ClickHouse/ch-go/proto"
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"agentmeter/internal/clickhouse"
@@ -27,6 +28,7 @@ type Service struct {
 	metrics    *metrics
 	clock      func() time.Time
 	limiter    *limiter
+	mutex      func(stream uuid.UUID, partition int32) string
 	live       chan struct{} // a slot for each live stream
 	page       *page.Page
 	recent     recently
@@ -40,6 +42,9 @@ type Deps struct {
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
 	Clock      func() time.Time // nil: the machine's
+	// Mutex names the query id under which nothing is written in a partition of
+	// a stream. Nil: there is none.
+	Mutex func(stream uuid.UUID, partition int32) string
 }
 
 // New makes a service. It asks nothing of ClickHouse yet.
@@ -57,7 +62,12 @@ func New(config Config, deps Deps) (*Service, error) {
 	if clock == nil {
 		clock = time.Now
 	}
+	mutex := deps.Mutex
+	if mutex == nil {
+		mutex = func(uuid.UUID, int32) string { return "" }
+	}
 	return &Service{
+		mutex:  mutex,
 		config: config, clickhouse: deps.ClickHouse, log: deps.Log, metrics: m, clock: clock,
 		limiter: newLimiter(config, m), live: make(chan struct{}, config.MaxLive), page: dashboard,
 		recent: recently{workspaces: map[schemas.WorkspaceID]*workspaceBook{}},

@@ -112,7 +112,9 @@ func TestStatementsAreWhatTheyWere(t *testing.T) {
 	q := tests[2].q
 	b, sql := reconcileStatement(q)
 	golden(t, "sql/reconcile.sql", shown(sql, b.params))
-	for _, name := range []string{"progress", "workspace", "directory", "fingerprint", "version", "spenders", "ready"} {
+	everywhere, params := tiersStatement(q, tiersOf(q), placed{})
+	golden(t, "sql/reconcile_tiers.sql", shown(everywhere, params))
+	for _, name := range []string{"progress", "workspace", "directory", "fingerprint", "version", "spenders", "streams", "ready"} {
 		golden(t, "sql/"+name+".sql", render(name, nil))
 	}
 	for by, column := range breakdownColumns {
@@ -146,6 +148,12 @@ func TestEveryShapeOfStatementRunsOnTheEngine(t *testing.T) {
 					}
 					if _, err := s.reconciliationOf(ctx, "test", q); err != nil {
 						t.Fatalf("reconcile %v: %v", a, err)
+					}
+					one := placed{here: true, stream: w.stream, partition: 1}
+					for _, place := range []placed{{}, one, {elsewhere: []placed{one}}} {
+						if _, err := s.compareTiers(ctx, "test", q, tiersOf(q), place); err != nil {
+							t.Fatalf("compare tiers of %v: %v", a, err)
+						}
 					}
 				}
 			}

@@ -317,6 +317,36 @@ func (e SortOrder) Valid() bool {
 	}
 }
 
+// Defines values for TierReconciliationTier.
+const (
+	Day           TierReconciliationTier = "day"
+	Hour          TierReconciliationTier = "hour"
+	Minute        TierReconciliationTier = "minute"
+	Playground    TierReconciliationTier = "playground"
+	Quarter       TierReconciliationTier = "quarter"
+	WorkspaceHour TierReconciliationTier = "workspace_hour"
+)
+
+// Valid indicates whether the value is a known member of the TierReconciliationTier enum.
+func (e TierReconciliationTier) Valid() bool {
+	switch e {
+	case Day:
+		return true
+	case Hour:
+		return true
+	case Minute:
+		return true
+	case Playground:
+		return true
+	case Quarter:
+		return true
+	case WorkspaceHour:
+		return true
+	default:
+		return false
+	}
+}
+
 // Acceptance defines model for Acceptance.
 type Acceptance struct {
 	// Accepted How many items Kafka has acknowledged. Items that were sent before are among them.
@@ -799,7 +829,7 @@ type Reconciliation struct {
 	// Difference Ledger minus rollups.
 	Difference LedgerTotals `json:"difference"`
 
-	// Exact Whether the two sums are equal.
+	// Exact Whether the two sums are equal and every tier is exact.
 	Exact     bool         `json:"exact"`
 	Freshness Freshness    `json:"freshness"`
 	Ledger    LedgerTotals `json:"ledger"`
@@ -808,6 +838,9 @@ type Reconciliation struct {
 	Outcomes OutcomeCounts `json:"outcomes"`
 	Range    UsageRange    `json:"range"`
 	Rollups  LedgerTotals  `json:"rollups"`
+
+	// Tiers The rollups that hold whole buckets of the range, the finest first.
+	Tiers []TierReconciliation `json:"tiers"`
 }
 
 // RejectedItem defines model for RejectedItem.
@@ -907,6 +940,28 @@ type Summary struct {
 	Previous    *NullableSpan `json:"previous"`
 	TeamMembers Slots         `json:"team_members"`
 }
+
+// TierReconciliation One rollup, compared with the ledger in those of its buckets that lie in the range as a whole.
+type TierReconciliation struct {
+	// Difference Ledger minus rollup.
+	Difference LedgerTotals `json:"difference"`
+
+	// DifferingBuckets A whole number. It can be negative where adjustments exceed what they correct.
+	//
+	// Examples: 7701
+	DifferingBuckets Count     `json:"differing_buckets"`
+	End              time.Time `json:"end"`
+
+	// Exact Whether every bucket of every agent is equal.
+	Exact  bool                   `json:"exact"`
+	Ledger LedgerTotals           `json:"ledger"`
+	Rollup LedgerTotals           `json:"rollup"`
+	Start  time.Time              `json:"start"`
+	Tier   TierReconciliationTier `json:"tier"`
+}
+
+// TierReconciliationTier defines model for TierReconciliation.Tier.
+type TierReconciliationTier string
 
 // Totals defines model for Totals.
 type Totals struct {
@@ -1751,7 +1806,7 @@ type ClientInterface interface {
 
 	// GetReconcile Proof that a range's figures equal its recorded events
 	//
-	// Adds the range up twice, from the ledger's events and from the rollups that the page reads.
+	// Adds the range up twice, from the ledger's events and from the rollups that the page reads, and compares each rollup with the ledger bucket by bucket, so that no two differences can make up for one another. What is being counted at that moment is no difference; one that is reported was looked at several times, the last time while nothing was being written.
 	//
 	// Corresponds with GET /v1/usage/reconcile (the `GetReconcile` operationId).
 	GetReconcile(ctx context.Context, params *GetReconcileParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -2262,7 +2317,7 @@ func (c *Client) GetLive(ctx context.Context, params *GetLiveParams, reqEditors 
 
 // GetReconcile Proof that a range's figures equal its recorded events
 //
-// Adds the range up twice, from the ledger's events and from the rollups that the page reads.
+// Adds the range up twice, from the ledger's events and from the rollups that the page reads, and compares each rollup with the ledger bucket by bucket, so that no two differences can make up for one another. What is being counted at that moment is no difference; one that is reported was looked at several times, the last time while nothing was being written.
 //
 // Corresponds with GET /v1/usage/reconcile (the `GetReconcile` operationId).
 func (c *Client) GetReconcile(ctx context.Context, params *GetReconcileParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -4200,7 +4255,7 @@ type ClientWithResponsesInterface interface {
 
 	// GetReconcileWithResponse Proof that a range's figures equal its recorded events
 	//
-	// Adds the range up twice, from the ledger's events and from the rollups that the page reads.
+	// Adds the range up twice, from the ledger's events and from the rollups that the page reads, and compares each rollup with the ledger bucket by bucket, so that no two differences can make up for one another. What is being counted at that moment is no difference; one that is reported was looked at several times, the last time while nothing was being written.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -6834,7 +6889,7 @@ func (c *ClientWithResponses) GetLiveWithResponse(ctx context.Context, params *G
 
 // GetReconcileWithResponse Proof that a range's figures equal its recorded events
 //
-// Adds the range up twice, from the ledger's events and from the rollups that the page reads.
+// Adds the range up twice, from the ledger's events and from the rollups that the page reads, and compares each rollup with the ledger bucket by bucket, so that no two differences can make up for one another. What is being counted at that moment is no difference; one that is reported was looked at several times, the last time while nothing was being written.
 //
 // Returns a wrapper object for the known response body format(s).
 //

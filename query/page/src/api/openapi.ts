@@ -342,7 +342,7 @@ export interface paths {
         };
         /**
          * Proof that a range's figures equal its recorded events
-         * @description Adds the range up twice, from the ledger's events and from the rollups that the page reads.
+         * @description Adds the range up twice, from the ledger's events and from the rollups that the page reads, and compares each rollup with the ledger bucket by bucket, so that no two differences can make up for one another. What is being counted at that moment is no difference; one that is reported was looked at several times, the last time while nothing was being written.
          */
         get: operations["getReconcile"];
         put?: never;
@@ -840,15 +840,33 @@ export interface components {
         };
         Reconciliation: {
             range: components["schemas"]["UsageRange"];
-            /** @description Whether the two sums are equal. */
+            /** @description Whether the two sums are equal and every tier is exact. */
             exact: boolean;
             ledger: components["schemas"]["LedgerTotals"];
             rollups: components["schemas"]["LedgerTotals"];
             /** @description Ledger minus rollups. */
             difference: components["schemas"]["LedgerTotals"];
+            /** @description The rollups that hold whole buckets of the range, the finest first. */
+            tiers: components["schemas"]["TierReconciliation"][];
             outcomes: components["schemas"]["OutcomeCounts"];
             freshness: components["schemas"]["Freshness"];
             completeness: components["schemas"]["Completeness"];
+        };
+        /** @description One rollup, compared with the ledger in those of its buckets that lie in the range as a whole. */
+        TierReconciliation: {
+            /** @enum {string} */
+            tier: "minute" | "quarter" | "hour" | "day" | "workspace_hour" | "playground";
+            /** Format: date-time */
+            start: string;
+            /** Format: date-time */
+            end: string;
+            /** @description Whether every bucket of every agent is equal. */
+            exact: boolean;
+            ledger: components["schemas"]["LedgerTotals"];
+            rollup: components["schemas"]["LedgerTotals"];
+            /** @description Ledger minus rollup. */
+            difference: components["schemas"]["LedgerTotals"];
+            differing_buckets: components["schemas"]["Count"];
         };
         /** @description What became of the range's recorded events. */
         OutcomeCounts: {
