@@ -148,6 +148,8 @@ type Options struct {
 	// after it, so that it takes a bounded share of the engine.
 	rest    int
 	threads int
+	// heldFor, where not nil, is told how long a statement under a mutex took.
+	heldFor func(time.Duration)
 }
 
 // Progress says how far an audit is.

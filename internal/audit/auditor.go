@@ -28,8 +28,7 @@ type auditor struct {
 	unclear  []string
 
 	steps, done int
-	// touched is what the increments of a full audit look at: see rollups.
-	cutoff time.Time
+	cutoff      time.Time // of the minute tier
 }
 
 func newAuditor(client *clickhouse.Client, options Options) *auditor {
@@ -95,6 +94,9 @@ func (a *auditor) ask(ctx context.Context, p Partition, q question, onRow func(f
 	}
 	began := time.Now()
 	err := a.client.SelectText(ctx, statement, onRow)
+	if q.held && a.options.heldFor != nil {
+		a.options.heldFor(time.Since(began))
+	}
 	if err != nil || a.options.rest == 0 {
 		return err
 	}

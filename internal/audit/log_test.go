@@ -128,7 +128,7 @@ func TestAuditStopsWhenToldTo(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stop := errors.New("stop")
 	steps := 0
-	_, err := Run(ctx, w.client, w.admin, Options{Mutex: testMutex, Progress: func(p Progress) {
+	_, err := Run(ctx, w.client, w.admin, Options{Mutex: testMutex, Progress: func(Progress) {
 		if steps++; steps == 3 {
 			cancel(stop)
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/goleak"
 
 	"agentmeter/internal/clickhouse"
@@ -160,6 +161,30 @@ func (w *world) fill(more int) {
 	if err := w.filler.ProduceSync(w.t.Context(), records...).FirstErr(); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// acknowledge makes the broker say that its log ends where the ledger does,
+// without any records.
+func (w *world) acknowledge() {
+	w.broker.ControlKey(int16(kmsg.ListOffsets), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		w.broker.KeepControl()
+		asked := request.(*kmsg.ListOffsetsRequest)
+		answer := asked.ResponseKind().(*kmsg.ListOffsetsResponse)
+		for _, topic := range asked.Topics {
+			one := kmsg.NewListOffsetsResponseTopic()
+			one.Topic = topic.Topic
+			for _, partition := range topic.Partitions {
+				p := kmsg.NewListOffsetsResponseTopicPartition()
+				p.Partition, p.Offset = partition.Partition, 0
+				if partition.Timestamp == -1 {
+					p.Offset = w.ends[partition.Partition]
+				}
+				one.Partitions = append(one.Partitions, p)
+			}
+			answer.Topics = append(answer.Topics, one)
+		}
+		return answer, nil, true
+	})
 }
 
 func testMutex(stream uuid.UUID, partition int32) string {
