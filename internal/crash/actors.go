@@ -22,6 +22,7 @@ type actor struct {
 	wait time.Duration
 	// selfEnded is how many lives in a row ended without anybody's doing.
 	selfEnded int
+	serial    int
 	// patience is how long a plan may take to strike.
 	patience time.Duration
 }
@@ -29,13 +30,13 @@ type actor struct {
 func (r *run) actors() []*actor {
 	s := r.stack
 	list := []*actor{
-		{process: s.engine, role: "engine", wait: 1200 * time.Millisecond, patience: 3 * time.Second},
-		{process: s.ingest, role: "ingest", wait: 7 * time.Second, patience: 7 * time.Second},
-		{process: s.broker, role: "broker", wait: 15 * time.Second, patience: 20 * time.Second},
-		{process: s.query, role: "query", wait: 10 * time.Second},
+		{process: s.engine, role: "engine", wait: time.Second, patience: 6 * time.Second},
+		{process: s.ingest, role: "ingest", wait: 10 * time.Second, patience: 10 * time.Second},
+		{process: s.broker, role: "broker", wait: 20 * time.Second, patience: 30 * time.Second},
+		{process: s.query, role: "query", wait: 15 * time.Second},
 	}
 	for _, p := range s.rollups {
-		list = append(list, &actor{process: p, role: "rollup", wait: 2 * time.Second, patience: 7 * time.Second})
+		list = append(list, &actor{process: p, role: "rollup", wait: time.Second, patience: 10 * time.Second})
 	}
 	for i, a := range list {
 		a.run, a.random = r, r.rand(uint64(10+i))
@@ -64,6 +65,11 @@ func (a *actor) life(ctx context.Context) error {
 		// The life before ended the round; a plan needs a new one.
 		a.kill("to begin anew")
 	}
+	if plan.alone {
+		a.process.next = []string{fmt.Sprintf("AGENTMETER_ROLLUP_GROUP=crash-%s-%d", a.process.name, a.serial)}
+		a.serial++
+		a.run.report.alone()
+	}
 	l, err := a.process.start(plan.strikes...)
 	if err != nil {
 		return err
@@ -77,7 +83,9 @@ func (a *actor) life(ctx context.Context) error {
 	default:
 		a.untold(ctx, l, plan)
 	}
-	a.aftermath(ctx)
+	if !plan.alone {
+		a.aftermath(ctx)
+	}
 	return nil
 }
 
@@ -88,6 +96,7 @@ type lifePlan struct {
 	stop    time.Duration // how long the process stands still, if it does
 	term    bool
 	child   bool // the engine's own process alone, a few times
+	alone   bool // in a consumer group of its own: it believes that it owns every partition
 }
 
 func (a *actor) plan() lifePlan {
@@ -95,7 +104,7 @@ func (a *actor) plan() lifePlan {
 	exp := func(mean time.Duration) time.Duration {
 		return min(time.Duration(random.ExpFloat64()*float64(mean)), 4*mean)
 	}
-	plan := lifePlan{after: exp(a.wait)}
+	plan := lifePlan{after: exp(a.wait), alone: a.role == "rollup" && random.IntN(100) < 45}
 	point := ""
 	if a.patience > 0 && random.IntN(100) < 60 {
 		point = a.run.strikes.deal(a.role)
@@ -184,19 +193,22 @@ func (a *actor) struck(ctx context.Context, l *life, plan lifePlan) {
 
 // children kills the engine behind its supervisor, which brings it back.
 func (a *actor) children(ctx context.Context, _ *life, plan lifePlan) {
-	for range 1 + a.random.IntN(3) {
-		if !sleep(ctx, 300*time.Millisecond+plan.after) {
+	for range 1 + a.random.IntN(4) {
+		a.run.awaitGrowth(ctx, 4*time.Second)
+		if !sleep(ctx, plan.after/2) {
 			return
 		}
 		if a.process.killChild() {
 			a.run.report.killed(a.process.name, "at random, the engine alone")
 		}
 	}
+	a.run.awaitGrowth(ctx, 4*time.Second)
 	sleep(ctx, plan.after)
 }
 
 // untold ends a life without a plan.
 func (a *actor) untold(ctx context.Context, l *life, plan lifePlan) {
+	a.run.awaitGrowth(ctx, 4*time.Second)
 	select {
 	case <-ctx.Done():
 		return

@@ -23,6 +23,7 @@ type process struct {
 	binary string
 	args   []string
 	env    []string // beyond the environment of the harness
+	next   []string // of the next life alone
 	dir    string   // for logs
 
 	mu    sync.Mutex // guards what follows
@@ -72,8 +73,9 @@ func (p *process) start(plan ...fault.Strike) (*life, error) {
 	fmt.Fprintf(log, "=== life %d at %s, plan %q\n", l.number, time.Now().UTC().Format(time.RFC3339Nano), strings.Join(texts, ","))
 	l.cmd = exec.Command(p.binary, p.args...) //nolint:gosec,noctx // the product under test, ended by kill
 	l.cmd.Stdout, l.cmd.Stderr = log, log
-	l.cmd.Env = append(append(os.Environ(), p.env...),
+	l.cmd.Env = append(append(append(os.Environ(), p.env...), p.next...),
 		"AGENTMETER_FAULTS="+strings.Join(texts, ","), "AGENTMETER_FAULT_LOG="+l.faultLog)
+	p.next = nil
 	dieWithParent(l.cmd)
 	started := make(chan error, 1)
 	starter() <- func() { started <- l.cmd.Start() }

@@ -31,7 +31,7 @@ type sending struct {
 	giveUp int
 }
 
-func usualSending() sending { return sending{rate: 12, batch: 30, giveUp: 100} }
+func usualSending() sending { return sending{rate: 7, batch: 30, giveUp: 100} }
 
 // httpProducer posts batches to ingest. What a 202 came back for is
 // acknowledged; everything else it sends again, with the same ids.

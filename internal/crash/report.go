@@ -32,6 +32,7 @@ type Report struct {
 	Points    map[string]*PointCount `json:"points"`
 	Proxy     map[proxyFault]int     `json:"proxy_faults"`
 	Cuts      int64                  `json:"producer_connections_cut"`
+	Alone     int                    `json:"lives_that_own_everything"`
 	Evictions int                    `json:"evictions_of_dead"`
 	Zombies   int                    `json:"evictions_of_living"`
 	// Metrics are the rollups' counters, summed over all lives, as far as they
@@ -126,6 +127,13 @@ func (r *Report) left(name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.Leaves[name]++
+}
+
+// alone counts a life that believes it owns every partition, beside others.
+func (r *Report) alone() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.Alone++
 }
 
 func (r *Report) evicted(n int, living bool) {
@@ -252,7 +260,7 @@ func (r *Report) WriteMarkdown(w io.Writer) error {
 		}
 		fmt.Fprintf(&out, "| %s | %d | %d | %d | %d | %d |\n", name, atPoints+otherwise, atPoints, otherwise, r.Stops[name], r.Leaves[name])
 	}
-	fmt.Fprintf(&out, "\nThe longest stop took %s. Dead members taken from the group: %d; living ones: %d.\n\n", r.Longest.Round(100*time.Millisecond), r.Evictions, r.Zombies)
+	fmt.Fprintf(&out, "\nThe longest stop took %s. Rollup lives in a group of their own, which believe that they own every partition beside others who do: %d. Dead members taken from the group at once: %d; living ones: %d.\n\n", r.Longest.Round(100*time.Millisecond), r.Alone, r.Evictions, r.Zombies)
 	fmt.Fprintf(&out, "## Points\n\n| point | lives that reached it | killed there | stopped there | slowed there |\n|---|---|---|---|---|\n")
 	for _, point := range fault.Points {
 		c := r.Points[point]

@@ -7,7 +7,9 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -38,7 +40,7 @@ type Config struct {
 
 // DefaultConfig is a run of some minutes.
 func DefaultConfig() Config {
-	return Config{Kills: 500, Rollups: 3, VerdictEvery: 60, Out: os.Stderr}
+	return Config{Kills: 500, Rollups: 2, VerdictEvery: 60, Out: os.Stderr}
 }
 
 // Validate reports everything that is wrong with the configuration.
@@ -76,8 +78,8 @@ func Run(ctx context.Context, config Config) (*Report, error) {
 	report := newReport(config)
 	random := rand.New(rand.NewPCG(config.Seed, 0)) //nolint:gosec // reproducible on purpose
 	s, err := startStack(ctx, stackConfig{
-		binary: config.Binary, dir: config.Dir, rollups: config.Rollups, partitions: 4,
-		blockRows: 150, linger: 25 * time.Millisecond, limit: statementLimit, drain: 3 * time.Second, hotIDs: 300,
+		binary: config.Binary, dir: config.Dir, rollups: config.Rollups, partitions: 2,
+		blockRows: 500, linger: 25 * time.Millisecond, limit: statementLimit, drain: 3 * time.Second, hotIDs: 300,
 		variant: config.Variant, random: random,
 	})
 	if err != nil {
@@ -105,6 +107,31 @@ type run struct {
 	random    *rand.Rand
 	strikes   *deck
 	producers *producers
+	grown     atomic.Int64 // rows of the ledger, as last seen
+}
+
+// watchGrowth keeps an eye on how long the ledger is.
+func (r *run) watchGrowth(ctx context.Context) {
+	for sleep(ctx, 100*time.Millisecond) {
+		asking, cancel := context.WithTimeout(ctx, time.Second)
+		text, err := r.stack.sql(asking, growthSQL)
+		cancel()
+		if err == nil {
+			r.grown.Store(integer(strings.TrimSpace(text)))
+		}
+	}
+}
+
+// awaitGrowth waits until somebody has counted something since now: what has
+// no time to get anywhere is hit at its beginnings only.
+func (r *run) awaitGrowth(ctx context.Context, most time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	for before := r.grown.Load(); r.grown.Load() == before; {
+		if !sleep(ctx, 50*time.Millisecond) {
+			return
+		}
+	}
 }
 
 // rand is a source of its own for one actor, so that its choices depend on the
@@ -183,6 +210,7 @@ func (r *run) round(ctx context.Context, actors []*actor, goal int) error {
 		})
 	}
 	wait.Go(func() { r.scrape(ctx) })
+	wait.Go(func() { r.watchGrowth(ctx) })
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
 	lastSaid := time.Now()

@@ -34,6 +34,7 @@ func (l *lab) lighter() *Verdict {
 func caught(t *testing.T, variant string, rounds int, o labOptions, round func(l *lab, n int)) {
 	t.Helper()
 	requireAsked(t)
+	t.Parallel()
 	t.Run("the real protocol passes", func(t *testing.T) {
 		l := ownLab(t, o)
 		for n := range rounds {

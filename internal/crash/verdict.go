@@ -38,6 +38,7 @@ var (
 	ledgerSQL   = readSQL("ledger.sql")
 	progressSQL = readSQL("progress.sql")
 	idsSQL      = readSQL("ids.sql")
+	growthSQL   = readSQL("growth.sql")
 	tierSQL     = template.Must(template.New("tier").Parse(readSQL("tier.sql")))
 )
 

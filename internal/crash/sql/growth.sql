@@ -1,0 +1,2 @@
+-- How many rows the ledger has.
+SELECT count() FROM usage_ledger FORMAT TabSeparated
