@@ -269,3 +269,35 @@ func (a *actor) aftermath(ctx context.Context) {
 		a.run.report.evicted(evicted, chance >= 90)
 	}
 }
+
+// operate rebuilds the rollups now and then, as operators do, under load and
+// with the command itself being killed.
+func (r *run) operate(ctx context.Context) error {
+	p := r.stack.rebuild
+	for sleep(ctx, 3*time.Second+min(time.Duration(r.operator.ExpFloat64()*float64(8*time.Second)), 30*time.Second)) {
+		var plan []fault.Strike
+		if r.operator.IntN(3) > 0 {
+			plan = []fault.Strike{{Point: r.strikes.deal("rebuild"), Action: fault.ActionKill, Visit: 1 + r.operator.IntN(10)}}
+		}
+		l, err := p.start(plan...)
+		if err != nil {
+			return err
+		}
+		select {
+		case <-l.ended:
+		case <-ctx.Done():
+			return nil // it dies with everything else, while it works
+		case <-time.After(30 * time.Second):
+			r.report.killed(p.name, "at random")
+			p.kill()
+		}
+		switch {
+		case l.strikes() > 0:
+			r.report.killed(p.name, plan[0].Point)
+		case l.err == nil:
+			r.report.rebuilt()
+		}
+		r.note(p)
+	}
+	return nil
+}

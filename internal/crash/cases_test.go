@@ -111,8 +111,6 @@ func TestRollupKilledAtEachStep(t *testing.T) {
 		switch point {
 		case fault.DoubtBefore, fault.DoubtEndRead:
 			l.proxies[0].order(faultDropAnswer, intoLedger, 0)
-		case fault.IDsLoaded:
-			continue // not every way to know the ids has such a step
 		}
 		life := l.restart(l.rollups[0], at(point, fault.ActionKill, 1, 0))
 		l.send(20)
@@ -188,8 +186,6 @@ func TestStoppedInEachStepWhileAnotherTakesOver(t *testing.T) {
 		switch point {
 		case fault.DoubtBefore, fault.DoubtEndRead:
 			l.proxies[0].order(faultDropAnswer, intoLedger, 0)
-		case fault.IDsLoaded:
-			continue
 		}
 		life := l.restart(l.rollups[0], at(point, fault.ActionStop, 1, 0))
 		l.send(20)
@@ -438,6 +434,31 @@ func TestTooManyParts(t *testing.T) {
 	l.settled()
 }
 
+// Rollups that lack what the ledger has are rebuilt while events come in and
+// the command itself is killed; then it is run to its end.
+func TestRebuildUnderLoad(t *testing.T) {
+	l := sharedLab(t)
+	l.send(200)
+	l.counted()
+	for _, table := range []string{"usage_hour", "usage_playground", "usage_ids"} {
+		l.rows("TRUNCATE TABLE " + table)
+	}
+	for _, point := range pointsOf("rebuild") {
+		life := l.restart(l.rebuild, at(point, fault.ActionKill, 3, 0))
+		for life.strikes() == 0 && !life.over() {
+			l.send(10)
+		}
+		l.struck(life)
+		<-life.ended
+	}
+	life := l.restart(l.rebuild)
+	for !life.over() {
+		l.send(10)
+	}
+	l.must(life.err)
+	l.settled()
+}
+
 // The file system of the engine and the broker is full for a while.
 func TestDiskFull(t *testing.T) {
 	requireAsked(t)
@@ -534,7 +555,7 @@ func TestRetentionPastTheLedgersEnd(t *testing.T) {
 // it draws comes from the seed alone.
 func TestSeedDecidesEverythingDrawn(t *testing.T) {
 	draw := func() string {
-		r := &run{config: Config{Seed: 7}, stack: &stack{engine: &process{}, broker: &process{}, ingest: &process{}, query: &process{}, rollups: []*process{{}, {}}}}
+		r := &run{config: Config{Seed: 7}, stack: &stack{engine: &process{}, broker: &process{}, ingest: &process{}, query: &process{}, rebuild: &process{}, rollups: []*process{{}, {}}}}
 		r.random = r.rand(0)
 		r.strikes = newDeck(r.random)
 		var out strings.Builder

@@ -194,7 +194,7 @@ func (l *lab) ensure(p *process) {
 func (l *lab) restart(p *process, plan ...fault.Strike) *life {
 	l.t.Helper()
 	p.kill()
-	if len(l.rollups) > 0 && p != l.engine && p != l.broker && p != l.ingest && p != l.query {
+	if len(l.rollups) > 0 && p != l.engine && p != l.broker && p != l.ingest && p != l.query && p != l.rebuild {
 		_, _ = l.evict(l.t.Context(), false) // where the broker is down there is no group
 	}
 	started, err := p.start(plan...)

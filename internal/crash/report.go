@@ -32,6 +32,7 @@ type Report struct {
 	Points    map[string]*PointCount `json:"points"`
 	Proxy     map[proxyFault]int     `json:"proxy_faults"`
 	Cuts      int64                  `json:"producer_connections_cut"`
+	Rebuilds  int                    `json:"rebuilds_that_ended"`
 	Alone     int                    `json:"lives_that_own_everything"`
 	Evictions int                    `json:"evictions_of_dead"`
 	Zombies   int                    `json:"evictions_of_living"`
@@ -129,6 +130,13 @@ func (r *Report) left(name string) {
 	r.Leaves[name]++
 }
 
+// rebuilt counts a rebuild that came to its end.
+func (r *Report) rebuilt() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.Rebuilds++
+}
+
 // alone counts a life that believes it owns every partition, beside others.
 func (r *Report) alone() {
 	r.mu.Lock()
@@ -220,7 +228,7 @@ func (r *Report) finish(run *run) {
 // them.
 func (r *Report) neverStruck() []string {
 	var never []string
-	for _, role := range []string{"rollup", "engine", "ingest", "broker"} {
+	for _, role := range []string{"rollup", "engine", "ingest", "broker", "rebuild"} {
 		for _, point := range pointsOf(role) {
 			if c := r.Points[point]; c == nil || c.Kill+c.Stop+c.Wait == 0 {
 				never = append(never, point)
@@ -260,7 +268,7 @@ func (r *Report) WriteMarkdown(w io.Writer) error {
 		}
 		fmt.Fprintf(&out, "| %s | %d | %d | %d | %d | %d |\n", name, atPoints+otherwise, atPoints, otherwise, r.Stops[name], r.Leaves[name])
 	}
-	fmt.Fprintf(&out, "\nThe longest stop took %s. Rollup lives in a group of their own, which believe that they own every partition beside others who do: %d. Dead members taken from the group at once: %d; living ones: %d.\n\n", r.Longest.Round(100*time.Millisecond), r.Alone, r.Evictions, r.Zombies)
+	fmt.Fprintf(&out, "\nThe longest stop took %s. Rollup lives in a group of their own, which believe that they own every partition beside others who do: %d. Rebuilds that came to their end meanwhile: %d. Dead members taken from the group at once: %d; living ones: %d.\n\n", r.Longest.Round(100*time.Millisecond), r.Alone, r.Rebuilds, r.Evictions, r.Zombies)
 	fmt.Fprintf(&out, "## Points\n\n| point | lives that reached it | killed there | stopped there | slowed there |\n|---|---|---|---|---|\n")
 	for _, point := range fault.Points {
 		c := r.Points[point]

@@ -87,6 +87,7 @@ func Run(ctx context.Context, config Config) (*Report, error) {
 	}
 	defer s.close()
 	r := &run{config: config, stack: s, book: newBook(), report: report, random: random, strikes: newDeck(random)}
+	r.operator = r.rand(3)
 	r.judge = newJudge(s, r.book)
 	r.producers = &producers{
 		http:  newHTTPProducer(r.book, usualSending(), r.rand(1), "http://"+s.addresses["ingest"], s.token),
@@ -106,6 +107,7 @@ type run struct {
 	report    *Report
 	random    *rand.Rand
 	strikes   *deck
+	operator  *rand.Rand
 	producers *producers
 	grown     atomic.Int64 // rows of the ledger, as last seen
 }
@@ -211,6 +213,11 @@ func (r *run) round(ctx context.Context, actors []*actor, goal int) error {
 	}
 	wait.Go(func() { r.scrape(ctx) })
 	wait.Go(func() { r.watchGrowth(ctx) })
+	wait.Go(func() {
+		if err := r.operate(ctx); err != nil {
+			cancel(err)
+		}
+	})
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
 	lastSaid := time.Now()
@@ -312,10 +319,13 @@ func newDeck(random *rand.Rand) *deck {
 // pointsOf lists the points of a role that a run without operators reaches.
 func pointsOf(role string) []string {
 	var points []string
+	if role == "rebuild" {
+		return []string{fault.RebuildBefore, fault.RebuildAfter}
+	}
 	for _, point := range fault.Points {
 		switch point {
 		case fault.RebuildBefore, fault.RebuildAfter, fault.RepairSetBack:
-			continue // cases of their own
+			continue // no rollup process passes them
 		}
 		if len(point) > len(role) && point[:len(role)+1] == role+"." {
 			points = append(points, point)

@@ -45,6 +45,7 @@ const group = "agentmeter-rollup"
 type stack struct {
 	stackConfig
 	broker, engine, ingest, query *process
+	rebuild                       *process // a command, not a service
 	rollups                       []*process
 	addresses                     map[string]string // host:port by role
 	proxies                       []*proxy          // one for each rollup
@@ -78,6 +79,7 @@ func startStack(ctx context.Context, config stackConfig) (_ *stack, err error) {
 	s.engine = role("engine", "engine", "--data-dir", config.dir, "--clickhouse-listen", engineAt)
 	s.ingest = role("ingest", "ingest", "--kafka", kafkaAt, "--token-key-file", key, "--http-listen", s.addresses["ingest"])
 	s.query = role("query", "query", "--clickhouse", "http://"+engineAt, "--token-key-file", key, "--http-listen", s.addresses["query"])
+	s.rebuild = role("rebuild", "rebuild", "--kafka", kafkaAt, "--clickhouse", "http://"+engineAt)
 	for _, p := range []*process{s.broker, s.engine} {
 		if _, err := p.start(); err != nil {
 			return nil, err
@@ -161,7 +163,7 @@ func (s *stack) close() {
 
 func (s *stack) processes() []*process {
 	var all []*process
-	for _, p := range append([]*process{s.query, s.ingest, s.engine, s.broker}, s.rollups...) {
+	for _, p := range append([]*process{s.query, s.ingest, s.engine, s.broker, s.rebuild}, s.rollups...) {
 		if p != nil {
 			all = append(all, p)
 		}
