@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 
 	"agentmeter/internal/kafka"
+	"agentmeter/schemas"
 )
 
 // waitHalted waits until exactly n partitions are published as halted, and
@@ -85,5 +86,40 @@ func TestLossIsAcceptedOnlyKnowinglyAndStaysVisible(t *testing.T) {
 	}
 	if _, err := accept(partition, ends[partition]); !errors.Is(err, ErrNothingLost) {
 		t.Errorf("accepted again: %v, want ErrNothingLost", err)
+	}
+}
+
+// A ledger that was restored from an older backup, or lost a part with the
+// power, while its views kept what they had.
+func TestLedgerThatWasSetBackIsJoinedToItsViewsAndCountedAgain(t *testing.T) {
+	s := newStack(t)
+	stop := s.start()
+	events := testEvents(300)
+	s.produce(events[:200]...)
+	s.waitCounted()
+	kept, err := kafka.LogEnds(t.Context(), s.admin, kafka.TopicEvents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.produce(events[200:]...)
+	s.waitCounted()
+	stop()
+	for partition, end := range kept {
+		if err := s.client.Conn().Exec(t.Context(), `ALTER TABLE usage_ledger DELETE WHERE partition = ? AND offset >= ? SETTINGS mutations_sync = 2`, partition, end); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.start()
+	s.waitCounted()
+	var credits schemas.Credits
+	for i := range events {
+		credits += events[i].Credits
+	}
+	everyRollup(s, credits, 300)
+	if got, want := s.outcomes(), map[string]uint64{"counted": 300}; !maps.Equal(got, want) {
+		t.Errorf("outcomes %v, want %v", got, want)
+	}
+	if report := s.audit(); !report.Exact {
+		t.Errorf("not exact: %+v", report.Findings)
 	}
 }

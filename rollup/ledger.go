@@ -25,6 +25,7 @@ var sqlFiles embed.FS
 type statements struct {
 	append       string
 	end          string
+	confirmed    string
 	reconcile    []string // one for each view
 	findIDs      *template.Template
 	findPayloads *template.Template
@@ -45,6 +46,7 @@ func loadStatements() statements {
 	s := statements{
 		append:       read("append_block.sql"),
 		end:          read("ledger_end.sql"),
+		confirmed:    read("confirmed_position.sql"),
 		findIDs:      template.Must(template.New("find_ids").Parse(read("find_ids.sql"))),
 		findPayloads: template.Must(template.New("find_payloads").Parse(read("find_payloads.sql"))),
 		countIDs:     read("count_ids.sql"),
@@ -198,6 +200,24 @@ func (l *ledger) end(ctx context.Context) (ledgerEnd, error) {
 		end.partial = fmt.Sprintf("%d blocks overlap at the end", blocks)
 	}
 	return end, nil
+}
+
+// confirmed reads how far the partition was confirmed, as its consumer last
+// published it; 0 where nobody did. It only ever lags behind the ledger's end.
+func (l *ledger) confirmed(ctx context.Context) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	var position proto.ColInt64
+	confirmed := int64(0)
+	columns := proto.Results{{Name: "confirmed", Data: &position}}
+	err := l.client.Select(ctx, clickhouse.Statement{SQL: sqlStatements.confirmed, Params: l.params()}, columns, func(int) error {
+		confirmed = position.Row(0)
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("read the confirmed position: %w", err)
+	}
+	return confirmed, nil
 }
 
 // reconcile makes every view of the ledger equal to it in the buckets that

@@ -13,6 +13,7 @@ type metrics struct {
 	doubts        prometheus.Counter
 	reconciled    prometheus.Counter
 	stale         prometheus.Counter
+	setBacks      prometheus.Counter
 	sessionErrors prometheus.Counter
 	deadLetters   prometheus.Counter
 	takeOver      prometheus.Histogram
@@ -57,6 +58,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		doubts:        counter("doubts_total", "Block inserts that did not simply succeed, so that the ledger's end was read."),
 		reconciled:    counter("reconciles_total", "Blocks whose views were reconciled with the ledger."),
 		stale:         counter("stale_total", "Times that a partition was found appended by another consumer."),
+		setBacks:      counter("set_backs_total", "Times that a partition's ledger was found set back, and its views were made equal to it."),
 		sessionErrors: counter("session_errors_total", "Times that counting a partition was interrupted by an error and started over."),
 		deadLetters:   counter("dead_letters_total", "Records sent to the dead-letter topic."),
 		takeOver:      histogram("take_over_seconds", "Time to take a partition over, reconcile included.", prometheus.ExponentialBuckets(0.004, 2, 12)),

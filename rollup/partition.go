@@ -185,13 +185,6 @@ func (p *eventPartition) session(ctx context.Context) (progressed bool, err erro
 		if err != nil {
 			return progressed, err
 		}
-		if !progressed {
-			// From here on the consumer knows the topic by its id and reads no
-			// other. Its first records came after the check above.
-			if err := p.checkStream(ctx); err != nil {
-				return false, err
-			}
-		}
 		var b block
 		b, pending = cutBlock(position, pending, p.config.MaxBlockRows)
 		fault.Point(fault.BlockCut)
@@ -208,6 +201,10 @@ func (p *eventPartition) session(ctx context.Context) (progressed bool, err erro
 func (p *eventPartition) takeOver(ctx context.Context) (ledgerEnd, error) {
 	started := time.Now()
 	fault.Point(fault.TakeOverBegin)
+	confirmed, err := p.ledger.confirmed(ctx)
+	if err != nil {
+		return ledgerEnd{}, err
+	}
 	end, err := p.ledger.end(ctx)
 	if err != nil {
 		return end, err
@@ -218,6 +215,10 @@ func (p *eventPartition) takeOver(ctx context.Context) (ledgerEnd, error) {
 	}
 	if weakened(fault.StoredOffset, fault.NoReconcile, fault.TrustedTokens) {
 		if end, err = p.resumeWeakened(ctx, end); err != nil {
+			return end, err
+		}
+	} else if end.position < confirmed {
+		if err := p.repairSetBack(ctx, end, confirmed); err != nil {
 			return end, err
 		}
 	} else if end.lo < end.hi {
@@ -244,6 +245,26 @@ func (p *eventPartition) takeOver(ctx context.Context) (ledgerEnd, error) {
 	p.metrics.takeOver.Observe(time.Since(started).Seconds())
 	p.log.InfoContext(ctx, "partition taken over", "position", end.position, "log_end", logEnd)
 	return end, nil
+}
+
+// repairSetBack joins the views to a ledger that was set back, by a backup or by
+// a machine that lost power: they know records that are about to be counted
+// again.
+func (p *eventPartition) repairSetBack(ctx context.Context, end ledgerEnd, confirmed int64) error {
+	p.metrics.setBacks.Inc()
+	p.log.WarnContext(ctx, "the ledger was set back; making its views equal to it before counting again what it lost",
+		"end", end.position, "confirmed", confirmed)
+	fault.Point(fault.RepairSetBack)
+	report, err := p.ledger.rebuild(ctx)
+	if err != nil {
+		return err
+	}
+	for table, repaired := range report.Repaired {
+		if repaired.Buckets > 0 {
+			p.log.WarnContext(ctx, "view repaired", "table", table, "buckets", repaired.Buckets, "credits", repaired.Credits, "events", repaired.Events)
+		}
+	}
+	return nil
 }
 
 // checkStream makes sure that the topic is the one that the ledger is of.
