@@ -104,6 +104,7 @@ const (
 	kindCountIDs     kind = "count ids"
 	kindLoadIDs      kind = "load ids"
 	kindProgress     kind = "progress"
+	kindConfirmed    kind = "confirmed position"
 	kindOther        kind = "other"
 )
 
@@ -230,6 +231,8 @@ var headings = map[string]kind{
 	heading("find_payloads.sql"):    kindFindPayloads,
 	heading("count_ids.sql"):        kindCountIDs,
 	heading("load_ids.sql"):         kindLoadIDs,
+
+	heading("confirmed_position.sql"): kindConfirmed,
 }
 
 func parseStatement(r *http.Request, body []byte) *statement {
@@ -418,6 +421,8 @@ func (e *fakeEngine) prepare(s *statement, query url.Values) work {
 		return work{result: native(e.t, 0, 1, proto.Input{{Name: "ids", Data: &proto.ColInt64{int64(len(e.idsOf(s)))}}})}
 	case s.kind == kindLoadIDs:
 		return work{result: e.answerLoad(s)}
+	case s.kind == kindConfirmed:
+		return work{result: native(e.t, 0, 1, proto.Input{{Name: "confirmed", Data: &proto.ColInt64{e.confirmed(s)}}})}
 	case s.kind == kindProgress:
 		rows := e.decodeProgress(s)
 		return work{apply: func(int) {
@@ -549,6 +554,17 @@ func (e *fakeEngine) answerStream(revision int, topic string) outcome {
 		}
 	}
 	return outcome{}
+}
+
+// confirmed is the position that was published last.
+func (e *fakeEngine) confirmed(s *statement) int64 {
+	var last progressRow
+	for _, row := range e.progress {
+		if row.stream.String() == s.stream && row.partition == s.partition && row.position >= 0 && !row.updatedAt.Before(last.updatedAt) {
+			last = row
+		}
+	}
+	return last.position
 }
 
 func (e *fakeEngine) decodeProgress(s *statement) []progressRow {
