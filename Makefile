@@ -41,8 +41,17 @@ e2e: build page-modules test-tools ## Test the whole product from outside, with 
 KILLS ?= 500
 SEED ?= 0
 .PHONY: crash
-crash: engine-library ## Kill everything KILLS times (default 500) on the SEED's schedule, and prove that nothing is lost or doubled.
+crash: engine-library ## Kill everything KILLS times (500) on the schedule of SEED, and prove that nothing is lost or doubled.
 	go run ./internal/crash/cmd/crash -kills $(KILLS) -seed $(SEED) -report crash-report.md
+
+.PHONY: crash-cases
+crash-cases: engine-library ## Test each named fault, and that weakened protocols are caught; see docs/faults.md.
+	AGENTMETER_CRASH=1 go test -count=1 -timeout 20m -v ./internal/crash
+
+.PHONY: crash-ci
+crash-ci: ## The faults that every change has to survive: 100 kills and the named cases.
+	$(MAKE) --no-print-directory crash KILLS=100
+	$(MAKE) --no-print-directory crash-cases
 
 .PHONY: page-modules
 page-modules: query/page/node_modules/.package-lock.json

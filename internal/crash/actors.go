@@ -277,7 +277,7 @@ func (r *run) operate(ctx context.Context) error {
 	for sleep(ctx, 3*time.Second+min(time.Duration(r.operator.ExpFloat64()*float64(8*time.Second)), 30*time.Second)) {
 		var plan []fault.Strike
 		if r.operator.IntN(3) > 0 {
-			plan = []fault.Strike{{Point: r.strikes.deal("rebuild"), Action: fault.ActionKill, Visit: 1 + r.operator.IntN(10)}}
+			plan = []fault.Strike{{Point: r.strikes.deal("rebuild"), Action: fault.ActionKill, Visit: 1 + r.operator.IntN(3)}}
 		}
 		l, err := p.start(plan...)
 		if err != nil {

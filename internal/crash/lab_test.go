@@ -255,7 +255,7 @@ func (l *lab) sendAgain(entries ...*entry) {
 func (l *lab) settled() *Verdict {
 	l.t.Helper()
 	l.broken = true
-	l.must(l.judge.waitCounted(l.t.Context(), patience))
+	l.must(l.judge.waitCounted(l.t.Context()))
 	v, err := l.judge.verdict(l.t.Context())
 	l.must(err)
 	if !v.Right() {
@@ -272,7 +272,7 @@ func (l *lab) settled() *Verdict {
 // counted waits until everything is counted.
 func (l *lab) counted() {
 	l.t.Helper()
-	l.must(l.judge.waitCounted(l.t.Context(), patience))
+	l.must(l.judge.waitCounted(l.t.Context()))
 }
 
 // rows runs a statement on the engine.
@@ -282,7 +282,6 @@ func (l *lab) rows(statement string) string {
 	l.must(err)
 	return text
 }
-
 
 // wantRows compares a statement's answer.
 func (l *lab) wantRows(ctx context.Context, statement, want string) error {

@@ -52,10 +52,12 @@ type proxy struct {
 	took    atomic.Int64
 }
 
-// proxyOrder is a fault for the next request that contains a text.
+// appends is what the text of a block's statement contains.
+const appends = "INSERT INTO usage_ledger"
+
+// proxyOrder is a fault for the next block.
 type proxyOrder struct {
 	fault proxyFault
-	match string
 	after time.Duration // how long to wait before hanging up or letting go
 	done  chan struct{} // closed when it was carried out
 }
@@ -84,12 +86,11 @@ func (p *proxy) setChance(perMille int) {
 	p.chance = perMille
 }
 
-// order has the next request that contains match suffer the fault. The channel
-// is closed when it has.
-func (p *proxy) order(fault proxyFault, match string, after time.Duration) <-chan struct{} {
+// order has the next block suffer the fault. The channel is closed when it has.
+func (p *proxy) order(fault proxyFault, after time.Duration) <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	o := proxyOrder{fault: fault, match: match, after: after, done: make(chan struct{})}
+	o := proxyOrder{fault: fault, after: after, done: make(chan struct{})}
 	p.orders = append(p.orders, o)
 	return o.done
 }
@@ -128,12 +129,11 @@ func (p *proxy) close() {
 func (p *proxy) draw(text string) (proxyOrder, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for i, o := range p.orders {
-		if strings.Contains(text, o.match) {
-			p.orders = append(p.orders[:i:i], p.orders[i+1:]...)
-			p.counts[o.fault]++
-			return o, true
-		}
+	if len(p.orders) > 0 && strings.Contains(text, appends) {
+		o := p.orders[0]
+		p.orders = p.orders[1:]
+		p.counts[o.fault]++
+		return o, true
 	}
 	chance := p.chance
 	if !strings.Contains(text, "INSERT") {
@@ -217,7 +217,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			p.send(r, body)
 		})
 		hangUp(w)
-	case faultRefuse:
+	default: // refused
 		hangUp(w)
 	}
 }

@@ -284,7 +284,7 @@ func (r *run) heal(ctx context.Context) error {
 
 // settle waits until everything is counted, and compares.
 func (r *run) settle(ctx context.Context) (*Verdict, error) {
-	if err := r.judge.waitCounted(ctx, patience); err != nil {
+	if err := r.judge.waitCounted(ctx); err != nil {
 		var halted haltedError
 		if errors.As(err, &halted) {
 			v := &Verdict{AuditFindings: 1}

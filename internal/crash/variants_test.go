@@ -17,7 +17,7 @@ import (
 func (l *lab) lighter() *Verdict {
 	l.t.Helper()
 	var halted haltedError
-	if err := l.judge.waitCounted(l.t.Context(), patience); errors.As(err, &halted) {
+	if err := l.judge.waitCounted(l.t.Context()); errors.As(err, &halted) {
 		l.t.Logf("halted: %v", halted)
 		return &Verdict{AuditFindings: 1}
 	} else if err != nil {
@@ -83,7 +83,7 @@ func engineAndRollupDie() func(l *lab, n int) {
 		const rows = 2000
 		if n == 0 { // how long an insert takes here
 			for range 3 {
-				came := l.proxies[0].order(onlyWatch, "INSERT INTO usage_ledger", 0)
+				came := l.proxies[0].order(onlyWatch, 0)
 				l.send(rows)
 				l.until("a block", came)
 				began := time.Now()
@@ -92,7 +92,7 @@ func engineAndRollupDie() func(l *lab, n int) {
 				l.t.Logf("an insert took %s (%s until it was confirmed)", took, time.Since(began))
 			}
 		}
-		came := l.proxies[0].order(onlyWatch, "INSERT INTO usage_ledger", 0)
+		came := l.proxies[0].order(onlyWatch, 0)
 		l.send(rows)
 		l.until("a block", came)
 		l.pause(took * time.Duration(30+(n*17)%80) / 100)
@@ -118,7 +118,7 @@ func TestNoMutexIsCaught(t *testing.T) {
 	o := labOptions{rollups: 1, partitions: 1, blockRows: 40_000, linger: 1500 * time.Millisecond, limit: 10 * time.Second}
 	caught(t, fault.NoMutex, 4, o, func(l *lab, n int) {
 		// The connection breaks while the statement runs; the rollup sends again.
-		done := l.proxies[0].order(faultHangUp, "INSERT INTO usage_ledger", time.Duration(2+5*n)*time.Millisecond)
+		done := l.proxies[0].order(faultHangUp, time.Duration(2+5*n)*time.Millisecond)
 		l.send(40_000)
 		l.until("the connection to break", done)
 	})

@@ -138,9 +138,9 @@ type haltedError struct{ reason string }
 func (e haltedError) Error() string { return "crash: halted: " + e.reason }
 
 // waitCounted waits until every record in Kafka's log is confirmed.
-func (j *judge) waitCounted(ctx context.Context, most time.Duration) error {
+func (j *judge) waitCounted(ctx context.Context) error {
 	var halted error
-	err := poll(ctx, "everything to be counted", most, func(ctx context.Context) error {
+	err := poll(ctx, "everything to be counted", patience, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
 		ends, err := j.stack.admin.ListEndOffsets(ctx, kafka.TopicEvents)
