@@ -63,10 +63,10 @@ func adoptStream(ctx context.Context, client *clickhouse.Client, admin *kadm.Cli
 		}
 	}
 	if known.id != live.ID {
-		return adopted{}, fmt.Errorf("%w: %s has id %s and the ledger knows %s; put the topic back from its backup; adopting another one is not supported yet", ErrForeignTopic, topic, live.ID, known.id)
+		return adopted{}, fmt.Errorf("%w: %s has id %s and the ledger knows %s; put the topic back from its backup, or go on with the one that is there: agentmeter adopt-topic", ErrForeignTopic, topic, live.ID, known.id)
 	}
 	if known.partitions != live.Partitions {
-		return adopted{}, fmt.Errorf("%w: %s has %d partitions and was adopted with %d; partitions change by a cut-over to a new topic", ErrForeignTopic, topic, live.Partitions, known.partitions)
+		return adopted{}, fmt.Errorf("%w: %s has %d partitions and was adopted with %d; partitions change by a cut-over to a new topic, see docs/repairs.md", ErrForeignTopic, topic, live.Partitions, known.partitions)
 	}
 	return known, nil
 }

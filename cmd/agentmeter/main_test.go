@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -11,10 +12,13 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"agentmeter/internal/clickhouse"
 	"agentmeter/internal/embedded/chdb"
 	"agentmeter/internal/embedded/enginetest"
+	"agentmeter/internal/kafka"
 )
 
 func TestMain(m *testing.M) {
@@ -46,9 +50,11 @@ func withEngine(env *testscript.Env) error {
 
 // scriptCommands are what scripts can do beside running the program.
 var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-	"ready":   scriptReady,
-	"engine":  scriptEngine,
-	"counted": scriptCounted,
+	"ready":    scriptReady,
+	"engine":   scriptEngine,
+	"counted":  scriptCounted,
+	"recreate": scriptRecreate,
+	"adopt":    scriptAdopt,
 }
 
 // scriptReady waits until an instance runs on the data directory: ready DIR.
@@ -73,12 +79,42 @@ func scriptEngine(ts *testscript.TestScript, _ bool, args []string) {
 func scriptCounted(ts *testscript.TestScript, _ bool, args []string) {
 	dir := dataDir(ts.MkAbs(args[0]))
 	eventually(ts, func() error {
-		answer, err := askEngine(dir, "SELECT sum(position) FROM rollup_progress FINAL")
+		answer, err := askEngine(dir, "SELECT sum(position) FROM rollup_progress FINAL WHERE stream = (SELECT stream FROM usage_streams ORDER BY adopted_at DESC LIMIT 1)")
 		if err == nil && strings.TrimSpace(answer) != args[1] {
 			err = fmt.Errorf("%s records are counted, want %s", strings.TrimSpace(answer), args[1])
 		}
 		return err
 	})
+}
+
+// scriptRecreate deletes the events topic of a running instance and makes it
+// again: recreate DIR.
+func scriptRecreate(ts *testscript.TestScript, _ bool, args []string) {
+	where, err := dataDir(ts.MkAbs(args[0])).readEndpoints()
+	ts.Check(err)
+	client, err := kgo.NewClient(kgo.SeedBrokers(where.Kafka))
+	ts.Check(err)
+	defer client.Close()
+	admin := kadm.NewClient(client)
+	_, err = admin.DeleteTopic(context.Background(), kafka.TopicEvents)
+	ts.Check(err)
+	_, err = kafka.EnsureTopics(context.Background(), admin, kafka.DefaultPlan())
+	ts.Check(err)
+}
+
+// scriptAdopt adopts the topic that is there, as agentmeter adopt-topic says:
+// adopt DIR.
+func scriptAdopt(ts *testscript.TestScript, _ bool, args []string) {
+	var printed bytes.Buffer
+	dir := ts.MkAbs(args[0])
+	run(context.Background(), []string{"adopt-topic", "--data-dir", dir}, nil, &printed, io.Discard)
+	_, id, found := strings.Cut(printed.String(), "adopt-topic --id ")
+	if !found {
+		ts.Fatalf("it names no topic to adopt: %s", &printed)
+	}
+	if code := run(context.Background(), []string{"adopt-topic", "--data-dir", dir, "--id", strings.TrimSpace(id)}, nil, ts.Stdout(), ts.Stderr()); code != exitOK {
+		ts.Fatalf("exit status %d", code)
+	}
 }
 
 func askEngine(dir dataDir, sql string) (string, error) {

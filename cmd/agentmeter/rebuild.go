@@ -127,7 +127,7 @@ func printRebuilt(w io.Writer, report *rollup.RebuildReport, took time.Duration)
 		case repaired.Buckets == 0:
 			continue
 		case table == "usage_ids":
-			fmt.Fprintf(w, "%s: %d ids repaired\n", table, repaired.Buckets)
+			fmt.Fprintf(w, "%s: %d ids repaired. Restart the rollups: what they loaded from it is from before.\n", table, repaired.Buckets)
 		default:
 			fmt.Fprintf(w, "%s: %d buckets repaired, which were wrong by %s credits and %d events in all\n", table, repaired.Buckets, repaired.Credits, repaired.Events)
 		}
