@@ -1,0 +1,69 @@
+package audit
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// A rule about a metric that nobody exports never fires, and a runbook that is
+// not there helps nobody.
+func TestAlertRulesNameWhatThereIs(t *testing.T) {
+	root := filepath.Join("..", "..")
+	read := func(name string) string {
+		t.Helper()
+		content, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(content)
+	}
+	var rules struct {
+		Groups []struct {
+			Rules []struct {
+				Alert       string
+				Expr        string
+				Labels      map[string]string
+				Annotations map[string]string
+			}
+		}
+	}
+	if err := yaml.Unmarshal([]byte(read("deploy/prometheus/alerts/counting.yml")), &rules); err != nil {
+		t.Fatal(err)
+	}
+	sources := ""
+	for _, name := range []string{"internal/audit/metrics.go", "ingest/metrics.go", "ingest/acknowledged.go", "rollup/metrics.go"} {
+		sources += read(name)
+	}
+	// Rollup puts its names together.
+	sources = strings.ReplaceAll(sources, `gauge("`, `"agentmeter_rollup_`)
+	anchors := map[string]bool{}
+	for _, heading := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(read("docs/counting.md"), -1) {
+		anchors[strings.ReplaceAll(strings.ToLower(heading[1]), " ", "-")] = true
+	}
+	checked := 0
+	for _, group := range rules.Groups {
+		for _, rule := range group.Rules {
+			for _, metric := range regexp.MustCompile(`agentmeter_\w+`).FindAllString(rule.Expr, -1) {
+				checked++
+				if !strings.Contains(sources, `"`+metric+`"`) {
+					t.Errorf("%s: nobody exports %s", rule.Alert, metric)
+				}
+			}
+			anchor, ok := strings.CutPrefix(rule.Annotations["runbook_url"], "docs/counting.md#")
+			if !ok || !anchors[anchor] {
+				t.Errorf("%s: no runbook at %s", rule.Alert, rule.Annotations["runbook_url"])
+			}
+			if rule.Labels["severity"] == "" || rule.Annotations["summary"] == "" {
+				t.Errorf("%s: without severity or summary", rule.Alert)
+			}
+		}
+	}
+	if checked < 10 {
+		t.Errorf("only %d metrics are named", checked)
+	}
+}
