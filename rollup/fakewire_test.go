@@ -307,12 +307,12 @@ func (w *wire) eventsIn(partition int32, label string, n int) []schemas.Event {
 func pass(d time.Duration) { <-time.After(d) }
 
 // patience is how long, on the bubble's clock, something may take to happen.
-const patience = 10 * time.Minute
+const patience = 8 * time.Minute
 
 // until lets the clock pass until the condition holds.
 func (w *wire) until(what string, condition func() bool) {
 	w.t.Helper()
-	for deadline := time.Now().Add(patience); !condition(); pass(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !condition(); pass(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			w.t.Fatalf("after %s still not so: %s", patience, what)
 		}
@@ -367,7 +367,7 @@ func (w *wire) waitCounted() {
 		if time.Now().After(deadline) {
 			w.t.Fatalf("after %s still not exact: %v", patience, w.differences())
 		}
-		pass(10 * time.Millisecond)
+		pass(50 * time.Millisecond)
 	}
 }
 

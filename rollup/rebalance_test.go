@@ -709,7 +709,7 @@ func TestRecreatedTopicHaltsEveryPartition(t *testing.T) {
 func TestWhateverHappensEachEventIsCountedOnce(t *testing.T) {
 	severalMembers(t)
 	seed := randomSeed(t)
-	for round := range rounds(12, 400) {
+	for round := range rounds(8, 400) {
 		t.Run(fmt.Sprintf("round %d", round), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, uint64(round)))
 			onWire(t, 3, func(_ *testing.T, w *wire) { storm(w, random) })

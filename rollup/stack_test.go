@@ -25,6 +25,7 @@ import (
 type stack struct {
 	t        testing.TB
 	kafka    kafka.Config
+	url      string // of the engine
 	client   *clickhouse.Client
 	producer *kgo.Client
 	admin    *kadm.Client
@@ -50,7 +51,7 @@ func newStack(t testing.TB) *stack {
 	}
 	t.Cleanup(broker.Close)
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	s := &stack{t: t, client: client, log: log, kafka: kafka.Config{Brokers: broker.ListenAddrs(), ClientID: "test"}}
+	s := &stack{t: t, url: url, client: client, log: log, kafka: kafka.Config{Brokers: broker.ListenAddrs(), ClientID: "test"}}
 	s.producer, err = kgo.NewClient(s.kafka.ProducerOptions(log)...)
 	if err != nil {
 		t.Fatal(err)
