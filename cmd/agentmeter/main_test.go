@@ -19,6 +19,7 @@ import (
 	"agentmeter/internal/embedded/chdb"
 	"agentmeter/internal/embedded/enginetest"
 	"agentmeter/internal/kafka"
+	"agentmeter/schemas"
 )
 
 func TestMain(m *testing.M) {
@@ -50,11 +51,12 @@ func withEngine(env *testscript.Env) error {
 
 // scriptCommands are what scripts can do beside running the program.
 var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-	"ready":    scriptReady,
-	"engine":   scriptEngine,
-	"counted":  scriptCounted,
-	"recreate": scriptRecreate,
-	"adopt":    scriptAdopt,
+	"ready":      scriptReady,
+	"engine":     scriptEngine,
+	"counted":    scriptCounted,
+	"recreate":   scriptRecreate,
+	"adopt":      scriptAdopt,
+	"misproduce": scriptMisproduce,
 }
 
 // scriptReady waits until an instance runs on the data directory: ready DIR.
@@ -117,6 +119,25 @@ func scriptAdopt(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
+// scriptMisproduce sends an event to a partition that is not its own, and then
+// what is no event at all: misproduce DIR.
+func scriptMisproduce(ts *testscript.TestScript, _ bool, args []string) {
+	where, err := dataDir(ts.MkAbs(args[0])).readEndpoints()
+	ts.Check(err)
+	client, err := kgo.NewClient(kgo.SeedBrokers(where.Kafka), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	ts.Check(err)
+	defer client.Close()
+	event := schemas.Event{
+		ID: "e1", Workspace: "ws_a", Agent: "agt_1", Channel: "embed", Credits: 1_500_000, Messages: 1,
+		OccurredAt: time.Date(2026, 11, 24, 9, 31, 47, 0, time.UTC),
+	}
+	partitions := kafka.DefaultPlan().EventPartitions
+	wrong := (schemas.PartitionOf(schemas.RecordKey(event.Workspace, event.ID), partitions) + 1) % partitions
+	for _, value := range [][]byte{schemas.EncodeEvent(nil, &event), []byte("\x1b[31mred")} {
+		ts.Check(client.ProduceSync(context.Background(), &kgo.Record{Topic: kafka.TopicEvents, Partition: wrong, Value: value}).FirstErr())
+	}
+}
+
 func askEngine(dir dataDir, sql string) (string, error) {
 	where, err := dir.readEndpoints()
 	if err != nil {
@@ -144,16 +165,21 @@ func eventually(ts *testscript.TestScript, ask func() error) {
 
 func commands(t *testing.T) []*kong.Node {
 	t.Helper()
-	parser, err := kong.New(&cli{}, kong.DefaultEnvars("AGENTMETER"))
+	parser, err := kong.New(&cli{}, kong.Name("agentmeter"), kong.DefaultEnvars("AGENTMETER"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var nodes []*kong.Node
-	for _, node := range parser.Model.Children {
-		if !node.Hidden {
-			nodes = append(nodes, node)
+	var add func(*kong.Node)
+	add = func(parent *kong.Node) {
+		for _, node := range parent.Children {
+			if !node.Hidden {
+				nodes = append(nodes, node)
+				add(node)
+			}
 		}
 	}
+	add(parser.Model.Node)
 	return nodes
 }
 
@@ -162,8 +188,8 @@ func TestEachCommandExplainsItselfWithAnExample(t *testing.T) {
 		if node.Name == "version" {
 			continue
 		}
-		if !strings.Contains(node.Detail, "agentmeter "+node.Name) {
-			t.Errorf("agentmeter %s --help has no example", node.Name)
+		if !strings.Contains(node.Detail, node.FullPath()) {
+			t.Errorf("%s --help has no example", node.FullPath())
 		}
 	}
 }

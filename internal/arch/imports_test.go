@@ -40,6 +40,7 @@ var rules = map[string]rule{
 	"internal/simulate":                    {[]string{"schemas", "schemas/", "internal/eventclient"}, "seeded traffic for demos, soak and benches"},
 	"internal/eventclient":                 {[]string{"schemas", "schemas/"}, "posts batches of events, with retries; shared by import and simulate"},
 	"internal/eventclient/eventclienttest": {[]string{"schemas", "schemas/"}, "a write side with faults, for tests of what posts to one"},
+	"internal/deadletters":                 {[]string{"schemas", "schemas/", "internal/kafka"}, "what could not be counted, and the way back"},
 	"internal/importer":                    {[]string{"schemas", "schemas/", "internal/eventclient"}, "files to events, resumable"},
 
 	// Stages never import one another.

@@ -1,0 +1,314 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode/utf8"
+
+	"agentmeter/internal/deadletters"
+	"agentmeter/schemas"
+)
+
+// deadletterCommand is about what could not be counted.
+type deadletterCommand struct {
+	List   deadletterListCommand   `cmd:"" help:"List what could not be counted, newest last."`
+	Show   deadletterShowCommand   `cmd:"" help:"Show one dead letter whole."`
+	Replay deadletterReplayCommand `cmd:"" help:"Put records back that can be counted now."`
+}
+
+func (*deadletterCommand) Help() string {
+	return example("agentmeter deadletter list --data-dir data\nagentmeter deadletter show --data-dir data 3/4711\nagentmeter deadletter replay --data-dir data --code wrong_partition --yes").
+		help("What could not be counted lies in the topic usage.deadletter.v1, with the reason. See docs/repairs.md.")
+}
+
+// letterFlags select dead letters.
+type letterFlags struct {
+	Code  []string `help:"Only letters with these codes, such as wrong_partition, undecodable or payload_conflict." placeholder:"CODE,…"`
+	Since string   `help:"Only letters that were written since: a date, RFC 3339, or how long ago, such as 24h." placeholder:"TIME"`
+}
+
+func (f letterFlags) selection(refs ...string) (s deadletters.Selection, err error) {
+	s.Codes = f.Code
+	if ago, err := time.ParseDuration(f.Since); err == nil {
+		s.Since = time.Now().UTC().Add(-ago)
+	} else if s.Since, err = parseTime("--since", f.Since); err != nil {
+		return s, err
+	}
+	for _, text := range refs {
+		ref, err := deadletters.ParseRef(text)
+		if err != nil {
+			return s, misuse("%w", err)
+		}
+		s.Refs = append(s.Refs, ref)
+	}
+	return s, nil
+}
+
+type deadletterListCommand struct {
+	pipelineFlags
+	letterFlags
+	Limit  int   `help:"Letters at most, the newest of them." default:"50"`
+	Before int64 `help:"Only letters before this position: the next page is --before the first one's." placeholder:"POSITION"`
+	JSON   bool  `name:"json" help:"Print one JSON object a line."`
+	logFlags
+}
+
+func (*deadletterListCommand) Help() string {
+	return example("agentmeter deadletter list --data-dir data --code wrong_partition --since 24h").
+		help("Lists what could not be counted, and why, newest last. Letters that were sent twice are one. Exit status: 0, also where there are none; 2 misuse, or they could not be read.")
+}
+
+// letterSummary is one line of the list.
+type letterSummary struct {
+	Position  int64     `json:"position"`
+	Stream    string    `json:"stream"`
+	Partition int32     `json:"partition"`
+	Offset    int64     `json:"offset"`
+	Received  time.Time `json:"received"`
+	Code      string    `json:"code"`
+	Detail    string    `json:"detail,omitempty"`
+	Bytes     int       `json:"bytes"`
+	Workspace string    `json:"workspace_id,omitempty"`
+	ID        string    `json:"id,omitempty"`
+}
+
+func summaryOf(l *deadletters.Letter) letterSummary {
+	s := letterSummary{
+		Position: l.Position, Stream: l.Stream.String(), Partition: l.Partition, Offset: l.Offset,
+		Received: l.Received, Code: l.Code, Detail: l.Detail, Bytes: len(l.Value),
+	}
+	if event, err := l.Event(); err == nil {
+		s.Workspace, s.ID = strings.Clone(string(event.Workspace)), strings.Clone(event.ID)
+	} else if s.Detail == "" {
+		s.Detail = err.Error()
+	}
+	return s
+}
+
+func (c *deadletterListCommand) Run(ctx context.Context, s streams) error {
+	selection, err := c.selection()
+	if err != nil {
+		return err
+	}
+	if c.Limit < 1 {
+		return misuse("--limit: %d is not positive", c.Limit)
+	}
+	selection.Before = c.Before
+	log := c.logger(s.err)
+	p, err := c.open(ctx, "deadletter", log)
+	if err != nil {
+		return &exitError{exitUnclear, err}
+	}
+	defer p.close()
+	var newest []letterSummary
+	total := 0
+	err = deadletters.Each(ctx, p.kafka.Options(log), selection, func(l *deadletters.Letter) error {
+		if total++; len(newest) == c.Limit {
+			newest = append(newest[:0], newest[1:]...)
+		}
+		newest = append(newest, summaryOf(l))
+		return nil
+	})
+	if err == nil && c.JSON {
+		encoder := json.NewEncoder(s.out)
+		for i := range newest {
+			if err = encoder.Encode(newest[i]); err != nil {
+				break
+			}
+		}
+	} else if err == nil {
+		err = printLetters(s.out, newest, total)
+	}
+	if err != nil {
+		return &exitError{exitUnclear, err}
+	}
+	return nil
+}
+
+func printLetters(w io.Writer, letters []letterSummary, total int) error {
+	if total == 0 {
+		_, err := fmt.Fprintln(w, "No dead letters.")
+		return err
+	}
+	table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(table, "position\trecord\treceived\tcode\tworkspace\tid\tdetail")
+	for i := range letters {
+		l := &letters[i]
+		fmt.Fprintf(table, "%d\t%d/%d\t%s\t%s\t%s\t%s\t%s\n", l.Position, l.Partition, l.Offset, l.Received.Format(time.RFC3339),
+			printable(l.Code), printable(l.Workspace), printable(l.ID), printable(l.Detail))
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if len(letters) < total {
+		_, err := fmt.Fprintf(w, "\n%d of %d; the ones before: --before %d\n", len(letters), total, letters[0].Position)
+		return err
+	}
+	return nil
+}
+
+// printable is text that does nothing to a terminal: what is not plain is
+// escaped and the whole quoted.
+func printable(text string) string {
+	quoted := strconv.Quote(text)
+	if plain := quoted[1 : len(quoted)-1]; plain == text {
+		return text
+	}
+	return quoted
+}
+
+type deadletterShowCommand struct {
+	pipelineFlags
+	Letter string `arg:"" help:"A position as in the list, or PARTITION/OFFSET of the record."`
+	logFlags
+}
+
+func (*deadletterShowCommand) Help() string {
+	return example("agentmeter deadletter show --data-dir data 3/4711").
+		help("Shows why a record was not counted and what is in it: its event where it decodes, its bytes otherwise. Exit status: 0, 1 there is no such letter, 2 misuse, or it could not be read.")
+}
+
+func (c *deadletterShowCommand) Run(ctx context.Context, s streams) error {
+	ref, err := deadletters.ParseRef(c.Letter)
+	if err != nil {
+		return misuse("%w", err)
+	}
+	log := c.logger(s.err)
+	p, err := c.open(ctx, "deadletter", log)
+	if err != nil {
+		return &exitError{exitUnclear, err}
+	}
+	defer p.close()
+	letter, err := deadletters.Find(ctx, p.kafka.Options(log), ref)
+	if err == nil {
+		err = printLetter(s.out, letter)
+	}
+	switch {
+	case errors.Is(err, deadletters.ErrNotFound):
+		return &exitError{exitNo, err}
+	case err != nil:
+		return &exitError{exitUnclear, err}
+	}
+	return nil
+}
+
+func printLetter(w io.Writer, l *deadletters.Letter) error {
+	table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(table, "%s\t%s\n", name, printable(value))
+		}
+	}
+	line("position", strconv.FormatInt(l.Position, 10))
+	line("record", fmt.Sprintf("offset %d of partition %d of stream %s", l.Offset, l.Partition, l.Stream))
+	line("received", l.Received.Format(time.RFC3339Nano))
+	line("code", l.Code)
+	line("detail", l.Detail)
+	line("key", string(l.Key))
+	line("bytes", strconv.Itoa(len(l.Value)))
+	event, err := l.Event()
+	if err == nil {
+		printEvent(line, &event)
+	} else {
+		line("event", "none: "+err.Error())
+	}
+	if _, err := l.Record(); err != nil {
+		line("replay", "refused: "+err.Error())
+	} else {
+		line("replay", "possible")
+	}
+	if err := table.Flush(); err != nil || event.ID != "" {
+		return err
+	}
+	if utf8.Valid(l.Value) {
+		_, err = fmt.Fprintf(w, "\n%s\n", strconv.Quote(string(l.Value)))
+	} else {
+		_, err = fmt.Fprintf(w, "\n%s\nbase64: %s\n", hex.Dump(l.Value), base64.StdEncoding.EncodeToString(l.Value))
+	}
+	return err
+}
+
+func printEvent(line func(name, value string), e *schemas.Event) {
+	line("workspace_id", string(e.Workspace))
+	line("id", e.ID)
+	line("agent_id", string(e.Agent))
+	line("conversation_id", e.Conversation)
+	line("occurred_at", e.OccurredAt.Format(time.RFC3339Nano))
+	line("channel", e.Channel)
+	line("model", e.Model)
+	line("credits", e.Credits.String())
+	line("messages", strconv.FormatInt(e.Messages, 10))
+	if e.Adjustment != nil {
+		line("reason", e.Adjustment.Reason)
+		line("event_id", e.Adjustment.EventID)
+	}
+}
+
+type deadletterReplayCommand struct {
+	pipelineFlags
+	letterFlags
+	Letters []string `arg:"" optional:"" name:"letter" help:"Positions as in the list, or PARTITION/OFFSET of records."`
+	All     bool     `help:"All letters that can be put back."`
+	DryRun  bool     `help:"Only say what would be put back."`
+	Yes     bool     `help:"Put back what --code, --since or --all selects; without it they are a dry run."`
+	logFlags
+}
+
+func (*deadletterReplayCommand) Help() string {
+	return example("agentmeter deadletter replay --data-dir data 3/4711\nagentmeter deadletter replay --data-dir data --code wrong_partition --yes").
+		help("Puts records back on the events topic that can be counted now, under the key that their events ask for. Doing so twice counts nothing twice. Named letters are put back at once; a selection needs --yes. Exit status: 0 all of them, 1 some were refused (it says why), 2 misuse, or not finished.")
+}
+
+func (c *deadletterReplayCommand) Run(ctx context.Context, s streams) error {
+	selection, err := c.selection(c.Letters...)
+	if err != nil {
+		return err
+	}
+	if len(c.Letters) == 0 && len(c.Code) == 0 && c.Since == "" && !c.All {
+		return misuse("name letters, or select some by --code, --since or --all; agentmeter deadletter list shows them")
+	}
+	dry := c.DryRun || len(c.Letters) == 0 && !c.Yes
+	log := c.logger(s.err)
+	p, err := c.open(ctx, "deadletter", log)
+	if err != nil {
+		return &exitError{exitUnclear, err}
+	}
+	defer p.close()
+	done, refused := 0, 0
+	said := "put back"
+	if dry {
+		said = "would be put back"
+	}
+	err = deadletters.Replay(ctx, p.kafka.Options(log), p.broker, selection, dry, func(r deadletters.Replayed) error {
+		if r.Refused != nil {
+			refused++
+			_, err := fmt.Fprintf(s.out, "%d\t%d/%d\t%s\trefused: %s\n", r.Position, r.Partition, r.Offset, printable(r.Code), printable(r.Refused.Error()))
+			return err
+		}
+		done++
+		_, err := fmt.Fprintf(s.out, "%d\t%d/%d\t%s\t%s\n", r.Position, r.Partition, r.Offset, printable(r.Code), said)
+		return err
+	})
+	fmt.Fprintf(s.out, "%d %s, %d refused\n", done, said, refused)
+	switch {
+	case err != nil:
+		return &exitError{exitUnclear, err}
+	case done+refused == 0 && len(c.Letters) > 0:
+		return &exitError{exitNo, deadletters.ErrNotFound}
+	case dry && !c.DryRun && done > 0:
+		fmt.Fprintln(s.err, "nothing was sent; say --yes to put them back")
+	}
+	if refused > 0 {
+		return &exitError{code: exitNo}
+	}
+	return nil
+}
