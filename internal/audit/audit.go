@@ -148,9 +148,27 @@ type Options struct {
 	// after it, so that it takes a bounded share of the engine.
 	rest    int
 	threads int
+	bounds  bounds
 	// heldFor, where not nil, is told how long a statement under a mutex took.
 	heldFor func(time.Duration)
 }
+
+// bounds are how much an audit looks at at a time. Tests make them small.
+type bounds struct {
+	// stretch is how many offsets a stretch has. Distinct offsets are counted in
+	// a bitmap, which takes an eighth of a byte each.
+	stretch int64
+	// hashes is about how many ids are grouped at a time.
+	hashes int64
+	// slice is how many rows of the ledger are looked at under the mutex at a
+	// time.
+	slice int64
+	// held is how many rows a statement may read under the mutex. Where it would
+	// read more, it reads without it, and looks again at what differs.
+	held int64
+}
+
+var defaultBounds = bounds{stretch: 1 << 20, hashes: 1 << 20, slice: 250_000, held: 4_000_000}
 
 // Progress says how far an audit is.
 type Progress struct {

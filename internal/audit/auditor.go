@@ -32,6 +32,9 @@ type auditor struct {
 }
 
 func newAuditor(client *clickhouse.Client, options Options) *auditor {
+	if options.bounds == (bounds{}) {
+		options.bounds = defaultBounds
+	}
 	return &auditor{client: client, options: options, cutoff: minuteCutoff(time.Now())}
 }
 

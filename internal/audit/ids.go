@@ -90,7 +90,7 @@ func (a *auditor) lookedUp(ctx context.Context, partitions []Partition) (map[pla
 	looked := map[place]map[int64]held{}
 	highest := map[place]int64{}
 	err := a.ask(ctx, Partition{}, question{sql: tableIDsSQL, params: map[string]string{
-		"chunk": offset(stretchLength), "streams": list(streams), "partitions": list(numbers), "belows": list(belows),
+		"chunk": offset(a.options.bounds.stretch), "streams": list(streams), "partitions": list(numbers), "belows": list(belows),
 	}}, func(fields []string) error {
 		stream, err := uuid.Parse(fields[0])
 		if err != nil {
@@ -136,7 +136,7 @@ const beyond = -1
 func (a *auditor) sameIDs(ctx context.Context, p Partition, looked map[int64]held) error {
 	recorded := map[int64]held{}
 	err := a.ask(ctx, p, question{sql: ledgerIDsSQL, params: map[string]string{
-		"chunk": offset(stretchLength), "below": offset(p.Position),
+		"chunk": offset(a.options.bounds.stretch), "below": offset(p.Position),
 	}}, func(fields []string) error {
 		n, err := integers(fields[:2])
 		recorded[n[0]] = held{n[1], fields[2]}
@@ -169,7 +169,7 @@ func (a *auditor) sameIDs(ctx context.Context, p Partition, looked map[int64]hel
 		return nil
 	}
 	slices.Sort(differing)
-	params := map[string]string{"lo": offset(differing[0] * stretchLength), "hi": offset(min((differing[0]+1)*stretchLength, p.Position))}
+	params := map[string]string{"lo": offset(differing[0] * a.options.bounds.stretch), "hi": offset(min((differing[0]+1)*a.options.bounds.stretch, p.Position))}
 	lacking, err := a.some(ctx, p, idsLackingSQL, params)
 	if err != nil {
 		return err
@@ -189,9 +189,6 @@ func (a *auditor) sameIDs(ctx context.Context, p Partition, looked map[int64]hel
 	return nil
 }
 
-// hashesAtOnce is about how many ids are grouped at a time.
-const hashesAtOnce = 1 << 20
-
 // doubledIDs looks for ids that were recorded more than once, one range of
 // hashes after the other.
 func (a *auditor) doubledIDs(ctx context.Context) error {
@@ -206,7 +203,7 @@ func (a *auditor) doubledIDs(ctx context.Context) error {
 		return err
 	}
 	digits, ranges := 0, int64(1)
-	for rows/ranges > hashesAtOnce {
+	for rows/ranges > a.options.bounds.hashes {
 		digits++
 		ranges *= 16
 	}

@@ -19,6 +19,7 @@ type caseOf struct {
 	damage string
 	victim int // which row, of those that the damage may be done to
 	table  int // which rollup
+	bounds bounds
 }
 
 const (
@@ -45,6 +46,14 @@ var damages = []string{
 func cases(damage string) *rapid.Generator[caseOf] {
 	return rapid.Custom(func(t *rapid.T) caseOf {
 		c := caseOf{damage: damage, victim: rapid.IntRange(0, 1000).Draw(t, "victim"), table: rapid.IntRange(0, len(tables.Rollups)-1).Draw(t, "table")}
+		if rapid.Bool().Draw(t, "small") {
+			c.bounds = bounds{
+				stretch: rapid.Int64Range(5, 20).Draw(t, "stretch"),
+				hashes:  rapid.Int64Range(20, 60).Draw(t, "hashes"),
+				slice:   rapid.Int64Range(8, 20).Draw(t, "slice"),
+				held:    rapid.Int64Range(1, 100).Draw(t, "held"),
+			}
+		}
 		number := 0
 		now := time.Now().UTC().Truncate(time.Hour)
 		for range rapid.IntRange(4, 9).Draw(t, "blocks") {
@@ -238,7 +247,7 @@ func TestAuditFindsExactlyWhatIsWrong(t *testing.T) {
 			}
 			want := c.apply(w)
 			w.fill(2)
-			report := w.audit(Options{})
+			report := w.audit(Options{bounds: c.bounds})
 			if got := where(report); !maps.Equal(got, want) {
 				t.Errorf("seed %d, %s: found %v, want %v\n%+v", n, damage, got, want, report.Findings)
 			}

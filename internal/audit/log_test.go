@@ -121,6 +121,14 @@ func TestLedgerAheadOfItsLogAndBehindItsRetention(t *testing.T) {
 	}
 }
 
+func TestNothingIsExact(t *testing.T) {
+	w := newWorld(t, 1)
+	w.exec("TRUNCATE TABLE usage_streams")
+	if report := w.audit(Options{}); !report.Exact || report.Partitions == nil || report.Findings == nil || report.Unclear == nil {
+		t.Errorf("%+v", report)
+	}
+}
+
 func TestAuditStopsWhenToldTo(t *testing.T) {
 	w := newWorld(t, 1)
 	w.block(0, someEvents("a", 9, time.Now().UTC())...)

@@ -7,10 +7,6 @@ import (
 	tables "agentmeter/schemas/clickhouse"
 )
 
-// stretchLength is how many offsets a stretch has. A stretch's distinct offsets
-// are counted in a bitmap, which takes an eighth of a byte each.
-const stretchLength = 1 << 20
-
 var (
 	ledgerChunksSQL   = readSQL("ledger_chunks.sql")
 	offsetsMissingSQL = readSQL("offsets_missing.sql")
@@ -68,7 +64,7 @@ func (a *auditor) span(ctx context.Context, p Partition, lo, hi int64) error {
 
 func (a *auditor) stretches(ctx context.Context, p Partition, lo, hi int64) ([]stretch, error) {
 	var stretches []stretch
-	params := map[string]string{"chunk": offset(stretchLength), "lo": offset(lo), "hi": offset(hi)}
+	params := map[string]string{"chunk": offset(a.options.bounds.stretch), "lo": offset(lo), "hi": offset(hi)}
 	err := a.ask(ctx, p, question{sql: ledgerChunksSQL, params: params}, func(fields []string) error {
 		n, err := integers(fields)
 		if err != nil {
@@ -89,7 +85,7 @@ func (a *auditor) unbroken(ctx context.Context, p Partition, stretches []stretch
 	next := lo
 	for _, s := range stretches {
 		rows, offsets = rows+s.rows, offsets+s.offsets
-		first, last := max(lo, s.number*stretchLength), min(hi, (s.number+1)*stretchLength)
+		first, last := max(lo, s.number*a.options.bounds.stretch), min(hi, (s.number+1)*a.options.bounds.stretch)
 		if missing[0] < 0 && (first > next || s.offsets < last-first) {
 			missing = [2]int64{next, last}
 			if s.lowest > next { // nothing at all up to there
@@ -112,7 +108,7 @@ func (a *auditor) unbroken(ctx context.Context, p Partition, stretches []stretch
 		a.find(p, CheckOffsets, tables.Ledger, "%d rows for %d distinct offsets: %d rows too many; more than once: offset %s", rows, offsets, rows-offsets, some)
 	}
 	if missing[0] >= 0 {
-		length := min(missing[1]-missing[0], stretchLength)
+		length := min(missing[1]-missing[0], a.options.bounds.stretch)
 		some, err := a.some(ctx, p, offsetsMissingSQL, map[string]string{"lo": offset(missing[0]), "length": offset(length)})
 		if err != nil {
 			return err

@@ -264,22 +264,14 @@ func (a *auditor) stillDiffers(ctx context.Context, p Partition, c comparison, s
 	return a.compare(ctx, p, c, s, true, 0)
 }
 
-const (
-	// sliceRows is how many rows of the ledger are looked at under the mutex at
-	// a time.
-	sliceRows = 250_000
-	// heldRows is how many rows a statement may read under the mutex. Where it
-	// would read more, it reads without it, and looks again at what differs.
-	heldRows = 4_000_000
-)
-
 var touchedHoursSQL = readSQL("touched_hours.sql")
 
 // touched compares, in the buckets that the events of [lo, hi) fall into, every
 // rollup with the ledger, and looks their ids up.
 func (a *auditor) touched(ctx context.Context, p Partition, lo, hi int64) error {
-	for ; lo < hi; lo += sliceRows {
-		if err := a.touchedSlice(ctx, p, lo, min(lo+sliceRows, hi)); err != nil {
+	slice := a.options.bounds.slice
+	for ; lo < hi; lo += slice {
+		if err := a.touchedSlice(ctx, p, lo, min(lo+slice, hi)); err != nil {
 			return err
 		}
 	}
@@ -303,7 +295,7 @@ func (a *auditor) touchedSlice(ctx context.Context, p Partition, lo, hi int64) e
 	s.ranges = clustered(hours)
 	for _, c := range chained() {
 		if err := a.settled(ctx, func() error {
-			d, err := a.compare(ctx, p, c, s, true, heldRows)
+			d, err := a.compare(ctx, p, c, s, true, a.options.bounds.held)
 			if clickhouse.ExceptionCode(err) == codeTooManyRows {
 				if d, err = a.compare(ctx, p, c, s, false, 0); err == nil {
 					d, err = a.stillDiffers(ctx, p, c, s, d)

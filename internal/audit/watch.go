@@ -316,7 +316,7 @@ func (w *Watcher) increment(ctx context.Context, p Partition) error {
 	if err != nil {
 		return err
 	}
-	if !s.begun {
+	if !s.begun || end.position < s.position { // at first, or set back by hand
 		s.begun, s.position = true, end.lo
 	}
 	// The last block may be in doubt: it is audited once another one follows,
