@@ -158,6 +158,26 @@ func (s *stack) totals(table string) (credits string, messages int64) {
 	return credits, messages
 }
 
+// each runs a question and gives each row of its answer to row, to be scanned.
+func (s *stack) each(sql string, row func(scan func(...any))) {
+	s.t.Helper()
+	rows, err := s.client.Conn().Query(s.t.Context(), sql)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		row(func(into ...any) {
+			if err := rows.Scan(into...); err != nil {
+				s.t.Fatal(err)
+			}
+		})
+	}
+	if err := rows.Err(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 var testTime = time.Date(2026, 11, 24, 9, 31, 47, 123456000, time.UTC)
 
 func testEvent(i int) schemas.Event {
