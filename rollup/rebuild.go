@@ -34,6 +34,9 @@ const (
 	// a while: longer than those who wait for it sleep between two tries.
 	rebuildBreath      = 150 * time.Millisecond
 	rebuildBreathAfter = 250 * time.Millisecond
+	// rebuildMargin is how far a rebuild stays clear of the edge of a rollup's
+	// retention.
+	rebuildMargin = 6 * time.Hour
 	// maxIDRepairs is how often a stretch of ids is repaired before it counts
 	// as impossible: a merge in between can make a repair do nothing.
 	maxIDRepairs = 5
@@ -391,8 +394,9 @@ func nextStretch(hours []hourRows, from, end, step, enough int64) (s stretch, ta
 func (b *rebuilder) rollup(ctx context.Context, l *ledger, sql rollupRebuild, p *RebuildProgress) error {
 	bounds := b.bounds
 	if days := sql.rollup.RetentionDays; days > 0 {
-		// What is older is being deleted, and no question is put to it.
-		kept := schemas.StepHour.Floor(time.Now().UTC().AddDate(0, 0, -days)).Unix()
+		// What is older is being deleted, and no question is put to it; nor is
+		// one put to what is about to be.
+		kept := schemas.StepHour.Floor(time.Now().UTC().AddDate(0, 0, -days).Add(rebuildMargin)).Unix()
 		bounds.from = max(bounds.from, kept)
 	}
 	if bounds.from > bounds.through {
