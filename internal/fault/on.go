@@ -81,6 +81,10 @@ func Point(name string) {
 	}
 }
 
+// stopTakes is for how long, at most, a thread runs on after a SIGSTOP that
+// the kernel has given to another one.
+const stopTakes = 20 * time.Millisecond
+
 func carryOut(strike Strike) {
 	note("struck " + strike.Point + " " + strike.Action)
 	switch strike.Action {
@@ -89,6 +93,7 @@ func carryOut(strike Strike) {
 		select {} // not a step further
 	case ActionStop:
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		time.Sleep(stopTakes) // not a step further before all threads stand still
 	case ActionWait:
 		time.Sleep(strike.Delay)
 	}
