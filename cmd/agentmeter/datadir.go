@@ -74,14 +74,42 @@ func (d dataDir) hold(ctx context.Context) (release func(), err error) {
 	return func() { _ = lock.Unlock() }, nil
 }
 
-// held reports whether a process runs on the directory.
-func (d dataDir) held() bool {
+// held reports whether a process runs on the directory. An error means that it
+// could not tell, such as for want of permission.
+func (d dataDir) held() (bool, error) {
 	lock := flock.New(d.lockFile(), flock.SetFlag(os.O_RDWR))
 	taken, err := lock.TryLock()
-	if taken {
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("data directory %s: whether a process runs on it: %w", string(d), err)
+	case taken:
 		_ = lock.Unlock()
 	}
-	return err == nil && !taken
+	return !taken, nil
+}
+
+// existing refuses a directory that is not there, or is something else's, which
+// most often is a mistyped one. An empty one is as good as any.
+func (d dataDir) existing() error {
+	entries, err := os.ReadDir(string(d))
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("there is no data directory %s; agentmeter run --data-dir %s makes it, or name another one", string(d), string(d))
+	}
+	if err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	for _, entry := range entries {
+		switch d.path(entry.Name()) {
+		case d.lockFile(), d.keyFile(), d.kafka(), d.clickhouse():
+			return nil
+		}
+	}
+	if len(entries) > 0 {
+		return fmt.Errorf("%s is no data directory: it holds other things, and nothing of agentmeter's", string(d))
+	}
+	return nil
 }
 
 // endpoints are the addresses of a running instance.
@@ -116,7 +144,11 @@ func (d dataDir) removeEndpoints(log *slog.Logger) {
 // readEndpoints returns the addresses of the instance that runs on the
 // directory. A file that a killed process left behind is ignored.
 func (d dataDir) readEndpoints() (endpoints, error) {
-	if !d.held() {
+	held, err := d.held()
+	if err != nil {
+		return endpoints{}, err
+	}
+	if !held {
 		return endpoints{}, fmt.Errorf("nothing runs on data directory %s; start it with: agentmeter run --data-dir %s", string(d), string(d))
 	}
 	content, err := os.ReadFile(d.endpointsFile())

@@ -100,7 +100,11 @@ func (e *embedded) stop(ctx context.Context) error {
 // of the instance that runs on it, or, where none does, ones started for the
 // occasion (own).
 func openEmbedded(ctx context.Context, dir dataDir, log *slog.Logger) (where endpoints, release func(), own bool, err error) {
-	if dir.held() {
+	held, err := dir.held()
+	if err != nil {
+		return endpoints{}, nil, false, err
+	}
+	if held {
 		where, err := dir.readEndpoints()
 		return where, func() {}, false, err
 	}
@@ -148,6 +152,9 @@ func (*brokerCommand) Help() string {
 func (c *brokerCommand) Run(ctx context.Context, s streams) error {
 	log := c.logger(s.err)
 	dir := dataDir(c.DataDir)
+	if err := c.check(); err != nil {
+		return err
+	}
 	if err := dir.make(); err != nil {
 		return err
 	}

@@ -20,6 +20,8 @@ import (
 	_ "time/tzdata"
 
 	"github.com/alecthomas/kong"
+
+	"agentmeter/internal/clickhouse"
 )
 
 // Exit codes. Commands that judge something use exitNo for a judgement that
@@ -28,6 +30,12 @@ const (
 	exitOK      = 0
 	exitNo      = 1
 	exitUnclear = 2
+)
+
+// The exceptions of a ClickHouse that was not migrated.
+const (
+	codeUnknownTable    = 60
+	codeUnknownDatabase = 81
 )
 
 // exitError carries an exit code and, where there is one, the error to print.
@@ -95,6 +103,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	parsed.Bind(streams)
 	err = parsed.Run()
+	if code := clickhouse.ExceptionCode(err); code == codeUnknownTable || code == codeUnknownDatabase {
+		defer fmt.Fprintln(stderr, "agentmeter: ClickHouse lacks tables of Agentmeter's: agentmeter migrate brings it to the current schema, or name another --clickhouse-database.")
+	}
 	var exit *exitError
 	switch {
 	case err == nil:

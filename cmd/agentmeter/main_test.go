@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -51,12 +53,15 @@ func withEngine(env *testscript.Env) error {
 
 // scriptCommands are what scripts can do beside running the program.
 var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-	"ready":      scriptReady,
-	"engine":     scriptEngine,
-	"counted":    scriptCounted,
-	"recreate":   scriptRecreate,
-	"adopt":      scriptAdopt,
-	"misproduce": scriptMisproduce,
+	"ready":       scriptReady,
+	"engine":      scriptEngine,
+	"counted":     scriptCounted,
+	"recreate":    scriptRecreate,
+	"adopt":       scriptAdopt,
+	"misproduce":  scriptMisproduce,
+	"notmigrated": scriptNotMigrated,
+	"freeaddress": scriptFreeAddress,
+	"readyz":      scriptReadyz,
 }
 
 // scriptReady waits until an instance runs on the data directory: ready DIR.
@@ -136,6 +141,48 @@ func scriptMisproduce(ts *testscript.TestScript, _ bool, args []string) {
 	for _, value := range [][]byte{schemas.EncodeEvent(nil, &event), []byte("\x1b[31mred")} {
 		ts.Check(client.ProduceSync(context.Background(), &kgo.Record{Topic: kafka.TopicEvents, Partition: wrong, Value: value}).FirstErr())
 	}
+}
+
+// scriptNotMigrated audits a database that has no tables, and prints what that
+// says: notmigrated DIR.
+func scriptNotMigrated(ts *testscript.TestScript, _ bool, args []string) {
+	where, err := dataDir(ts.MkAbs(args[0])).readEndpoints()
+	ts.Check(err)
+	code := run(context.Background(), []string{"audit", "--kafka", where.Kafka, "--clickhouse", where.ClickHouse, "--clickhouse-database", "default"}, nil, io.Discard, ts.Stdout())
+	if code != exitUnclear {
+		ts.Fatalf("exit status %d, want %d", code, exitUnclear)
+	}
+}
+
+// scriptFreeAddress puts an address that nobody listens on into a variable:
+// freeaddress NAME.
+func scriptFreeAddress(ts *testscript.TestScript, _ bool, args []string) {
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Setenv(args[0], listener.Addr().String())
+	ts.Check(listener.Close())
+}
+
+// scriptReadyz waits until /readyz says yes, when the addresses must be there:
+// readyz DIR ADDRESS.
+func scriptReadyz(ts *testscript.TestScript, _ bool, args []string) {
+	transport := &http.Transport{DisableKeepAlives: true}
+	client := &http.Client{Transport: transport}
+	deadline := time.Now().Add(time.Minute)
+	for {
+		response, err := client.Get("http://" + args[1] + "/readyz") //nolint:noctx // until the deadline
+		if err == nil {
+			_ = response.Body.Close()
+			if response.StatusCode == http.StatusOK {
+				break
+			}
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("it is not ready: %v", err)
+		}
+	}
+	_, err := dataDir(ts.MkAbs(args[0])).readEndpoints()
+	ts.Check(err)
 }
 
 func askEngine(dir dataDir, sql string) (string, error) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -29,6 +30,24 @@ func (f topicFlags) plan() kafka.Plan {
 	return plan
 }
 
+// check finds what is wrong with the flags before anything is done.
+func (f topicFlags) check() error {
+	var faults []error
+	if f.EventPartitions < 1 {
+		faults = append(faults, fmt.Errorf("--event-partitions: %d is not positive; give 1 or more, such as 4", f.EventPartitions))
+	}
+	if f.EventRetention < time.Hour {
+		faults = append(faults, fmt.Errorf("--event-retention: %s is less than an hour, and events would be deleted before a short outage ends; give more, such as 168h", f.EventRetention))
+	}
+	if len(faults) == 0 {
+		faults = append(faults, f.plan().Validate())
+	}
+	if err := errors.Join(faults...); err != nil {
+		return misuse("%w", err)
+	}
+	return nil
+}
+
 type migrateCommand struct {
 	kafkaFlags
 	clickhouseFlags
@@ -42,6 +61,9 @@ func (*migrateCommand) Help() string {
 }
 
 func (c *migrateCommand) Run(ctx context.Context, s streams) error {
+	if err := c.check(); err != nil {
+		return err
+	}
 	config, err := c.clickhouseFlags.config()
 	if err != nil {
 		return misuse("%w", err)
@@ -55,9 +77,6 @@ func (c *migrateCommand) Run(ctx context.Context, s streams) error {
 
 // migrate brings both dependencies to the current schema.
 func migrate(ctx context.Context, log *slog.Logger, kafkaConfig kafka.Config, plan kafka.Plan, config clickhouse.Config) error {
-	if err := plan.Validate(); err != nil {
-		return misuse("%w", err)
-	}
 	if err := migrateTopics(ctx, log, kafkaConfig, plan); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -68,7 +69,17 @@ func (p *process) close() error {
 	for i := len(p.closers) - 1; i >= 0; i-- {
 		faults = append(faults, p.closers[i]())
 	}
+	p.closers = nil
 	return errors.Join(faults...)
+}
+
+// closeStage closes what the process opened once every later stage has
+// stopped, and before any earlier one does.
+func (p *process) closeStage() lifecycle.Stage {
+	return lifecycle.Stage{Name: "clients", Run: func(ctx context.Context) error {
+		<-ctx.Done()
+		return p.close()
+	}}
 }
 
 // access prepares the guard in front of the routes.
@@ -173,17 +184,25 @@ func (p *process) run(ctx context.Context, onReady func(context.Context) error) 
 	return errors.Join(err, p.close())
 }
 
+// endpointsCheck is the check of /readyz that fails until the addresses are
+// published, which happens once all others pass.
+const endpointsCheck = "endpoints"
+
 // waitReady waits until the checks of /readyz pass. It has no deadline: a
 // stage whose dependency is not there yet says so and waits.
 func (p *process) waitReady(ctx context.Context) error {
-	for p.health.Readiness(ctx).Status != api.Ready {
+	failing := func(c api.ReadinessCheck) bool { return !c.Ok && c.Name != endpointsCheck }
+	for {
+		readiness := p.health.Readiness(ctx)
+		if len(readiness.Checks) > 0 && !slices.ContainsFunc(readiness.Checks, failing) {
+			return nil
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-	return nil
 }
 
 // httpFlags say where a role listens.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -36,6 +37,9 @@ func (*runCommand) Help() string {
 func (c *runCommand) Run(ctx context.Context, s streams) error {
 	log := c.logger(s.err)
 	dir := dataDir(c.DataDir)
+	if err := c.check(); err != nil {
+		return err
+	}
 	release, err := dir.hold(ctx)
 	if err != nil {
 		return err
@@ -56,16 +60,25 @@ func (c *runCommand) Run(ctx context.Context, s streams) error {
 	config := clickhouse.Config{URL: where.ClickHouse, Database: clickhouse.DefaultDatabase}
 
 	// From here on, the stages' stop is what ends broker and engine.
-	p.stages = e.stages()
+	p.stages = append(e.stages(), p.closeStage())
 	if err := c.wire(ctx, p, key, dir, &where, kafkaConfig, config); err != nil {
 		return errors.Join(err, p.close(), e.stop(context.WithoutCancel(ctx)))
 	}
+	// Who sees 200 at /readyz finds the addresses.
+	var published atomic.Bool
+	p.health.AddCheck(endpointsCheck, func(context.Context) error {
+		if !published.Load() {
+			return errors.New("the addresses are not published yet")
+		}
+		return nil
+	})
 	// The addresses are given up before the directory is.
 	defer dir.removeEndpoints(log)
 	return p.run(ctx, func(ctx context.Context) error {
 		if err := dir.writeEndpoints(where); err != nil {
 			return err
 		}
+		published.Store(true)
 		return c.announce(ctx, s, log, dir, where)
 	})
 }

@@ -31,6 +31,11 @@ func (c *tokenCommand) Run(s streams) error {
 	if err := grant.Validate(); err != nil {
 		return misuse("%w", err)
 	}
+	if c.TokenKeyFile == "" {
+		if err := dataDir(c.DataDir).existing(); err != nil {
+			return misuse("%w", err)
+		}
+	}
 	key, err := loadKey(c.TokenKeyFile, dataDir(c.DataDir))
 	if err != nil {
 		return err

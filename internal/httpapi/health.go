@@ -97,10 +97,13 @@ func (h *Health) run(ctx context.Context) api.Readiness {
 		}
 		readiness.Checks[i] = api.ReadinessCheck{Name: c.name, Ok: ok}
 		switch {
-		case !ok && (c.ok || !c.known):
+		case !ok && !c.known:
+			// Starting takes its time, which is nothing to be warned of.
+			h.log.InfoContext(ctx, "readiness check not passing yet", "check", c.name, "reason", faults[i])
+		case !ok && c.ok:
 			h.log.WarnContext(ctx, "readiness check failing", "check", c.name, "error", faults[i])
 		case ok && c.known && !c.ok:
-			h.log.InfoContext(ctx, "readiness check passing again", "check", c.name)
+			h.log.InfoContext(ctx, "readiness check passing", "check", c.name)
 		}
 		c.known, c.ok = true, ok
 	}
