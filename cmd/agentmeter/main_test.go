@@ -170,7 +170,7 @@ func scriptReadyz(ts *testscript.TestScript, _ bool, args []string) {
 	client := &http.Client{Transport: transport}
 	deadline := time.Now().Add(time.Minute)
 	for {
-		response, err := client.Get("http://" + args[1] + "/readyz") //nolint:noctx // until the deadline
+		response, err := client.Get("http://" + args[1] + "/readyz")
 		if err == nil {
 			_ = response.Body.Close()
 			if response.StatusCode == http.StatusOK {
