@@ -201,7 +201,7 @@ func TestErrorWithoutEffectIsSentAgain(t *testing.T) {
 // claimed of its block.
 func TestBlockInDoubtIsNotPublishedBeforeItsViewsAreRepaired(t *testing.T) {
 	onWire(t, 1, func(t *testing.T, w *wire) {
-		w.start("a", fast)
+		w.start("a", func(c *Config) { c.BlockLinger = 5 * time.Second })
 		w.produce(testEvents(5)...)
 		w.waitCounted()
 		w.waitPublished()
@@ -210,7 +210,10 @@ func TestBlockInDoubtIsNotPublishedBeforeItsViewsAreRepaired(t *testing.T) {
 		w.engine.inject(&mishap{match: ofKind(kindAppend), views: &none})
 		broken := w.engine.inject(&mishap{match: func(s *statement) bool { return s.kind == kindReconcile && s.table == "usage_day" }, code: 241, times: 12})
 		doubted := time.Now()
-		w.produce(w.eventsIn(0, "doubted", 5)...)
+		for _, e := range w.eventsIn(0, "doubted", 5) { // one block, of several moments
+			w.produce(e)
+			pass(700 * time.Millisecond)
+		}
 		w.until("the reconcile has failed for a while", func() bool { return w.engine.strikes(broken) == 12 })
 		w.engine.mu.Lock()
 		said := 0
