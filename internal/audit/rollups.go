@@ -234,19 +234,33 @@ func (a *auditor) rollups(ctx context.Context, p Partition) error {
 		if err := a.touched(ctx, p, p.lastBlock, end.position); err != nil {
 			return err
 		}
-		for i, c := range comparisons {
-			if suspects[i].buckets == 0 {
-				continue
-			}
-			if err := a.settled(ctx, func() error {
-				d, err := a.stillDiffers(ctx, p, c, scope{lo: p.lastBlock, hi: end.position, leaveOut: true}, suspects[i])
-				a.differs(p, c, d)
-				return err
-			}); err != nil {
-				return err
+		// A bucket that was touched is left to what was just compared. That blames
+		// the finest of several that are wrong in the same way; where one is,
+		// every bucket that differed is looked at.
+		for _, leaveOut := range []bool{true, false} {
+			for i, c := range comparisons {
+				if suspects[i].buckets == 0 || a.blamed(p, c.Table) || !leaveOut && !a.blamed(p, "") {
+					continue
+				}
+				s := scope{lo: p.lastBlock, hi: end.position, leaveOut: leaveOut}
+				if err := a.settled(ctx, func() error {
+					d, err := a.stillDiffers(ctx, p, c, s, suspects[i])
+					a.differs(p, c, d)
+					return err
+				}); err != nil {
+					return err
+				}
 			}
 		}
 		return nil
+	})
+}
+
+// blamed reports whether a rollup of a partition, or any where none is named,
+// was found to be wrong.
+func (a *auditor) blamed(p Partition, table string) bool {
+	return slices.ContainsFunc(a.findings, func(f Finding) bool {
+		return f.Check == CheckRollup && f.Stream == p.Stream && f.Partition == p.Partition && (table == "" || f.Table == table)
 	})
 }
 
