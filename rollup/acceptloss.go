@@ -47,7 +47,7 @@ func AcceptLoss(ctx context.Context, client *clickhouse.Client, admin *kadm.Clie
 	begins, err := kafka.LogStarts(ctx, admin, kafka.TopicEvents)
 	begin, ok := begins[partition]
 	if !ok {
-		return 0, fmt.Errorf("the log's start of partition %d was not answered: %w", partition, err)
+		return 0, fmt.Errorf("the log's start of partition %d is not known: %w", partition, errors.Join(err, errNotAnswered))
 	}
 	l := &ledger{client: client, stream: known.id, partition: partition, start: known.starts[partition], timeout: timeout}
 	columns := newColumns()
@@ -67,14 +67,10 @@ func AcceptLoss(ctx context.Context, client *clickhouse.Client, admin *kadm.Clie
 			return lost, fmt.Errorf("partition %d's log begins at offset %d and the ledger ends at %d: to accept the loss of %d records, say --through %d, not %d",
 				partition, begin, end.position, begin-end.position, begin, through)
 		}
-		if end.lo < end.hi {
-			// The protocol's rule for whoever appends: the block before is in
-			// every view.
-			if err := l.reconcile(ctx, end.lo, end.hi); err != nil {
-				return lost, err
-			}
+		if err := l.settleViews(ctx, end); err != nil {
+			return lost, err
 		}
-		b := lostBlock(end.position, min(begin, end.position+maxLostRows), time.Now().UTC())
+		b := gapBlock(end, min(begin, end.position+maxLostRows), codeLost)
 		encoded, err := columns.encode(&b)
 		if err != nil {
 			return lost, err
@@ -90,10 +86,34 @@ func AcceptLoss(ctx context.Context, client *clickhouse.Client, admin *kadm.Clie
 // maxLostRows is how many gaps a block has at most.
 const maxLostRows = 200_000
 
-func lostBlock(lo, hi int64, now time.Time) block {
-	b := block{lo: lo, hi: hi, day: dayOf(now), rows: make([]row, hi-lo)}
+// settleViews is the rule for whoever appends beside the rollups: what is in
+// the ledger is in every view, and nothing else is.
+func (l *ledger) settleViews(ctx context.Context, end ledgerEnd) error {
+	confirmed, err := l.confirmed(ctx)
+	if err != nil {
+		return err
+	}
+	if end.position < confirmed { // it was set back, which appending would hide
+		_, err = l.rebuild(ctx)
+		return err
+	}
+	if end.lo < end.hi {
+		return l.reconcile(ctx, end.lo, end.hi)
+	}
+	return nil
+}
+
+// gapBlock stands for offsets from the ledger's end to hi, of which no record
+// was read. Its rows have the time of what was counted last: a later one would
+// claim that everything before it is counted.
+func gapBlock(end ledgerEnd, hi int64, detail string) block {
+	at := end.lastTime
+	if at.IsZero() {
+		at = time.Unix(0, 0).UTC()
+	}
+	b := block{lo: end.position, hi: hi, day: dayOf(time.Now()), rows: make([]row, hi-end.position)}
 	for i := range b.rows {
-		b.rows[i] = row{offset: lo + int64(i), kafkaTime: now, outcome: schemas.OutcomeGap, detail: codeLost}
+		b.rows[i] = row{offset: end.position + int64(i), kafkaTime: at, outcome: schemas.OutcomeGap, detail: detail}
 	}
 	return b
 }

@@ -14,7 +14,6 @@ import (
 
 	"agentmeter/internal/clickhouse"
 	"agentmeter/internal/kafka"
-	"agentmeter/schemas"
 )
 
 // codeClosed is the detail of the gap that closes the ledger of a stream
@@ -33,7 +32,7 @@ var (
 	// ErrNotLive means that the topic to adopt is not the one that is there.
 	ErrNotLive = errors.New("the topic that is there has another id")
 	// ErrClosed means that the topic was given up for another one before.
-	ErrClosed = errors.New("the topic was counted before and its ledger was closed when another one was adopted; send what it holds again to the one that is counted")
+	ErrClosed = errors.New("the topic was counted before and its ledger was closed when another one was adopted; what it holds has to be sent again: to the topic that is counted, or, where that is gone, to one that is made anew (agentmeter migrate) and then adopted")
 )
 
 // Adoption says what going on with another topic of the same name means.
@@ -209,19 +208,13 @@ func (l *ledger) close(ctx context.Context) error {
 		if end.partial != "" {
 			return partialBlock(end)
 		}
-		if end.lo < end.hi {
-			if err := l.reconcile(ctx, end.lo, end.hi); err != nil {
-				return err
-			}
-		}
-		closed, err := l.closed(ctx, end)
-		if err != nil || closed {
+		if err := l.settleViews(ctx, end); err != nil {
 			return err
 		}
-		now := time.Now().UTC()
-		b := block{lo: end.position, hi: end.position + 1, day: dayOf(now), rows: []row{{
-			offset: end.position, kafkaTime: now, outcome: schemas.OutcomeGap, detail: codeClosed,
-		}}}
+		if end.lastDetail == codeClosed {
+			return nil
+		}
+		b := gapBlock(end, end.position+1, codeClosed)
 		encoded, err := newColumns().encode(&b)
 		if err != nil {
 			return err
@@ -235,17 +228,4 @@ func (l *ledger) close(ctx context.Context) error {
 		sleep(ctx, firstRetry) // whatever came of it, the ledger's end tells
 	}
 	return last
-}
-
-func (l *ledger) closed(ctx context.Context, end ledgerEnd) (bool, error) {
-	params := l.params()
-	params["last"], params["detail"] = strconv.FormatInt(end.position-1, 10), codeClosed
-	count, err := countOf(ctx, l.client, clickhouse.Statement{
-		SQL:    `SELECT count() FROM usage_ledger WHERE stream = {stream:UUID} AND partition = {partition:Int32} AND offset = {last:Int64} AND outcome = 'gap' AND detail = {detail:String}`,
-		Params: params, Mutex: l.mutex(),
-	})
-	if err != nil {
-		return false, fmt.Errorf("read the ledger's end: %w", err)
-	}
-	return count > 0, nil
 }

@@ -76,7 +76,7 @@ func TestAdoptedTopicIsCountedByRunningRollupsAndCopiesOfTheOldOnesEventsAreDupl
 	// The new one has another number of partitions: ids are told apart by the
 	// look-up across streams, not by where they lie.
 	s.recreateEvents(3)
-	s.waitHalted(3) // the new topic does not have the fourth
+	s.waitHalted(4) // also the one that the new topic does not have
 	look, err := LookAtTopic(t.Context(), s.client, s.admin)
 	if err != nil || look.Known.ID != old || look.Live.ID != s.liveID() || len(look.Starts) != 3 {
 		t.Fatalf("%+v, %v", look, err)
@@ -151,7 +151,7 @@ func TestBlockOfAnAbandonedTopicIsRefusedAfterTheAdoption(t *testing.T) {
 	if _, err := s.adopt(s.liveID()); err != nil {
 		t.Fatal(err)
 	}
-	b := lostBlock(end.position, end.position+2, time.Now())
+	b := gapBlock(end, end.position+2, codeLost)
 	encoded, err := newColumns().encode(&b)
 	if err != nil {
 		t.Fatal(err)

@@ -431,6 +431,11 @@ func (e *fakeEngine) prepare(s *statement, query url.Values) work {
 				e.published(row)
 			}
 		}}
+	case strings.HasPrefix(s.sql, "SELECT max(adopted_at)"):
+		var last proto.ColDateTime64
+		last.WithPrecision(proto.PrecisionMilli).WithLocation(time.UTC)
+		last.Append(time.Unix(0, 0).UTC())
+		return work{result: native(e.t, revision, 1, proto.Input{{Name: "max(adopted_at)", Data: &last}})}
 	case s.table == tables.Streams:
 		rows := e.decodeStreams(s)
 		return work{apply: func(int) { e.streams = append(e.streams, rows...) }}

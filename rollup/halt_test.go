@@ -49,6 +49,7 @@ func TestLossIsAcceptedOnlyKnowinglyAndStaysVisible(t *testing.T) {
 	}
 
 	// Retention passes the ledger's end while no rollup runs.
+	outage := time.Now()
 	s.produce(events[40:80]...)
 	ends, err := kafka.LogEnds(t.Context(), s.admin, kafka.TopicEvents)
 	if err != nil {
@@ -71,6 +72,15 @@ func TestLossIsAcceptedOnlyKnowinglyAndStaysVisible(t *testing.T) {
 	lost, err := accept(partition, ends[partition])
 	if err != nil || lost == 0 {
 		t.Fatalf("accepted the loss of %d records: %v", lost, err)
+	}
+
+	// A gap claims nothing about what comes after it.
+	known, _, err := readStream(t.Context(), s.client, kafka.TopicEvents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if end, err := known.ledger(s.client, partition).end(t.Context()); err != nil || end.lastTime.After(outage) {
+		t.Errorf("the ledger of the lost records ends at %s, after the outage began at %s: %v", end.lastTime, outage, err)
 	}
 
 	// The partition goes on by itself, and what was lost is there to be seen.

@@ -230,7 +230,10 @@ func (k *knownIDs) lookUp(ctx context.Context, lo int64, rows []row) (map[schema
 }
 
 // remember notes the ids that a confirmed block recorded first.
-func (k *knownIDs) remember(rows []row) {
+//
+// Where it is not certain that it was this block that was confirmed, its ids
+// are only added to the filters, which then send them to be looked up.
+func (k *knownIDs) remember(rows []row, certain bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for i := range rows {
@@ -240,7 +243,9 @@ func (k *knownIDs) remember(rows []row) {
 		default:
 			continue
 		}
-		k.recent.put(&r.hash, r.payload)
+		if certain {
+			k.recent.put(&r.hash, r.payload)
+		}
 		if k.filter != nil {
 			k.filter.add(&r.hash)
 		}

@@ -165,7 +165,7 @@ func TestIDsAreKnownExactlyAsAMapWouldKnowThem(t *testing.T) {
 					}
 				}
 				table.record(rows)
-				k.remember(rows)
+				k.remember(rows, true)
 			}
 			if !opened {
 				close(gate)
@@ -234,7 +234,7 @@ func TestCompleteFilterSparesLookUpsOfNewIDsOnly(t *testing.T) {
 	}
 	// What this session recorded is at hand with its payloads.
 	classify(fresh, map[schemas.IDHash]uint64{})
-	k.remember(fresh)
+	k.remember(fresh, true)
 	table.asked = 0
 	for i := range fresh {
 		fresh[i].outcome = 0
@@ -273,7 +273,7 @@ func TestFilterThatGrowsIsLoadedAnew(t *testing.T) {
 		rows := newRows(random, 20_000)
 		classify(rows, map[schemas.IDHash]uint64{})
 		table.record(rows)
-		k.remember(rows)
+		k.remember(rows, true)
 		all = append(all, rows...)
 		select {
 		case <-loads:

@@ -146,6 +146,8 @@ type ledgerEnd struct {
 	// acknowledged before.
 	firstTime time.Time
 	partial   string // what is wrong with the last block, or ""
+	// lastDetail is the detail of the last row.
+	lastDetail string
 }
 
 // append sends the block on the condition that the ledger ends at b.lo.
@@ -169,6 +171,7 @@ func (l *ledger) end(ctx context.Context) (ledgerEnd, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	var lo, hi, rows, offsets proto.ColInt64
+	var detail proto.ColStr
 	var firstTime, lastTime proto.ColDateTime64
 	firstTime.WithPrecision(proto.PrecisionMilli).WithLocation(time.UTC)
 	lastTime.WithPrecision(proto.PrecisionMilli).WithLocation(time.UTC)
@@ -179,6 +182,7 @@ func (l *ledger) end(ctx context.Context) (ledgerEnd, error) {
 		{Name: "offsets", Data: &offsets},
 		{Name: "first_time", Data: &firstTime},
 		{Name: "last_time", Data: &lastTime},
+		{Name: "last_detail", Data: &detail},
 	}
 	end := ledgerEnd{position: l.start, lo: l.start, hi: l.start}
 	blocks := 0
@@ -186,7 +190,7 @@ func (l *ledger) end(ctx context.Context) (ledgerEnd, error) {
 		for i := range n {
 			blocks++
 			end.lo, end.hi, end.position = lo.Row(i), hi.Row(i), hi.Row(i)
-			end.firstTime, end.lastTime = firstTime.Row(i), lastTime.Row(i)
+			end.firstTime, end.lastTime, end.lastDetail = firstTime.Row(i), lastTime.Row(i), detail.Row(i)
 			if size := end.hi - end.lo; rows.Row(i) != size || offsets.Row(i) != size {
 				end.partial = fmt.Sprintf("block [%d, %d) has %d rows with %d distinct offsets", end.lo, end.hi, rows.Row(i), offsets.Row(i))
 			}

@@ -34,6 +34,10 @@ type eventPartition struct {
 	ids        *knownIDs
 	idLoads    chan struct{} // see knownIDs
 	decoder    schemas.EventDecoder
+	// settled is where the ledger ended when this worker last saw it in every
+	// view: that block needs no reconcile again.
+	settled int64
+	since   time.Time // when this worker began
 
 	mu sync.Mutex // guards state
 	st partitionState
@@ -67,14 +71,18 @@ func (e *haltError) Error() string { return e.reason }
 func foreignTopic(live kafka.Stream, stream uuid.UUID, partitions int32) *haltError {
 	remedy := "put it back from its backup, or go on with it by agentmeter adopt-topic"
 	if live.ID == stream {
-		remedy = "partitions change by a cut-over to a new topic, see docs/counting.md"
+		remedy = "partitions change by a cut-over to a new topic, see docs/repairs.md"
 	}
 	return &haltError{fmt.Sprintf("%s is stream %s with %d partitions now, and the ledger is of %s with %d: the topic was recreated or changed; %s",
 		live.Topic, live.ID, live.Partitions, stream, partitions, remedy)}
 }
 
 func partialBlock(end ledgerEnd) *haltError {
-	return &haltError{"partial block at the ledger's end: " + end.partial + "; the table was changed by hand or lost a part"}
+	return &haltError{"partial block at the ledger's end: " + end.partial + "; the table was changed by hand or lost a part: restore it, or see docs/counting.md, When a partition halts"}
+}
+
+func closedLedger() *haltError {
+	return &haltError{"the ledger of this topic was closed by an adoption of another one that was not carried through: recreate the topic (agentmeter migrate), run agentmeter adopt-topic, and send again what was not counted"}
 }
 
 // errStale means that somebody else has appended to the ledger of this
@@ -201,30 +209,36 @@ func (p *eventPartition) session(ctx context.Context) (progressed bool, err erro
 func (p *eventPartition) takeOver(ctx context.Context) (ledgerEnd, error) {
 	started := time.Now()
 	fault.Point(fault.TakeOverBegin)
+	if p.ledger.partition >= p.partitions {
+		return ledgerEnd{}, fmt.Errorf("the topic that was adopted has partitions 0 to %d; the group will take this one away", p.partitions-1)
+	}
 	confirmed, err := p.ledger.confirmed(ctx)
 	if err != nil {
 		return ledgerEnd{}, err
 	}
+	// This process may know more than it has published.
+	confirmed = max(confirmed, p.state().position)
 	end, err := p.ledger.end(ctx)
 	if err != nil {
 		return end, err
 	}
 	fault.Point(fault.TakeOverEndRead)
-	if end.partial != "" {
+	setBack := end.position < confirmed
+	switch {
+	case end.partial != "":
 		return end, partialBlock(end)
-	}
-	if weakened(fault.StoredOffset, fault.NoReconcile, fault.TrustedTokens) {
+	case end.lastDetail == codeClosed:
+		return end, closedLedger()
+	case weakened(fault.StoredOffset, fault.NoReconcile, fault.TrustedTokens):
 		if end, err = p.resumeWeakened(ctx, end); err != nil {
 			return end, err
 		}
-	} else if end.position < confirmed {
-		if err := p.repairSetBack(ctx, end, confirmed); err != nil {
-			return end, err
-		}
-	} else if end.lo < end.hi {
+		setBack = false
+	case !setBack && end.lo < end.hi && end.hi != p.settled:
 		if err := p.reconcile(ctx, end.lo, end.hi); err != nil {
 			return end, err
 		}
+		p.settled = end.hi
 	}
 	if err := p.checkStream(ctx); err != nil {
 		return end, err
@@ -240,6 +254,11 @@ func (p *eventPartition) takeOver(ctx context.Context) (ledgerEnd, error) {
 	if logEnd < end.position {
 		return end, &haltError{fmt.Sprintf("Kafka's log ends at offset %d, below the ledger's end %d: records were lost, and new ones would take counted offsets; restore the topic, or recreate it and run agentmeter adopt-topic",
 			logEnd, end.position)}
+	}
+	if setBack { // only now, when what the views lose is sure to come again
+		if err := p.repairSetBack(ctx, end, confirmed); err != nil {
+			return end, err
+		}
 	}
 	fault.Point(fault.TakeOverDone)
 	p.metrics.takeOver.Observe(time.Since(started).Seconds())
@@ -346,6 +365,9 @@ func (p *eventPartition) count(ctx context.Context, b *block) error {
 	decode(b.rows, &p.decoder, p.ledger.partition, p.partitions)
 	known, err := p.ids.lookUp(ctx, b.lo, b.rows)
 	if err != nil {
+		if errors.Is(err, errInconsistentIDs) {
+			return &haltError{err.Error()} // no try of ours mends it
+		}
 		return err
 	}
 	fault.Point(fault.BlockLookedUp)
@@ -362,7 +384,8 @@ func (p *eventPartition) count(ctx context.Context, b *block) error {
 		return err
 	}
 	started := time.Now()
-	if err := p.appendBlock(ctx, b, encoded); err != nil {
+	certain, err := p.appendBlock(ctx, b, encoded)
+	if err != nil {
 		return err
 	}
 	fault.Point(fault.BlockConfirmed)
@@ -378,7 +401,8 @@ func (p *eventPartition) count(ctx context.Context, b *block) error {
 			p.metrics.rows.WithLabelValues(schemas.Outcome(outcome).String()).Add(float64(n))
 		}
 	}
-	p.ids.remember(b.rows)
+	p.ids.remember(b.rows, certain)
+	p.settled = b.hi
 	last := b.rows[len(b.rows)-1].kafkaTime
 	p.setState(func(s *partitionState) { s.position, s.lastTime = b.hi, last })
 	return nil
@@ -386,10 +410,12 @@ func (p *eventPartition) count(ctx context.Context, b *block) error {
 
 // appendBlock is steps 2 to 5 of the protocol: insert on condition; after
 // anything but success look at the ledger's end, under the mutex, and act on
-// what is there.
-func (p *eventPartition) appendBlock(ctx context.Context, b *block, encoded []byte) error {
+// what is there. certain says whether it is this very block that is there: one
+// in doubt is known by its bounds alone, and who accepted a loss meanwhile may
+// have put gaps between the same.
+func (p *eventPartition) appendBlock(ctx context.Context, b *block, encoded []byte) (certain bool, err error) {
 	if weakened(fault.StoredOffset, fault.TrustedTokens) {
-		return p.appendWeakened(ctx, b, encoded)
+		return true, p.appendWeakened(ctx, b, encoded)
 	}
 	wait := firstRetry
 	for attempt := 1; ; attempt++ {
@@ -398,30 +424,30 @@ func (p *eventPartition) appendBlock(ctx context.Context, b *block, encoded []by
 		fault.Point(fault.AppendAnswered)
 		if err == nil {
 			if attempt == 1 {
-				return nil // it ran alone and ended, views included
+				return true, nil // it ran alone and ended, views included
 			}
 			// What an earlier try left in a view without its ledger rows, should
 			// an engine ever do that, is found while it is the last block.
-			return p.reconcile(ctx, b.lo, b.hi)
+			return true, p.reconcile(ctx, b.lo, b.hi)
 		}
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			return false, context.Cause(ctx)
 		}
 		p.metrics.doubts.Inc()
 		fault.Point(fault.DoubtBefore)
 		end, endErr := p.ledger.end(ctx)
 		if endErr != nil {
-			return errors.Join(err, endErr)
+			return false, errors.Join(err, endErr)
 		}
 		fault.Point(fault.DoubtEndRead)
 		switch {
 		case end.partial != "":
-			return partialBlock(end)
+			return false, partialBlock(end)
 		case end.lo == b.lo && end.hi == b.hi:
 			// It is in the ledger; whether in every view is unknown.
-			return p.reconcile(ctx, b.lo, b.hi)
+			return false, p.reconcile(ctx, b.lo, b.hi)
 		case end.position != b.lo:
-			return errStale
+			return false, errStale
 		}
 		p.log.WarnContext(ctx, "block not appended; sending it again", "lo", b.lo, "hi", b.hi, "error", err, "refused", clickhouse.Refused(err), "wait", wait)
 		sleep(ctx, wait)

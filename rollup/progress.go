@@ -2,7 +2,9 @@ package rollup
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"agentmeter/internal/fault"
@@ -15,6 +17,7 @@ import (
 // is kept first.
 type watermark struct {
 	samples        []logSample
+	position       int64 // as it was last observed
 	countedThrough time.Time
 }
 
@@ -28,6 +31,10 @@ const maxLogSamples = 256
 // observe records that at time at the log ended at end, and that everything
 // below position is confirmed.
 func (w *watermark) observe(at time.Time, end, position int64) {
+	if position < w.position { // the ledger was set back, and every promise with it
+		w.samples, w.countedThrough = w.samples[:0], time.Time{}
+	}
+	w.position = position
 	if end <= position { // caught up: every earlier promise is kept, too
 		w.samples = w.samples[:0]
 		if at.After(w.countedThrough) {
@@ -54,16 +61,25 @@ func (w *watermark) observe(at time.Time, end, position int64) {
 const insertProgress = `INSERT INTO rollup_progress
 (stream, partition, partitions, position, log_end, counted_through, halted, halted_from, updated_at) VALUES`
 
+// publisher writes how far each owned partition has been counted. It is used
+// by one goroutine.
+type publisher struct {
+	*Rollup
+	marks  map[int32]*watermark
+	ends   map[int32]int64 // where each log was last seen to end
+	labels map[int32]bool  // partitions that gauges speak of
+}
+
 // publishProgress samples the log's ends and writes, for each owned partition,
 // how far it has been counted, until ctx ends. A failure is retried with the
 // next tick: progress that is not published only makes figures look older.
 //
-// It is also what notices that the topic has become another one, and that
-// somebody has adopted it. work is the context of the workers.
+// It also notices that the topic has become another one, and that somebody has
+// adopted it. work is the context of the workers.
 func (r *Rollup) publishProgress(ctx, work context.Context) {
 	ticker := time.NewTicker(r.config.ProgressInterval)
 	defer ticker.Stop()
-	watermarks := make(map[int32]*watermark)
+	p := &publisher{Rollup: r, marks: make(map[int32]*watermark), ends: make(map[int32]int64), labels: make(map[int32]bool)}
 	failing := false
 	for {
 		select {
@@ -71,7 +87,7 @@ func (r *Rollup) publishProgress(ctx, work context.Context) {
 			return
 		case <-ticker.C:
 		}
-		err := r.publishOnce(ctx, work, watermarks)
+		err := p.once(ctx, work)
 		if err != nil && ctx.Err() == nil && !failing {
 			r.log.WarnContext(ctx, "progress not published; figures will look older than they are", "error", err)
 		}
@@ -79,103 +95,111 @@ func (r *Rollup) publishProgress(ctx, work context.Context) {
 	}
 }
 
-func (r *Rollup) publishOnce(ctx, work context.Context, watermarks map[int32]*watermark) error {
+func (p *publisher) once(ctx, work context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	live, err := kafka.DescribeStream(ctx, r.admin, kafka.TopicEvents)
+	stream, foreign, err := p.watchTopic(ctx, work)
 	if err != nil {
 		return err
 	}
-	stream, foreign := r.adoptedStream()
-	if foreign && live.ID == stream.id && live.Partitions == stream.partitions {
-		r.switchTo(work, stream) // it was put back
-		return nil
-	}
-	if live.ID != stream.id || live.Partitions != stream.partitions {
-		latest, found, err := readStream(ctx, r.clickhouse, kafka.TopicEvents)
-		switch {
-		case err != nil:
-			return err
-		case found && latest.id == live.ID && latest.partitions == live.Partitions:
-			clear(watermarks) // they are of other offsets
-			r.switchTo(work, latest)
-			return nil
-		}
-		// What is in that log is not what the ledger is of: count nothing of it
-		// and claim nothing.
-		r.haltAll(ctx, foreignTopic(live, stream.id, stream.partitions))
-	}
-	owned := r.ownedPartitions()
-	r.metrics.owned.Set(float64(len(owned)))
-	for partition := range watermarks {
-		if _, ok := owned[partition]; !ok {
-			delete(watermarks, partition)
-			r.metrics.lagRecords.DeleteLabelValues(fmt.Sprint(partition))
-			r.metrics.halted.DeleteLabelValues(fmt.Sprint(partition))
-		}
-	}
+	owned := p.ownedPartitions()
+	p.forget(owned)
 	if len(owned) == 0 {
-		r.metrics.lagSeconds.Set(0)
+		p.metrics.lagSeconds.Set(0)
 		return nil
 	}
 	// The time is taken before the ends: what was acknowledged before it lies
 	// below them.
 	at := time.Now().UTC()
-	ends, err := kafka.LogEnds(ctx, r.admin, kafka.TopicEvents)
-	if len(ends) == 0 && err != nil {
-		return err
+	seen := make(map[int32]int64)
+	if !foreign {
+		if seen, err = kafka.LogEnds(ctx, p.admin, kafka.TopicEvents); len(seen) == 0 && err != nil {
+			return err
+		}
+		live, err := kafka.DescribeStream(ctx, p.admin, kafka.TopicEvents)
+		if err != nil {
+			return err
+		}
+		if live.ID != stream.id {
+			return nil // the ends are another topic's; the next tick deals with it
+		}
 	}
-	batch, err := r.clickhouse.Conn().PrepareBatch(ctx, insertProgress)
+	maps.Copy(p.ends, seen)
+	return p.publish(ctx, stream, owned, seen, at)
+}
+
+// watchTopic makes sure that the topic is the stream that is counted. Where it
+// is another one, it halts every partition, until the topic comes back or
+// somebody adopts what is there.
+func (p *publisher) watchTopic(ctx, work context.Context) (stream adopted, foreign bool, err error) {
+	live, err := kafka.DescribeStream(ctx, p.admin, kafka.TopicEvents)
+	if err != nil {
+		return adopted{}, false, err
+	}
+	stream, foreign = p.adoptedStream()
+	if live.ID == stream.id && live.Partitions == stream.partitions {
+		if foreign {
+			p.switchTo(work, stream) // it was put back
+		}
+		return stream, false, nil
+	}
+	latest, found, err := readStream(ctx, p.clickhouse, kafka.TopicEvents)
+	if err != nil {
+		return stream, true, err
+	}
+	if found && latest.id == live.ID && latest.partitions == live.Partitions {
+		clear(p.marks) // they are of other offsets
+		clear(p.ends)
+		p.switchTo(work, latest)
+		return latest, false, nil
+	}
+	// What is in that log is not what the ledger is of: count nothing of it and
+	// claim nothing.
+	p.haltAll(ctx, foreignTopic(live, stream.id, stream.partitions))
+	return stream, true, nil
+}
+
+// forget drops what is known of partitions that are another's now.
+func (p *publisher) forget(owned map[int32]*eventPartition) {
+	p.metrics.owned.Set(float64(len(owned)))
+	for partition := range p.labels {
+		if _, ok := owned[partition]; !ok {
+			delete(p.labels, partition)
+			delete(p.marks, partition)
+			p.metrics.lagRecords.DeleteLabelValues(fmt.Sprint(partition))
+			p.metrics.halted.DeleteLabelValues(fmt.Sprint(partition))
+		}
+	}
+	for partition := range owned {
+		p.labels[partition] = true
+	}
+}
+
+// publish writes a row for each owned partition of which something is known:
+// seen are the log's ends as of at.
+func (p *publisher) publish(ctx context.Context, stream adopted, owned map[int32]*eventPartition, seen map[int32]int64, at time.Time) error {
+	batch, err := p.clickhouse.Conn().PrepareBatch(ctx, insertProgress)
 	if err != nil {
 		return fmt.Errorf("prepare: %w", err)
 	}
 	rows := 0
 	oldest := at
 	for partition, worker := range owned {
-		state := worker.state()
-		end, ok := ends[partition]
-		if !ok || state.position < 0 && state.halted == "" {
-			continue // nothing new is known of it, so its figures get older
+		row, known, err := p.row(ctx, worker, seen, at)
+		if err != nil {
+			return errors.Join(err, batch.Abort())
 		}
-		mark := watermarks[partition]
-		if mark == nil {
-			mark = &watermark{}
-			watermarks[partition] = mark
+		oldest = earlier(oldest, row.countedThrough)
+		if !known || partition >= stream.partitions {
+			continue // its figures get older
 		}
-		haltedFrom := time.Unix(0, 0).UTC()
-		if state.halted == "" {
-			mark.observe(at, end, state.position)
-			r.metrics.lagRecords.WithLabelValues(fmt.Sprint(partition)).Set(float64(end - state.position))
-		} else if !state.lastTime.IsZero() {
-			haltedFrom = state.lastTime
-		}
-		if mark.countedThrough.IsZero() && state.halted == "" {
-			// Behind since the start: the last confirmed record's time is the
-			// most that can be said.
-			if state.lastTime.IsZero() {
-				continue
-			}
-			mark.countedThrough = state.lastTime
-		} else if state.lastTime.After(mark.countedThrough) {
-			mark.countedThrough = state.lastTime
-		}
-		countedThrough := mark.countedThrough
-		if countedThrough.After(at) { // a broker's clock that runs ahead
-			countedThrough = at
-		}
-		if countedThrough.IsZero() {
-			countedThrough = haltedFrom
-		}
-		if countedThrough.Before(oldest) {
-			oldest = countedThrough
-		}
-		if err := batch.Append(stream.id, partition, stream.partitions, state.position, end,
-			countedThrough, state.halted, haltedFrom, at); err != nil {
-			return fmt.Errorf("append: %w", err)
+		if err := batch.Append(stream.id, partition, stream.partitions, row.position, row.logEnd,
+			row.countedThrough, row.halted, row.haltedFrom, at); err != nil {
+			return errors.Join(fmt.Errorf("append: %w", err), batch.Abort())
 		}
 		rows++
 	}
-	r.metrics.lagSeconds.Set(at.Sub(oldest).Seconds())
+	p.metrics.lagSeconds.Set(at.Sub(oldest).Seconds())
 	if rows == 0 {
 		return batch.Abort()
 	}
@@ -185,4 +209,65 @@ func (r *Rollup) publishOnce(ctx, work context.Context, watermarks map[int32]*wa
 	}
 	fault.Point(fault.ProgressAfter)
 	return nil
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// progress is what is published of a partition.
+type progress struct {
+	position, logEnd int64
+	countedThrough   time.Time
+	halted           string
+	haltedFrom       time.Time // everything acknowledged before is counted, for certain
+}
+
+// row says how far a partition is counted. Where nothing is known, its
+// countedThrough is when this process began to try.
+func (p *publisher) row(ctx context.Context, worker *eventPartition, seen map[int32]int64, at time.Time) (row progress, known bool, err error) {
+	partition, state := worker.ledger.partition, worker.state()
+	row = progress{position: state.position, logEnd: p.ends[partition], countedThrough: worker.since, halted: state.halted, haltedFrom: time.Unix(0, 0).UTC()}
+	end, ok := seen[partition]
+	if state.halted == "" && (!ok || state.position < 0) {
+		return row, false, nil
+	}
+	if row.position < 0 { // it stands still since the start; what is published must not forget how far it was
+		if row.position, err = worker.ledger.confirmed(ctx); err != nil {
+			return row, false, err
+		}
+	}
+	if _, ok := p.ends[partition]; !ok {
+		row.logEnd = row.position
+	}
+	if ok {
+		p.metrics.lagRecords.WithLabelValues(worker.label()).Set(float64(end - row.position))
+	}
+	mark := p.marks[partition]
+	if mark == nil {
+		mark = &watermark{}
+		p.marks[partition] = mark
+	}
+	if state.halted == "" {
+		mark.observe(at, end, state.position)
+	} else if !state.lastTime.IsZero() {
+		row.haltedFrom = state.lastTime
+	}
+	// Behind since the start, the last confirmed record's time is the most that
+	// can be said.
+	if state.lastTime.After(mark.countedThrough) {
+		mark.countedThrough = state.lastTime
+	}
+	switch {
+	case !mark.countedThrough.IsZero():
+		row.countedThrough = earlier(mark.countedThrough, at) // a broker's clock may run ahead
+	case state.halted == "":
+		return row, false, nil
+	default:
+		row.countedThrough = row.haltedFrom
+	}
+	return row, true, nil
 }

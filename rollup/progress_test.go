@@ -38,3 +38,17 @@ func TestCountedThroughIsNeverAheadOfTheTruth(t *testing.T) {
 		}
 	})
 }
+
+func TestLedgerThatWasSetBackTakesItsPromisesBack(t *testing.T) {
+	var w watermark
+	at := time.Unix(1_700_000_000, 0).UTC()
+	w.observe(at, 100, 100)
+	w.observe(at.Add(time.Second), 100, 60)
+	if !w.countedThrough.IsZero() {
+		t.Errorf("counted through %s, although 40 records are to be counted again", w.countedThrough)
+	}
+	w.observe(at.Add(2*time.Second), 120, 100)
+	if want := at.Add(time.Second); !w.countedThrough.Equal(want) {
+		t.Errorf("counted through %s, want %s: what the log held then is confirmed", w.countedThrough, want)
+	}
+}

@@ -35,6 +35,7 @@ type Rollup struct {
 	stream   adopted
 	assigned map[topicPartition]bool // by the group; a superset of workers' keys
 	foreign  bool                    // the topic is not the stream; every partition of it stands still
+	leaving  bool                    // no more workers are started
 	workers  map[topicPartition]*worker
 	ready    error
 }
@@ -219,6 +220,9 @@ func (r *Rollup) unassign(revoked map[string][]int32) {
 
 // work starts a worker for each assigned partition that has none. r.mu is held.
 func (r *Rollup) work(ctx context.Context) {
+	if r.leaving {
+		return
+	}
 	for key := range r.assigned {
 		if _, running := r.workers[key]; running {
 			continue
@@ -285,15 +289,14 @@ func (r *Rollup) Owned() (stream uuid.UUID, partitions []int32) {
 
 func (r *Rollup) newEventPartition(partition int32, log *slog.Logger) *eventPartition {
 	l := &ledger{client: r.clickhouse, stream: r.stream.id, partition: partition, timeout: r.config.StatementTimeout}
-	// A partition beyond those that were adopted halts as it is taken over: the
-	// topic is not what it was.
+	// One beyond those that were adopted is not taken over; see takeOver.
 	if int(partition) < len(r.stream.starts) {
 		l.start = r.stream.starts[partition]
 	}
 	return &eventPartition{
 		config: r.config, log: log, metrics: r.metrics, ledger: l, partitions: r.stream.partitions,
 		consumer: r.consumerOptions(), admin: r.admin, producer: r.client, columns: newColumns(), idLoads: r.idLoads,
-		st: partitionState{position: -1},
+		since: time.Now(), settled: -1, st: partitionState{position: -1},
 	}
 }
 
@@ -324,6 +327,7 @@ func (r *Rollup) release(partitions map[string][]int32, cause error) {
 
 func (r *Rollup) releaseAll(cause error) {
 	r.mu.Lock()
+	r.leaving = true
 	all := make(map[string][]int32)
 	for key := range r.workers {
 		all[key.topic] = append(all[key.topic], key.partition)

@@ -26,9 +26,14 @@ type adopted struct {
 // was built from. Nothing is counted until somebody decides.
 var ErrForeignTopic = errors.New("the topic is not the one that the ledger was built from")
 
+// errNotAnswered is of a partition of which a broker said nothing.
+var errNotAnswered = errors.New("no broker answered for it")
+
 const (
 	selectStream = `SELECT stream, partitions, starts FROM usage_streams WHERE topic = {topic:String} ORDER BY adopted_at DESC, stream LIMIT 1`
-	insertStream = `INSERT INTO usage_streams (stream, topic, partitions, starts, adopted_at) VALUES`
+	// The time of an empty table is that of the epoch.
+	selectLastAdoption = `SELECT max(adopted_at) FROM usage_streams WHERE topic = {topic:String}`
+	insertStream       = `INSERT INTO usage_streams (stream, topic, partitions, starts, adopted_at) VALUES`
 )
 
 // adoptStream returns the stream that the topic is, introducing it to the
@@ -50,7 +55,7 @@ func adoptStream(ctx context.Context, client *clickhouse.Client, admin *kadm.Cli
 		for p := range live.Partitions {
 			begin, ok := begins[p]
 			if !ok {
-				return adopted{}, fmt.Errorf("the log's start of %s/%d was not answered: %w", topic, p, err)
+				return adopted{}, fmt.Errorf("the log's start of %s/%d is not known: %w", topic, p, errors.Join(err, errNotAnswered))
 			}
 			starts[p] = begin
 		}
@@ -87,12 +92,23 @@ func readStream(ctx context.Context, client *clickhouse.Client, topic string) (a
 	return known, true, rows.Err()
 }
 
+// insertAdopted makes the stream the topic's latest one, whatever the clocks of
+// those that adopted before said.
 func insertAdopted(ctx context.Context, client *clickhouse.Client, topic string, stream adopted) error {
+	var last time.Time
+	err := client.Conn().QueryRow(clickhouse.WithParams(ctx, map[string]string{"topic": topic}), selectLastAdoption).Scan(&last)
+	if err != nil {
+		return fmt.Errorf("adopt %s: %w", topic, err)
+	}
+	at := time.Now().UTC().Truncate(time.Millisecond)
+	if !at.After(last) {
+		at = last.Add(time.Millisecond)
+	}
 	batch, err := client.Conn().PrepareBatch(ctx, insertStream)
 	if err != nil {
 		return fmt.Errorf("adopt %s: %w", topic, err)
 	}
-	if err := batch.Append(stream.id, topic, stream.partitions, slices.Clone(stream.starts), time.Now().UTC()); err != nil {
+	if err := batch.Append(stream.id, topic, stream.partitions, slices.Clone(stream.starts), at); err != nil {
 		return fmt.Errorf("adopt %s: %w", topic, err)
 	}
 	if err := batch.Send(); err != nil {

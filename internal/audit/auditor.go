@@ -29,7 +29,7 @@ type auditor struct {
 
 	steps, done int
 	settling    time.Duration // spent on looking again
-	cutoff      time.Time // of the minute tier
+	cutoff      time.Time     // of the minute tier
 }
 
 func newAuditor(client *clickhouse.Client, options Options) *auditor {

@@ -149,7 +149,9 @@ type Stream struct {
 
 // DescribeStream asks the broker for a topic's id and partition count.
 func DescribeStream(ctx context.Context, admin *kadm.Client, topic string) (Stream, error) {
-	topics, err := admin.ListTopics(ctx, topic)
+	// A client keeps metadata for some seconds, in which a recreated topic would
+	// have its old id. With authorized operations they are asked for anew.
+	topics, err := admin.ListTopics(kadm.WithAuthorizedOps(ctx), topic)
 	if err != nil {
 		return Stream{}, fmt.Errorf("describe topic %s: %w", topic, err)
 	}

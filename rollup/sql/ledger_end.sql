@@ -5,7 +5,8 @@ SELECT
     toInt64(count()) AS rows,
     toInt64(uniqExact(offset)) AS offsets,
     min(kafka_time) AS first_time,
-    max(kafka_time) AS last_time
+    max(kafka_time) AS last_time,
+    argMax(CAST(detail, 'String'), offset) AS last_detail
 FROM usage_ledger
 WHERE stream = {stream:UUID} AND partition = {partition:Int32} AND offset >=
 (
