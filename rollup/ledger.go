@@ -92,6 +92,7 @@ var appendSettings = map[string]string{
 var reconcileSettings = map[string]string{
 	"async_insert":                     "0",
 	"insert_deduplicate":               "0",
+	"max_threads":                      "1", // take-overs come many at once
 	"max_insert_threads":               "1",
 	"materialized_views_ignore_errors": "0",
 	"parallel_view_processing":         "0",
