@@ -40,6 +40,10 @@ e2e: build page-modules test-tools ## Test the whole product from outside, with 
 
 KILLS ?= 500
 SEED ?= 0
+.PHONY: bench
+bench: engine-library ## Measure against the goals: a table on stdout, and bench-results.json.
+	@go run ./internal/bench -out bench-results.json
+
 .PHONY: crash
 crash: engine-library ## Kill everything KILLS times (500) on the schedule of SEED, and prove that nothing is lost or doubled.
 	go run ./internal/crash/cmd/crash -kills $(KILLS) -seed $(SEED) -report crash-report.md

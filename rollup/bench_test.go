@@ -1,12 +1,17 @@
 package rollup
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -80,8 +85,11 @@ func plainInsert(b testing.TB, client *clickhouse.Client, stream uuid.UUID, part
 		day.Append(blk.day)
 	}
 	input := append(proto.Input{
-		{Name: "stream", Data: &streams}, {Name: "partition", Data: &partitions},
-		{Name: "block_lo", Data: &lo}, {Name: "block_hi", Data: &hi}, {Name: "block_day", Data: &day},
+		{Name: "stream", Data: &streams},
+		{Name: "partition", Data: &partitions},
+		{Name: "block_lo", Data: &lo},
+		{Name: "block_hi", Data: &hi},
+		{Name: "block_day", Data: &day},
 	}, c.input...)
 	encoded, err := clickhouse.EncodeBlock(nil, len(blk.rows), input)
 	if err != nil {
@@ -95,6 +103,31 @@ func plainInsert(b testing.TB, client *clickhouse.Client, stream uuid.UUID, part
 	if err := client.Exec(b.Context(), statement); err != nil {
 		b.Fatal(err)
 	}
+}
+
+// cpuSeconds is what this process and its child, the engine, have used so far:
+// on a busy machine it says more than the clock. It is 0 where there is no
+// /proc.
+func cpuSeconds() float64 {
+	const ticksASecond = 100
+	own := strconv.Itoa(os.Getpid())
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	ticks := 0
+	for _, path := range stats {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended
+		}
+		pid := strings.Split(path, "/")[2]
+		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+		if pid != own && fields[1] != own {
+			continue
+		}
+		user, _ := strconv.Atoi(fields[11])
+		system, _ := strconv.Atoi(fields[12])
+		ticks += user + system
+	}
+	return float64(ticks) / ticksASecond
 }
 
 func median[T int64 | float64 | time.Duration](values []T) T {
@@ -116,13 +149,14 @@ func BenchmarkAppend(b *testing.B) {
 		runtime.Gosched()
 	}
 	plainColumns := newColumns()
+	var withCPU, withoutCPU float64
 	var ratios, ids, protocolSeconds, plainSeconds []float64
 	for b.Loop() {
 		for i := range blocks {
 			events := benchEvents(random, testTime.Add(time.Duration(i)*time.Minute), time.Minute, rowsABlock)
 			protocol := func() time.Duration {
 				blk := &block{lo: a.next, hi: a.next + rowsABlock, day: dayOf(testTime), rows: rowsOf(a.next, events)}
-				started := time.Now()
+				used, started := cpuSeconds(), time.Now()
 				hashRows(blk.rows)
 				known, err := k.lookUp(b.Context(), blk.lo, blk.rows)
 				if err != nil {
@@ -139,6 +173,7 @@ func BenchmarkAppend(b *testing.B) {
 				}
 				k.remember(blk.rows)
 				took := time.Since(started)
+				withCPU += cpuSeconds() - used
 				a.next = blk.hi
 				return took
 			}
@@ -147,12 +182,14 @@ func BenchmarkAppend(b *testing.B) {
 				for i := range blk.rows {
 					blk.rows[i].outcome = schemas.OutcomeCounted
 				}
-				started := time.Now()
+				used, started := cpuSeconds(), time.Now()
 				if _, err := plainColumns.encode(blk); err != nil {
 					b.Fatal(err)
 				}
 				plainInsert(b, plain, a.ledger.stream, 0, blk, plainColumns)
-				return time.Since(started)
+				took := time.Since(started)
+				withoutCPU += cpuSeconds() - used
+				return took
 			}
 			var with, without time.Duration
 			if i%2 == 0 {
@@ -168,6 +205,8 @@ func BenchmarkAppend(b *testing.B) {
 	b.ReportMetric(rowsABlock/median(plainSeconds), "plain_rows/s")
 	b.ReportMetric(median(ids)*1000, "ids_ms/block")
 	b.ReportMetric(1/median(ratios), "ratio")
+	b.ReportMetric(withCPU/blocks*1000, "protocol_cpu_ms/block")
+	b.ReportMetric(withoutCPU/blocks*1000, "plain_cpu_ms/block")
 }
 
 var rollupViews = func() (views []string) {
@@ -222,7 +261,7 @@ func BenchmarkTakeOver(b *testing.B) {
 				appenders[p] = newAppender(b, client, int32(p))
 				appenders[p].ledger.stream, appenders[p].next = stream, rowsAPartition
 			}
-			var seconds []float64
+			var seconds, cpu []float64
 			first := time.Date(2026, 8, 24, 0, 0, 0, 0, time.UTC)
 			if kind.span < time.Hour {
 				first = testTime
@@ -234,7 +273,7 @@ func BenchmarkTakeOver(b *testing.B) {
 							a.count(benchEvents(random, first, kind.span, lastBlock))
 						}
 					})
-					started := time.Now()
+					used, started := cpuSeconds(), time.Now()
 					var all sync.WaitGroup
 					for _, a := range appenders {
 						all.Go(func() {
@@ -249,6 +288,7 @@ func BenchmarkTakeOver(b *testing.B) {
 					}
 					all.Wait()
 					seconds = append(seconds, time.Since(started).Seconds())
+					cpu = append(cpu, cpuSeconds()-used)
 				}
 			}
 			want := uint64(appenders[0].next) * partitions
@@ -263,6 +303,7 @@ func BenchmarkTakeOver(b *testing.B) {
 				}
 			}
 			b.ReportMetric(median(seconds), "s/ten_partitions")
+			b.ReportMetric(median(cpu), "cpu_s/ten_partitions")
 		})
 	}
 }
@@ -359,9 +400,10 @@ FROM usage_ledger WHERE stream = '%s' AND partition = %d AND offset >= %d AND of
 				}
 			}
 			var rates, lookUps []float64
+			var cpu float64
 			for b.Loop() {
 				var mu sync.Mutex // guards lookUps
-				started := time.Now()
+				used, started := cpuSeconds(), time.Now()
 				var all sync.WaitGroup
 				for p, a := range appenders {
 					k := newKnownIDs(b.Context(), a.ledger.findRecorded, nil, idOptions{})
@@ -399,9 +441,11 @@ FROM usage_ledger WHERE stream = '%s' AND partition = %d AND offset >= %d AND of
 					})
 				}
 				all.Wait()
+				cpu = (cpuSeconds() - used) / (partitions * blocks)
 				rates = append(rates, partitions*blocks*rowsABlock/time.Since(started).Seconds())
 			}
 			b.ReportMetric(median(rates), "events/s")
+			b.ReportMetric(cpu*1000, "cpu_ms/block")
 			b.ReportMetric(median(lookUps)*1000, "lookup_ms/block")
 		})
 	}

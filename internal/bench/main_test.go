@@ -1,0 +1,45 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+const output = `goos: linux
+BenchmarkAppend-2            1  16872107763 ns/op   23.94 ids_ms/block   178729 plain_rows/s   140843 protocol_rows/s   0.7885 ratio
+BenchmarkOldIDs/few-2        1  1067764655 ns/op    17.86 ms/ten_ids
+PASS
+`
+
+func TestFiguresAreReadFromWhatBenchmarksReport(t *testing.T) {
+	measured := parse(strings.NewReader(output))
+	r, err := suites[0].figures[0].result(measured)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Value != 140843 || *r.ReferenceValue != 178729 || *r.Ratio != 0.7885 || *r.MeetsGoal || r.Goal != "≥ 0.9" {
+		t.Errorf("got %+v", r)
+	}
+	few := figure{name: "few", benchmark: "OldIDs/few", metric: "ms/ten_ids", unit: "ms", atMost: 20}
+	r, err = few.result(measured)
+	if err != nil || r.Value != 17.86 || !*r.MeetsGoal || r.Ratio != nil {
+		t.Errorf("got %+v, %v", r, err)
+	}
+	few.metric = "ms/a_thousand_ids"
+	if _, err := few.result(measured); err == nil {
+		t.Error("a metric that nobody reported is no error")
+	}
+}
+
+func TestTableSaysWhichGoalIsNotMet(t *testing.T) {
+	met, missed := true, false
+	var text bytes.Buffer
+	if err := table(&text, []result{{Name: "a", Value: 150000, Goal: "≥ 1", MeetsGoal: &met}, {Name: "b", Value: 0.5, Goal: "≥ 1", MeetsGoal: &missed}, {Name: "c"}}); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(text.String()), "\n")
+	if len(lines) != 4 || !strings.HasSuffix(lines[1], "yes") || !strings.HasSuffix(lines[2], "NO") || !strings.HasSuffix(lines[3], "–") || !strings.Contains(lines[1], "150000") {
+		t.Errorf("got\n%s", text.String())
+	}
+}
