@@ -321,11 +321,14 @@ func (a *auditor) touchedIDs(ctx context.Context, p Partition, lo, hi int64) err
 // strangers looks for rows of streams and partitions that the ledger does not
 // know: no partition's comparison sees them, and every answer adds them up.
 func (a *auditor) strangers(ctx context.Context) error {
-	all := []string{tables.Ledger, tables.IDs}
-	check := map[string]string{tables.Ledger: CheckOffsets, tables.IDs: CheckIDs}
-	for _, rollup := range tables.Rollups {
-		all = append(all, rollup.Table)
-		check[rollup.Table] = CheckRollup
+	type held struct {
+		Table  string
+		Rollup *tables.Rollup // nil where it is none
+		check  string
+	}
+	all := []held{{Table: tables.Ledger, check: CheckOffsets}, {Table: tables.IDs, check: CheckIDs}}
+	for i := range tables.Rollups {
+		all = append(all, held{tables.Rollups[i].Table, &tables.Rollups[i], CheckRollup})
 	}
 	return a.step(ctx, Partition{}, "rows of unknown streams", func(ctx context.Context) error {
 		for _, table := range all {
@@ -359,7 +362,7 @@ func (a *auditor) strangers(ctx context.Context) error {
 					if !slices.ContainsFunc(streams, func(s stream) bool {
 						return s.id == at.stream && at.partition >= 0 && at.partition < s.partitions
 					}) {
-						a.find(Partition{Stream: at.stream, Partition: at.partition}, check[table], table, "has %d rows of a partition that no known stream has", n)
+						a.find(Partition{Stream: at.stream, Partition: at.partition}, table.check, table.Table, "has %d rows of a partition that no known stream has", n)
 					}
 				}
 				return nil
