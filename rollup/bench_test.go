@@ -171,7 +171,7 @@ func BenchmarkAppend(b *testing.B) {
 				if err := a.ledger.append(b.Context(), blk, encoded); err != nil {
 					b.Fatal(err)
 				}
-				k.remember(blk.rows)
+				k.remember(blk.rows, true)
 				took := time.Since(started)
 				withCPU += cpuSeconds() - used
 				a.next = blk.hi

@@ -70,10 +70,11 @@ func (d *directoryPartition) session(ctx context.Context) (progressed bool, err 
 	if err != nil {
 		return false, err
 	}
-	start := kgo.NewOffset().At(next)
-	if next == 0 {
-		start = kgo.NewOffset().AtStart()
+	starts, err := kafka.LogStarts(ctx, d.admin, kafka.TopicDirectory)
+	if err != nil {
+		return false, err
 	}
+	start := kgo.NewOffset().At(max(next, starts[d.partition]))
 	consumer, err := kgo.NewClient(append(d.consumer,
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{kafka.TopicDirectory: {d.partition: start}}))...)
 	if err != nil {

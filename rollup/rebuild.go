@@ -218,9 +218,11 @@ func Rebuild(ctx context.Context, client *clickhouse.Client, options RebuildOpti
 }
 
 // rebuild makes all rollups and the id look-up equal to the ledger of this
-// partition: for a ledger that was set back, whose views know more than it.
+// partition: for a ledger that was set back, whose views know more than it. When
+// ctx ends it gives up at once; what is under way then is harmless, and whoever
+// comes next begins again.
 func (l *ledger) rebuild(ctx context.Context) (*RebuildReport, error) {
-	b := &rebuilder{bounds: boundsOf(time.Time{}, time.Time{}), report: &RebuildReport{Repaired: make(map[string]Repaired)}}
+	b := &rebuilder{abandon: true, bounds: boundsOf(time.Time{}, time.Time{}), report: &RebuildReport{Repaired: make(map[string]Repaired)}}
 	for _, table := range RebuildTables() {
 		if err := b.part(ctx, l, table); err != nil {
 			return b.report, fmt.Errorf("rebuild %s: %w", RebuildPart{l.stream, l.partition, table}, err)
@@ -295,6 +297,7 @@ type rebuilder struct {
 	progress func(RebuildProgress)
 	report   *RebuildReport
 	held     time.Duration // since the last breath
+	abandon  bool          // a statement under way when the context ends
 }
 
 func (b *rebuilder) part(ctx context.Context, l *ledger, table string) error {
@@ -322,7 +325,10 @@ func (b *rebuilder) statement(ctx context.Context, l *ledger, sql string, s stre
 	if ctx.Err() != nil {
 		return 0, context.Cause(ctx)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rebuildTimeout)
+	if !b.abandon {
+		ctx = context.WithoutCancel(ctx)
+	}
+	ctx, cancel := context.WithTimeout(ctx, rebuildTimeout)
 	defer cancel()
 	params := l.params()
 	params["from"], params["through"] = strconv.FormatInt(s.from, 10), strconv.FormatInt(s.through, 10)

@@ -29,7 +29,9 @@ type Rollup struct {
 	idLoads    chan struct{} // one partition at a time loads its id filter
 
 	client *kgo.Client // produces dead letters, asks the broker
-	admin  *kadm.Client
+	// refreshGroup makes the group look at once how many partitions there are.
+	refreshGroup func()
+	admin        *kadm.Client
 
 	mu       sync.Mutex // guards what follows
 	stream   adopted
@@ -125,6 +127,7 @@ func (r *Rollup) Run(ctx context.Context) error {
 		return fmt.Errorf("rollup: join group: %w", err)
 	}
 	defer group.Close()
+	r.refreshGroup = group.ForceMetadataRefresh
 	group.PauseFetchTopics(kafka.TopicEvents, kafka.TopicDirectory)
 	r.setReady(nil)
 
@@ -262,6 +265,7 @@ func (r *Rollup) switchTo(ctx context.Context, stream adopted) {
 	r.mu.Unlock()
 	r.log.InfoContext(ctx, "the topic is known again; counting it", "stream", stream.id)
 	r.release(old, errors.New("the topic is known again"))
+	r.refreshGroup()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.work(ctx)

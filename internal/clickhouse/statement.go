@@ -70,8 +70,8 @@ func (c *Client) Select(ctx context.Context, statement Statement, columns proto.
 	for {
 		var block proto.Block
 		err := block.DecodeRawBlock(reader, 0, columns)
-		if errors.Is(err, io.EOF) {
-			return nil
+		if errors.Is(err, io.EOF) && block.Columns == 0 {
+			return nil // the end, and not the middle of a block
 		}
 		if err != nil {
 			return fmt.Errorf("decode answer: %w", err)
@@ -125,6 +125,10 @@ func (c *Client) send(ctx context.Context, statement Statement) (io.ReadCloser, 
 		"async_insert":       {"0"},
 		"default_format":     {"Native"},
 		"max_execution_time": {"0"},
+		// A user's profile may say otherwise; part of an answer is none.
+		"read_overflow_mode": {"throw"}, "set_overflow_mode": {"throw"}, "group_by_overflow_mode": {"throw"},
+		"sort_overflow_mode": {"throw"}, "result_overflow_mode": {"throw"}, "distinct_overflow_mode": {"throw"},
+		"join_overflow_mode": {"throw"}, "limit": {"0"}, "offset": {"0"}, "use_query_cache": {"0"},
 	}
 	for name, value := range statement.Settings {
 		query.Set(name, value)

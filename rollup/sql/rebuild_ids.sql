@@ -5,8 +5,14 @@ SELECT toFixedString(substring(SHA256(concat(workspace, '\0', event_id)), 1, 16)
     WHERE stream = {stream:UUID} AND partition = {partition:Int32} AND offset >= {from:Int64} AND offset <= {through:Int64}
         AND outcome IN ('counted', 'playground', 'adjustment')
 {{- end}}
+{{/* What it holds of them. Of an erased event the ledger has no id any more, so its entry is kept as it is. */ -}}
 {{define "held" -}}
 stream = {stream:UUID} AND partition = {partition:Int32} AND offset >= {from:Int64} AND offset <= {through:Int64}
+        AND offset NOT IN
+        (
+            SELECT offset FROM usage_ledger
+            WHERE stream = {stream:UUID} AND partition = {partition:Int32} AND offset >= {from:Int64} AND offset <= {through:Int64} AND outcome = 'erased'
+        )
 {{- end}}
 
 {{- /* How many ids are missing, are none of the ledger's, or are held more than once. */ -}}

@@ -9,5 +9,11 @@ WHERE stream = {stream:UUID} AND partition = {partition:Int32} AND offset >= {lo
         WHERE stream = {stream:UUID} AND partition = {partition:Int32} AND offset >= {lo:Int64} AND offset < {hi:Int64}
             AND outcome IN ('counted', 'playground', 'adjustment')
     )
+    -- Of an erased event the ledger has no id any more.
+    AND offset NOT IN
+    (
+        SELECT offset FROM usage_ledger
+        WHERE stream = {stream:UUID} AND partition = {partition:Int32} AND offset >= {lo:Int64} AND offset < {hi:Int64} AND outcome = 'erased'
+    )
 ORDER BY offset
 LIMIT 5
