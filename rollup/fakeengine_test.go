@@ -712,6 +712,7 @@ func (e *fakeEngine) answerEnd(s *statement) outcome {
 	}
 	var lo, hi, count, offsets proto.ColInt64
 	var first, latest proto.ColDateTime64
+	var detail proto.ColStr
 	first.WithPrecision(proto.PrecisionMilli).WithLocation(time.UTC)
 	latest.WithPrecision(proto.PrecisionMilli).WithLocation(time.UTC)
 	for _, at := range order {
@@ -722,6 +723,7 @@ func (e *fakeEngine) answerEnd(s *statement) outcome {
 		offsets.Append(int64(len(b.offsets)))
 		first.Append(b.first)
 		latest.Append(b.last)
+		detail.Append("") // nothing here closes or loses anything
 	}
 	return native(e.t, 0, len(order), proto.Input{
 		{Name: "block_lo", Data: &lo},
@@ -730,6 +732,7 @@ func (e *fakeEngine) answerEnd(s *statement) outcome {
 		{Name: "offsets", Data: &offsets},
 		{Name: "first_time", Data: &first},
 		{Name: "last_time", Data: &latest},
+		{Name: "last_detail", Data: &detail},
 	})
 }
 
