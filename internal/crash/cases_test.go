@@ -467,6 +467,37 @@ func TestRebuildUnderLoad(t *testing.T) {
 	l.settled()
 }
 
+// The ledger lost its newest parts, as with the power, and the rollup that joins
+// the views to it dies in the middle of that.
+func TestLedgerThatWasSetBack(t *testing.T) {
+	l := sharedLab(t)
+	l.send(200)
+	l.counted()
+	const rows = "SELECT count() FROM usage_ledger FORMAT TSV"
+	cut := l.rows("SELECT max(block_lo) FROM usage_ledger WHERE partition = 0 FORMAT TSV")
+	l.send(100)
+	l.counted()
+	before := strings.TrimSpace(l.rows(rows))
+	for _, p := range l.rollups {
+		p.kill()
+	}
+	l.rows("ALTER TABLE usage_ledger DELETE WHERE partition = 0 AND offset >= " + strings.TrimSpace(cut) + " SETTINGS mutations_sync = 2")
+	for _, strike := range []fault.Strike{
+		at(fault.RepairSetBack, fault.ActionKill, 1, 0),
+		at(fault.RebuildBefore, fault.ActionKill, 2, 0),
+		at(fault.RebuildAfter, fault.ActionKill, 2, 0),
+	} {
+		life := l.restart(l.rollups[0], strike)
+		l.struck(life)
+		<-life.ended
+	}
+	l.restart(l.rollups[0])
+	l.must(poll(t.Context(), "the lost rows to be counted again", time.Minute, func(ctx context.Context) error {
+		return l.wantRows(ctx, rows, before)
+	}))
+	l.settled()
+}
+
 // The file system of the engine and the broker is full for a while.
 func TestDiskFull(t *testing.T) {
 	requireAsked(t)
