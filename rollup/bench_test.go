@@ -340,7 +340,7 @@ func BenchmarkOldIDs(b *testing.B) {
 				b.Fatal(err)
 			}
 			filter = newIDFilter(int64(DefaultConfig().HotIDs))
-			filter.reserve(n + n/4)
+			filter.reserve(n + n/8)
 			err = source.loadIDs(b.Context(), func(ids []schemas.IDHash) {
 				for i := range ids {
 					filter.add(&ids[i])

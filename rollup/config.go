@@ -17,7 +17,7 @@ type Config struct {
 	// freshness against the number of parts that ClickHouse has to merge.
 	BlockLinger time.Duration
 	// HotIDs is for how many recorded ids each partition keeps a filter of full
-	// precision in memory (2.5 to 5 MB a million; it grows with the ids), so that
+	// precision in memory (3 to 6 MB a million; it grows with the ids), so that
 	// new ids need no look-up. Past it the filter stays as large and loses
 	// precision: more and more new ids are looked up, and every one of them from
 	// about ten times as many on. 0: there is no filter, and every id is looked

@@ -12,8 +12,8 @@ import (
 //
 // It grows by slices, each a blocked Bloom filter: an id sets one bit in each
 // of the eight words of one cache line, so that a test costs one cache miss a
-// slice. A slice at its capacity has 20 bits an id; a test of a new id finds all
-// its eight bits set by accident about 3 times in 10,000. Ids are cryptographic
+// slice. A slice at its capacity has 24 bits an id; a test of a new id finds all
+// its eight bits set by accident about once in 10,000 times. Ids are cryptographic
 // hashes, so their own bits serve as the filter's hash.
 //
 // Memory is bounded: once the slices hold bound ids they share what comes, and
@@ -35,7 +35,7 @@ type filterSlice struct {
 const (
 	filterWords  = 8
 	lineBits     = filterWords * 64
-	bitsPerID    = 20
+	bitsPerID    = 24
 	smallestFill = 1 << 16 // ids of the smallest slice
 	// Below this many ids a slice doubles what is there, beyond it adds half,
 	// so that memory stays close to what is needed and tests touch few slices.

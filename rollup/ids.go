@@ -160,7 +160,7 @@ func (k *knownIDs) loadOnce(ctx context.Context) error {
 		return fmt.Errorf("count ids: %w", err)
 	}
 	k.mu.Lock()
-	next.reserve(max(n+n/4, smallestFill))
+	next.reserve(max(n+n/8, smallestFill))
 	k.mu.Unlock()
 	err = k.source.loadIDs(ctx, func(ids []schemas.IDHash) {
 		k.mu.Lock()

@@ -32,7 +32,7 @@ type rollupFlags struct {
 	RollupGroup  string        `help:"Consumer group that shares out the partitions." default:"agentmeter-rollup"`
 	BlockRows    int           `help:"Records of a block at most." default:"50000"`
 	BlockLinger  time.Duration `help:"How long a block waits for more records: freshness against the number of parts that ClickHouse merges." default:"200ms"`
-	HotIDs       int           `name:"hot-ids" help:"Ids of each partition that a filter in memory (2.5 to 5 MB a million, growing with the ids) knows precisely, so that new ids need no look-up; beyond them it loses precision. 0: look up every id." default:"20000000"`
+	HotIDs       int           `name:"hot-ids" help:"Ids of each partition that a filter in memory (3 to 6 MB a million, growing with the ids) knows precisely, so that new ids need no look-up; beyond them it loses precision. 0: look up every id." default:"20000000"`
 	DrainTimeout time.Duration `help:"How long a block under way may take to finish when stopping." default:"10s"`
 	// A timeout is never guessed from: what became of the statement is read from the ledger.
 	StatementTimeout time.Duration `help:"How long an insert may take before its outcome counts as unknown and is looked up." default:"1m"`
