@@ -186,7 +186,7 @@ func (k *knownIDs) loadOnce(ctx context.Context) error {
 // recorded before it, and marks copies of erased events as duplicates. lo is
 // the block's first offset. Rows without a decoded event are passed over.
 func (k *knownIDs) lookUp(ctx context.Context, lo int64, rows []row) (map[schemas.IDHash]uint64, error) {
-	known := make(map[schemas.IDHash]uint64)
+	known := make(map[schemas.IDHash]uint64, len(rows)) // classify fills it with the new ones
 	var unsure []schemas.IDHash
 	k.mu.Lock()
 	filter := k.filter
