@@ -4,12 +4,13 @@ SELECT
     partition,
     any(partitions) AS partitions,
     any(latest) AS position,
-    toInt64(toUnixTimestamp64Milli(maxIf(counted_through, position <= latest))) AS counted_through,
+    toInt64(toUnixTimestamp64Milli(maxIf(counted_through, claimed_at <= latest))) AS counted_through,
     argMax(halted, updated_at) != '' AS halted,
     toInt64(toUnixTimestamp64Milli(argMax(halted_from, updated_at))) AS halted_from
 FROM
 (
-    SELECT *, argMax(position, updated_at) OVER (PARTITION BY partition) AS latest
+    SELECT partition, partitions, position AS claimed_at, counted_through, halted, halted_from, updated_at,
+        argMax(position, updated_at) OVER (PARTITION BY partition) AS latest
     FROM rollup_progress
     WHERE stream = (SELECT stream FROM usage_streams WHERE topic = {topic:String} ORDER BY adopted_at DESC, stream LIMIT 1)
 )

@@ -20,6 +20,7 @@ import (
 func TestAcknowledgedRecordsSurviveKill(t *testing.T) {
 	const topic, rounds = "usage.events.v1", 5
 	dir := t.TempDir()
+	var mu sync.Mutex // guards acknowledged: promises may outlive their client
 	acknowledged := map[string]bool{}
 	var topicID kadm.TopicID
 	var cluster string
@@ -40,7 +41,6 @@ func TestAcknowledgedRecordsSurviveKill(t *testing.T) {
 		}
 
 		client := newClient(t, c.addr, kgo.DefaultProduceTopic(topic), kgo.RecordDeliveryTimeout(2*time.Second))
-		ids := make(chan string, 1_000_000)
 		// The broker dies while records are on their way, and with it the will
 		// to produce more.
 		ctx, cancel := context.WithCancel(t.Context())
@@ -55,13 +55,15 @@ func TestAcknowledgedRecordsSurviveKill(t *testing.T) {
 			c.kill()
 			cancel()
 		})
-		for i := 0; ctx.Err() == nil && i < cap(ids); i++ {
+		for i := 0; ctx.Err() == nil && i < 1_000_000; i++ {
 			id := fmt.Sprintf("%d-%d", round, i)
 			client.Produce(ctx, &kgo.Record{Key: []byte(id), Value: []byte(strings.Repeat("x", 100))}, func(_ *kgo.Record, err error) {
 				if err != nil {
 					return
 				}
-				ids <- id
+				mu.Lock()
+				acknowledged[id] = true
+				mu.Unlock()
 				if acks.Add(1) == 5_000 {
 					close(enough)
 				}
@@ -70,10 +72,6 @@ func TestAcknowledgedRecordsSurviveKill(t *testing.T) {
 		cancel()
 		killer.Wait()
 		client.Close()
-		close(ids)
-		for id := range ids {
-			acknowledged[id] = true
-		}
 	}
 
 	c := startChild(t, dir)
@@ -87,6 +85,8 @@ func TestAcknowledgedRecordsSurviveKill(t *testing.T) {
 	for _, r := range consume(t, c.addr, topic, total) {
 		stored[string(r.Key)] = true
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	for id := range acknowledged {
 		if !stored[id] {
 			t.Fatalf("acknowledged record %s is lost (%d acknowledged, %d stored)", id, len(acknowledged), len(stored))

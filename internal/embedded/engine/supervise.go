@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -306,7 +307,9 @@ func (c *Child) start() (*process, error) {
 	c.mu.Unlock()
 	p.readers.Go(func() { p.readReport(stdout) })
 	p.readers.Go(func() { p.readLog(stderr) })
-	if err := json.NewEncoder(p.stdin).Encode(c.order); err != nil {
+	// A process that ended before it read its order leaves a broken pipe; ready
+	// says what it said last, which is why.
+	if err := json.NewEncoder(p.stdin).Encode(c.order); err != nil && !errors.Is(err, syscall.EPIPE) {
 		return p, fmt.Errorf("start engine process: order: %w", err)
 	}
 	return p, nil
@@ -332,6 +335,7 @@ func (p *process) ready() error {
 	select {
 	case err := <-p.reported:
 		if err != nil {
+			p.hearOut()
 			return fmt.Errorf("start engine process: it ended before it was ready: %w%s", err, p.lastWords())
 		}
 	case <-timeout.C:
@@ -434,6 +438,22 @@ func (p *process) logLine(line []byte) {
 		}
 	}
 	p.log.LogAttrs(context.Background(), level, message, attrs...) //nolint:sloglint // constant where it was written
+}
+
+// hearOut waits until the process has said everything, if it takes no longer
+// than a moment.
+func (p *process) hearOut() {
+	said := make(chan struct{})
+	go func() {
+		p.readers.Wait()
+		close(said)
+	}()
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
+	select {
+	case <-said:
+	case <-timer.C:
+	}
 }
 
 // lastWords is what a crashing process left on its standard error.
