@@ -115,11 +115,16 @@ func TestTrustedTokensAreCaught(t *testing.T) {
 }
 
 func TestNoMutexIsCaught(t *testing.T) {
-	o := labOptions{rollups: 1, partitions: 1, blockRows: 40_000, linger: 1500 * time.Millisecond, limit: 10 * time.Second}
-	caught(t, fault.NoMutex, 4, o, func(l *lab, n int) {
-		// The connection breaks while the statement runs; the rollup sends again.
-		done := l.proxies[0].order(faultHangUp, time.Duration(2+5*n)*time.Millisecond)
-		l.send(40_000)
+	// The rollup sends a block again 100 ms after its connection broke, and the
+	// first try must still be running then: it finds a backlog, and makes one
+	// large block of it.
+	const rows = 150_000
+	o := labOptions{rollups: 1, partitions: 1, blockRows: rows, linger: 5 * time.Second, limit: 20 * time.Second}
+	caught(t, fault.NoMutex, 2, o, func(l *lab, n int) {
+		l.rollups[0].kill()
+		l.send(rows)
+		done := l.proxies[0].order(faultHangUp, time.Duration(20+20*n)*time.Millisecond)
+		l.restart(l.rollups[0])
 		l.until("the connection to break", done)
 	})
 }
