@@ -89,10 +89,10 @@ func LookAtTopic(ctx context.Context, client *clickhouse.Client, admin *kadm.Cli
 		}
 		a.Partitions = append(a.Partitions, Abandoned{partition, end.position, max(logEnds[partition]-end.position, 0)})
 	}
-	if a.Starts, err = everyPartition(live, kafka.LogStarts, ctx, admin); err != nil {
+	if a.Starts, err = everyPartition(ctx, admin, live, kafka.LogStarts); err != nil {
 		return nil, err
 	}
-	if a.Ends, err = everyPartition(live, kafka.LogEnds, ctx, admin); err != nil {
+	if a.Ends, err = everyPartition(ctx, admin, live, kafka.LogEnds); err != nil {
 		return nil, err
 	}
 	return a, nil
@@ -141,17 +141,15 @@ func (s adopted) ledger(client *clickhouse.Client, partition int32) *ledger {
 	return &ledger{client: client, stream: s.id, partition: partition, start: s.starts[partition], timeout: DefaultConfig().StatementTimeout}
 }
 
-// everyPartition insists on an answer for each partition of a stream.
-func everyPartition(stream kafka.Stream, list func(context.Context, *kadm.Client, string) (map[int32]int64, error), ctx context.Context, admin *kadm.Client) ([]int64, error) { //nolint:revive // list comes with what it is called on
+// everyPartition lists an offset of each partition of a stream, and insists on
+// an answer for every one.
+func everyPartition(ctx context.Context, admin *kadm.Client, stream kafka.Stream, list func(context.Context, *kadm.Client, string) (map[int32]int64, error)) ([]int64, error) {
 	listed, err := list(ctx, admin, stream.Topic)
-	if err != nil {
-		return nil, err
-	}
 	offsets := make([]int64, stream.Partitions)
 	for p := range stream.Partitions {
 		offset, ok := listed[p]
 		if !ok {
-			return nil, fmt.Errorf("%s/%d was not answered for", stream.Topic, p)
+			return nil, fmt.Errorf("the log of %s/%d is not known: %w", stream.Topic, p, errors.Join(err, errNotAnswered))
 		}
 		offsets[p] = offset
 	}

@@ -50,14 +50,9 @@ func adoptStream(ctx context.Context, client *clickhouse.Client, admin *kadm.Cli
 		return adopted{}, err
 	}
 	if !found {
-		begins, err := kafka.LogStarts(ctx, admin, topic)
-		starts := make([]int64, live.Partitions)
-		for p := range live.Partitions {
-			begin, ok := begins[p]
-			if !ok {
-				return adopted{}, fmt.Errorf("the log's start of %s/%d is not known: %w", topic, p, errors.Join(err, errNotAnswered))
-			}
-			starts[p] = begin
+		starts, err := everyPartition(ctx, admin, live, kafka.LogStarts)
+		if err != nil {
+			return adopted{}, err
 		}
 		if err := insertAdopted(ctx, client, topic, adopted{live.ID, live.Partitions, starts}); err != nil {
 			return adopted{}, err
