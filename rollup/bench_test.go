@@ -158,7 +158,7 @@ func BenchmarkAppend(b *testing.B) {
 				blk := &block{lo: a.next, hi: a.next + rowsABlock, day: dayOf(testTime), rows: rowsOf(a.next, events)}
 				used, started := cpuSeconds(), time.Now()
 				hashRows(blk.rows)
-				known, err := k.lookUp(b.Context(), blk.lo, blk.rows)
+				known, err := k.lookUp(b.Context(), blk, nil)
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -413,7 +413,7 @@ FROM usage_ledger WHERE stream = '%s' AND partition = %d AND offset >= %d AND of
 							blk := &block{lo: a.next, hi: a.next + rowsABlock, day: dayOf(testTime), rows: rowsOf(a.next, events)}
 							hashRows(blk.rows)
 							looked := time.Now()
-							known, err := k.lookUp(b.Context(), blk.lo, blk.rows)
+							known, err := k.lookUp(b.Context(), blk, nil)
 							if err != nil {
 								b.Error(err)
 								return

@@ -214,7 +214,7 @@ func TestCopiesOfErasedEventsAreDuplicates(t *testing.T) {
 	defer k.close()
 	events[3].Credits++ // whatever it says now
 	b := a.blockOf(events)
-	known, err := k.lookUp(t.Context(), b.lo, b.rows)
+	known, err := k.lookUp(t.Context(), b, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,7 +36,8 @@ import (
 // refused and the session end, its filter with it. A filter that has seen the
 // whole table once and every block of the session since therefore holds every
 // id that the ledger holds at the instant when it is asked. It is never asked
-// before. When an event is said to have occurred plays no part: a copy may say
+// before. (The block that is being appended while the next is prepared is known by
+// itself; see lookUp.) When an event is said to have occurred plays no part: a copy may say
 // something else.
 //
 // Ids of other streams, the predecessors of this one, are in the filter too;
@@ -182,10 +183,26 @@ func (k *knownIDs) loadOnce(ctx context.Context) error {
 	return nil
 }
 
+// blockIDs are the payload hashes of the ids of a block's events, as they were
+// recorded in it or before it.
+type blockIDs struct {
+	lo       int64 // the block's first offset
+	payloads map[schemas.IDHash]uint64
+}
+
 // lookUp returns the payload hashes of those ids of the block's rows that were
-// recorded before it, and marks copies of erased events as duplicates. lo is
-// the block's first offset. Rows without a decoded event are passed over.
-func (k *knownIDs) lookUp(ctx context.Context, lo int64, rows []row) (map[schemas.IDHash]uint64, error) {
+// recorded before it, and marks copies of erased events as duplicates. Rows
+// without a decoded event are passed over.
+//
+// before is of the block before it, where that is still being appended: what it
+// records is known from it, and only what was recorded below it is looked up. What
+// views already hold of it counts for nothing, as after a failed try.
+func (k *knownIDs) lookUp(ctx context.Context, b *block, before *blockIDs) (map[schemas.IDHash]uint64, error) {
+	rows, lo := b.rows, b.lo
+	var appending map[schemas.IDHash]uint64
+	if before != nil {
+		appending, lo = before.payloads, before.lo
+	}
 	known := make(map[schemas.IDHash]uint64, len(rows)) // classify fills it with the new ones
 	var unsure []schemas.IDHash
 	k.mu.Lock()
@@ -195,9 +212,14 @@ func (k *knownIDs) lookUp(ctx context.Context, lo int64, rows []row) (map[schema
 		if r.record == nil || r.outcome != 0 {
 			continue
 		}
-		if payload, ok := k.recent.get(&r.hash); ok {
+		payload, ok := k.recent.get(&r.hash)
+		if !ok {
+			payload, ok = appending[r.hash]
+		}
+		switch {
+		case ok:
 			known[r.hash] = payload
-		} else if filter == nil || filter.mayHold(&r.hash) {
+		case filter == nil || filter.mayHold(&r.hash):
 			unsure = append(unsure, r.hash)
 		}
 	}

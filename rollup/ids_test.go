@@ -144,7 +144,7 @@ func TestIDsAreKnownExactlyAsAMapWouldKnowThem(t *testing.T) {
 					}
 					offset++
 				}
-				known, err := k.lookUp(context.Background(), rows[0].offset, rows)
+				known, err := k.lookUp(context.Background(), &block{lo: rows[0].offset, rows: rows}, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -215,7 +215,7 @@ func TestCompleteFilterSparesLookUpsOfNewIDsOnly(t *testing.T) {
 	waitComplete(t, k)
 
 	fresh := newRows(random, 5000)
-	if _, err := k.lookUp(t.Context(), 5000, fresh); err != nil {
+	if _, err := k.lookUp(t.Context(), &block{lo: 5000, rows: fresh}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if table.asked > 50 {
@@ -225,7 +225,7 @@ func TestCompleteFilterSparesLookUpsOfNewIDsOnly(t *testing.T) {
 	for i := range old {
 		old[i].outcome = 0
 	}
-	known, err := k.lookUp(t.Context(), 10_000, old)
+	known, err := k.lookUp(t.Context(), &block{lo: 10_000, rows: old}, nil)
 	if err != nil || len(known) != len(old) {
 		t.Errorf("%d of %d recorded ids are known, %v", len(known), len(old), err)
 	}
@@ -239,7 +239,7 @@ func TestCompleteFilterSparesLookUpsOfNewIDsOnly(t *testing.T) {
 	for i := range fresh {
 		fresh[i].outcome = 0
 	}
-	known, err = k.lookUp(t.Context(), 15_000, fresh)
+	known, err = k.lookUp(t.Context(), &block{lo: 15_000, rows: fresh}, nil)
 	if err != nil || len(known) != 5000-table.asked || table.asked > 100 {
 		t.Errorf("of 5000 quick re-sends %d are known and %d were looked up, %v", len(known), table.asked, err)
 	}

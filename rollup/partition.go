@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"agentmeter/internal/clickhouse"
@@ -30,10 +29,8 @@ type eventPartition struct {
 	consumer   []kgo.Opt
 	admin      *kadm.Client
 	producer   *kgo.Client
-	columns    *columns
 	ids        *knownIDs
 	idLoads    chan struct{} // see knownIDs
-	decoder    schemas.EventDecoder
 	// settled is where the ledger ended when this worker last saw it in every
 	// view: that block needs no reconcile again.
 	settled int64
@@ -186,21 +183,40 @@ func (p *eventPartition) session(ctx context.Context) (progressed bool, err erro
 		context.AfterFunc(finish, func() { timer.Stop() })
 	})()
 
-	position := end.position
-	var pending []*kgo.Record
-	for {
-		pending, err = p.fill(ctx, consumer, pending)
-		if err != nil {
-			return progressed, err
+	blocks := &preparer{
+		stream: p.ledger.stream, partition: p.ledger.partition, partitions: p.partitions, config: p.config,
+		consumer: consumer, ids: p.ids, next: end.position, columns: [2]*columns{newColumns(), newColumns()},
+	}
+	type prepared struct {
+		*preparedBlock
+		err error
+	}
+	next := make(chan prepared, 1)
+	ahead, stop := context.WithCancel(ctx)
+	defer stop()
+	prepareNext := func() {
+		go func() {
+			b, err := blocks.prepare(ahead)
+			next <- prepared{b, err}
+		}()
+	}
+	prepareNext()
+	for certain := true; ; {
+		b := <-next
+		if b.err == nil && !certain {
+			b.err = blocks.redecide(ctx, b.preparedBlock)
 		}
-		var b block
-		b, pending = cutBlock(position, pending, p.config.MaxBlockRows)
-		fault.Point(fault.BlockCut)
-		if err := p.count(finish, &b); err != nil {
+		if b.err != nil {
+			return progressed, b.err
+		}
+		prepareNext()
+		certain, err = p.count(finish, b.preparedBlock)
+		if err != nil {
+			stop()
+			<-next
 			return progressed, err
 		}
 		progressed = true
-		position = b.hi
 	}
 }
 
@@ -309,84 +325,20 @@ func (p *eventPartition) logBounds(ctx context.Context) (begin, end int64, err e
 	return begin, end, nil
 }
 
-// fill waits until there is a record, then for more until the block is full or
-// has waited long enough.
-func (p *eventPartition) fill(ctx context.Context, consumer *kgo.Client, pending []*kgo.Record) ([]*kgo.Record, error) {
-	var deadline context.Context
-	var cancel context.CancelFunc
-	for len(pending) < p.config.MaxBlockRows {
-		poll := ctx
-		if len(pending) > 0 {
-			if deadline == nil {
-				deadline, cancel = context.WithTimeout(ctx, p.config.BlockLinger)
-				defer cancel()
-			}
-			poll = deadline
-		}
-		fetches := consumer.PollRecords(poll, p.config.MaxBlockRows-len(pending))
-		if ctx.Err() != nil {
-			return pending, context.Cause(ctx)
-		}
-		for _, e := range fetches.Errors() {
-			switch {
-			case errors.Is(e.Err, context.DeadlineExceeded), errors.Is(e.Err, context.Canceled):
-			case errors.Is(e.Err, kerr.OffsetOutOfRange):
-				return pending, fmt.Errorf("fetch: %w", e.Err) // taking over again decides what it means
-			default:
-				return pending, fmt.Errorf("fetch: %w", e.Err)
-			}
-		}
-		if halt := p.foreign(fetches); halt != nil {
-			return pending, halt
-		}
-		pending = append(pending, fetches.Records()...)
-		if deadline != nil && deadline.Err() != nil {
-			break
-		}
-	}
-	return pending, nil
-}
-
-// foreign is a halt where the records are of another topic than the ledger's:
-// one of the same name, made anew since the partition was taken over, whose
-// offsets would seem to go on from here.
-func (p *eventPartition) foreign(fetches kgo.Fetches) (halt error) {
-	fetches.EachTopic(func(topic kgo.FetchTopic) {
-		if id := uuid.UUID(topic.TopicID); id != uuid.Nil && id != p.ledger.stream {
-			halt = foreignTopic(kafka.Stream{ID: id, Topic: topic.Topic, Partitions: p.partitions}, p.ledger.stream, p.partitions)
-		}
-	})
-	return halt
-}
-
-// count gives each row of the block its outcome and appends it, returning only
-// when the block is confirmed, views included.
-func (p *eventPartition) count(ctx context.Context, b *block) error {
-	decode(b.rows, &p.decoder, p.ledger.partition, p.partitions)
-	known, err := p.ids.lookUp(ctx, b.lo, b.rows)
-	if err != nil {
-		if errors.Is(err, errInconsistentIDs) {
-			return &haltError{err.Error()} // no try of ours mends it
-		}
-		return err
-	}
-	fault.Point(fault.BlockLookedUp)
-	classify(b.rows, known)
+// count appends a block, its dead letters sent before it, and returns only when
+// it is confirmed, views included. certain is appendBlock's.
+func (p *eventPartition) count(ctx context.Context, b *preparedBlock) (certain bool, err error) {
 	letters, err := sendDeadLetters(ctx, p.producer, p.ledger.stream, p.ledger.partition, b.rows)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if letters > 0 {
 		fault.Point(fault.LettersSent)
 	}
-	encoded, err := p.columns.encode(b)
-	if err != nil {
-		return err
-	}
 	started := time.Now()
-	certain, err := p.appendBlock(ctx, b, encoded)
+	certain, err = p.appendBlock(ctx, &b.block, b.encoded)
 	if err != nil {
-		return err
+		return false, err
 	}
 	fault.Point(fault.BlockConfirmed)
 	p.metrics.blockSeconds.Observe(time.Since(started).Seconds())
@@ -405,7 +357,7 @@ func (p *eventPartition) count(ctx context.Context, b *block) error {
 	p.settled = b.hi
 	last := b.rows[len(b.rows)-1].kafkaTime
 	p.setState(func(s *partitionState) { s.position, s.lastTime = b.hi, last })
-	return nil
+	return certain, nil
 }
 
 // appendBlock is steps 2 to 5 of the protocol: insert on condition; after

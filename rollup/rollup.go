@@ -299,7 +299,7 @@ func (r *Rollup) newEventPartition(partition int32, log *slog.Logger) *eventPart
 	}
 	return &eventPartition{
 		config: r.config, log: log, metrics: r.metrics, ledger: l, partitions: r.stream.partitions,
-		consumer: r.consumerOptions(), admin: r.admin, producer: r.client, columns: newColumns(), idLoads: r.idLoads,
+		consumer: r.consumerOptions(), admin: r.admin, producer: r.client, idLoads: r.idLoads,
 		since: time.Now(), settled: -1, st: partitionState{position: -1},
 	}
 }
