@@ -1,0 +1,132 @@
+package rollup
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"agentmeter/schemas"
+)
+
+// outcomesFrom are the outcomes of the partition's rows from an offset on, in order.
+func outcomesFrom(w *wire, partition int32, offset int64) []schemas.Outcome {
+	var outcomes []schemas.Outcome
+	rows := w.engine.ledger(w.stream, partition)
+	slices.SortFunc(rows, func(a, b fakeRow) int { return int(a.offset - b.offset) })
+	for _, row := range rows {
+		if row.offset >= offset {
+			outcomes = append(outcomes, row.outcome)
+		}
+	}
+	return outcomes
+}
+
+// lookedUpAll makes rollups look every id up, so that a test sees when.
+func lookedUpAll(c *Config) { c.HotIDs = 0 }
+
+func TestNextBlockIsPreparedWhileOneIsAppended(t *testing.T) {
+	for name, slow := range map[string]*mishap{
+		"before its effect": {runs: 10 * time.Second},
+		"after its effect":  {lingers: 10 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onWire(t, 1, func(t *testing.T, w *wire) {
+				w.start("a", fast, lookedUpAll)
+				slow.match = ofKind(kindAppend)
+				w.engine.inject(slow)
+				first := w.eventsIn(0, "first", 4)
+				w.produce(first...)
+				w.reached(slow)
+
+				// Copies of what is under way, one of them with another payload.
+				changed := first[1]
+				changed.Credits++
+				w.produce(first[0], changed)
+				w.produce(w.eventsIn(0, "second", 3)...)
+				w.waitCounted()
+
+				appends := w.engine.statements(ofKind(kindAppend))
+				lookUps := w.engine.statements(ofKind(kindFindIDs))
+				if len(lookUps) < 2 || !lookUps[1].began.Before(appends[0].ended) {
+					t.Errorf("the second block's ids were looked up at %s, and the first was being appended until %s", lookUps[1].began, appends[0].ended)
+				}
+				if appends[1].arrived.Before(appends[0].ended) {
+					t.Error("the second block was sent before the first was confirmed")
+				}
+				want := []schemas.Outcome{schemas.OutcomeDuplicate, schemas.OutcomeInvalid, schemas.OutcomeCounted, schemas.OutcomeCounted, schemas.OutcomeCounted}
+				if got := outcomesFrom(w, 0, 4); !slices.Equal(got, want) {
+					t.Errorf("the second block is %v, want %v", got, want)
+				}
+			})
+		})
+	}
+}
+
+// What a block recorded is not certain where somebody else may have put another
+// one between the same bounds, as accepting a loss does.
+func TestBlockPreparedBehindOneInDoubtIsDecidedAnew(t *testing.T) {
+	for name, change := range map[string]func(*Config){"every id is looked up": lookedUpAll, "filtered": func(*Config) {}} {
+		t.Run(name, func(t *testing.T) {
+			onWire(t, 1, func(t *testing.T, w *wire) {
+				a := w.start("a", fast, change)
+				w.produce(w.eventsIn(0, "settled", 2)...)
+				w.waitCounted()
+
+				events := w.eventsIn(0, "doubted", 3)
+				doubted := w.engine.inject(&mishap{match: ofKind(kindAppend), code: 241, runs: 10 * time.Second})
+				w.produce(events...)
+				w.reached(doubted)
+				w.engine.mu.Lock() // not under the mutex, which only a test may do
+				key := ledgerKey{w.stream.String(), 0}
+				for offset := int64(2); offset < 5; offset++ {
+					w.engine.ledgers[key] = append(w.engine.ledgers[key], fakeRow{
+						offset: offset, lo: 2, hi: 5, kafkaTime: time.Now().UTC(), outcome: schemas.OutcomeGap, inViews: make(map[string]bool),
+					})
+				}
+				w.engine.mu.Unlock()
+				w.damaged = true // three events are lost, on purpose
+
+				w.produce(append(slices.Clone(events), w.eventsIn(0, "after", 1)...)...)
+				w.until("the block behind is in the ledger", func() bool { return len(outcomesFrom(w, 0, 5)) == 4 })
+				if got := a.counter("doubts_total"); got != 1 {
+					t.Errorf("%v doubts, want the one that was made", got)
+				}
+				for i, outcome := range outcomesFrom(w, 0, 5) {
+					if outcome != schemas.OutcomeCounted {
+						t.Errorf("row %d behind the gaps is %s: its only copy is this one", i, outcome)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestIDsOfTheBlockBeforeAreKnownFromItAlone(t *testing.T) {
+	events := testEvents(6)
+	rows := rowsOf(100, events)
+	hashRows(rows)
+	before := &blockIDs{lo: 90, payloads: map[schemas.IDHash]uint64{rows[1].hash: rows[1].payload, rows[2].hash: 7}}
+	var asked []schemas.IDHash
+	find := func(_ context.Context, ids []schemas.IDHash, lo int64) (map[schemas.IDHash]recordedID, error) {
+		if lo != before.lo {
+			t.Errorf("what is recorded below %d was looked up, want below %d, where the block before begins", lo, before.lo)
+		}
+		asked = ids
+		return map[schemas.IDHash]recordedID{rows[4].hash: {payload: 9}}, nil
+	}
+	k := newKnownIDs(t.Context(), find, nil, idOptions{})
+	defer k.close()
+	known, err := k.lookUp(t.Context(), &block{lo: 100, rows: rows}, before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []schemas.IDHash{rows[0].hash, rows[3].hash, rows[4].hash, rows[5].hash}; !slices.Equal(asked, want) {
+		t.Errorf("%d ids were looked up, want the four that the block before does not have", len(asked))
+	}
+	want := map[schemas.IDHash]uint64{rows[1].hash: rows[1].payload, rows[2].hash: 7, rows[4].hash: 9}
+	if !maps.Equal(known, want) {
+		t.Errorf("known %v, want %v", known, want)
+	}
+}
