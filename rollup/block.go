@@ -43,6 +43,7 @@ func dayOf(kafkaTime time.Time) time.Time {
 // are an unbroken run. records must not be empty.
 func cutBlock(next int64, records []*kgo.Record, maxRows int) (b block, rest []*kgo.Record) {
 	b = block{lo: next, hi: next, day: dayOf(records[0].Timestamp)}
+	b.rows = make([]row, 0, min(records[len(records)-1].Offset+1-next, int64(maxRows)))
 	for i, record := range records {
 		if !dayOf(record.Timestamp).Equal(b.day) {
 			return b, records[i:]
