@@ -56,6 +56,35 @@ function frozen(workspace) {
   return { now, through: now - (workspace.lagMs ?? 1200) };
 }
 
+/** The headline's figures in made-up parts, each half of what is left. */
+function breakdown(by, { range, summary, freshness, completeness }) {
+  const keys = {
+    channel: ['embed', 'slack', 'whatsapp', ''],
+    model: ['large', 'small'],
+    conversation: Array.from({ length: 50 }, (_, n) => `conv_${1000 + 7 * n}`),
+  }[by];
+  let [credits, messages] = [BigInt(Math.round(Number(summary.credits) * 1e6)), BigInt(summary.messages)];
+  const take = half => {
+    const item = { credits: half ? credits / 2n : credits, messages: half ? messages / 2n : messages };
+    credits -= item.credits;
+    messages -= item.messages;
+    const share = Number(summary.credits)
+      ? (Number(item.credits) / Number(summary.credits) / 1e4).toFixed(1)
+      : '0.0';
+    return { credits: decimal(item.credits), messages: String(item.messages), share };
+  };
+  const items = keys.map((key, n) => ({ key, ...take(by === 'conversation' || n < keys.length - 1) }));
+  return {
+    range,
+    by,
+    items,
+    rest: { count: by === 'conversation' ? 212 : 0, ...take(false) },
+    total: { credits: summary.credits, messages: summary.messages },
+    freshness,
+    completeness,
+  };
+}
+
 async function answer(request, response) {
   const url = new URL(request.url, 'http://mock');
   const path = decodeURIComponent(url.pathname);
@@ -174,6 +203,9 @@ async function answer(request, response) {
       agents_total: result.sums.length,
       next_cursor: from + 50 < result.sums.length ? String(from + 50) : null,
     });
+  }
+  if (path === '/v1/usage/breakdown') {
+    return send(response, 200, breakdown(url.searchParams.get('by'), result.body));
   }
   if (path === '/v1/usage/export.csv') {
     const rows = ['start,end,agent_id,agent_name,credits,messages,state'];

@@ -333,6 +333,98 @@ pageTest(
   },
 );
 
+const drawer = page => page.getByRole('dialog', { name: /./ });
+
+/** What the drawer lists under a heading, and its total if it has one. */
+const partOf = (page, heading) =>
+  drawer(page)
+    .getByRole('region', { name: heading })
+    .evaluate(section => {
+      const plain = cell => cell?.textContent.trim().replaceAll(',', '').split(' ')[0] ?? null;
+      const rows = [...section.querySelectorAll('tbody tr')].map(row => ({
+        name: row.querySelector('th').textContent.trim(),
+        credits: plain(row.querySelectorAll('td')[0]),
+        share: plain(row.querySelector('.share')),
+        messages: plain(row.querySelectorAll('td')[2]),
+      }));
+      const foot = section.querySelectorAll('tfoot td');
+      return { rows, total: foot.length ? { credits: plain(foot[0]), messages: plain(foot[2]) } : null };
+    });
+
+pageTest('an agent’s details add up to its row; Escape goes back to where one was', '', {}, async page => {
+  const details = page.getByRole('button', { name: /^Details of/ }).nth(1);
+  const [name] = /(?<=Details of ).*/.exec(await details.getAttribute('aria-label'));
+  await details.click();
+  await drawer(page).getByRole('heading', { name, exact: true }).waitFor();
+  assert.match(new URL(page.url()).search, /behind=agent:/);
+  await eventually(async () => {
+    const row = (await figures(page)).agents.find(one => one.name === name);
+    const channels = await partOf(page, 'By channel');
+    assert.deepEqual(channels.total, { credits: row.credits, messages: row.messages });
+    for (const part of [channels, await partOf(page, 'By model')]) {
+      assert.equal(sum(part.rows.map(one => one.credits)), row.credits);
+      assert.equal(sum(part.rows.map(one => one.messages)), row.messages);
+      assert.equal(sum(part.rows.map(one => one.share.replace('%', ''))), '100');
+    }
+  });
+  const conversations = (await partOf(page, 'Conversations that spent most')).rows;
+  assert.ok(conversations.length > 1 && conversations.length <= 11, `${conversations.length} conversations`);
+  const spent = conversations.filter(one => !one.name.startsWith('Other')).map(one => Number(one.credits));
+  assert.deepEqual(
+    spent,
+    spent.toSorted((a, b) => b - a),
+    'the heaviest conversation comes first',
+  );
+  await page.keyboard.press('Escape');
+  await drawer(page).waitFor({ state: 'detached' });
+  assert.equal(new URL(page.url()).search, '');
+  assert.equal(await details.evaluate(button => button === document.activeElement), true, 'focus came back');
+});
+
+pageTest('a bar’s details add up to the bar, by keyboard alone; the link opens them', '', {}, async page => {
+  const plot = page.getByRole('slider');
+  await plot.focus();
+  await page.keyboard.press('Home');
+  await page.keyboard.press('Enter');
+  const inside = page.getByRole('group').getByRole('button', { name: 'Details' });
+  await inside.focus();
+  await page.keyboard.press('Enter');
+  await drawer(page).waitFor();
+  const check = async shown => {
+    const { bars } = await figures(shown);
+    const { total } = await partOf(shown, 'By channel');
+    assert.deepEqual(total, { credits: bars[0].credits, messages: bars[0].messages });
+  };
+  await eventually(() => check(page));
+  const link = new URL(page.url()).search;
+  assert.match(link, /^\?behind=bar:\d{4}-/);
+  const second = await open(world, link);
+  await eventually(() => check(second.page));
+  // Nothing was opened from this page, so closing stays on it.
+  await second.page.getByRole('button', { name: 'Close' }).click();
+  await drawer(second.page).waitFor({ state: 'detached' });
+  assert.equal(new URL(second.page.url()).search, '');
+  await second.close();
+  await page.goBack();
+  await drawer(page).waitFor({ state: 'detached' });
+});
+
+pageTest(
+  'details that could not load say so and can be asked for again',
+  '?behind=range',
+  { prepare: page => page.route('**/v1/usage/breakdown?**by=model', route => route.fulfill(problem(500))) },
+  async page => {
+    const models = drawer(page).getByRole('region', { name: 'By model' });
+    await models.getByRole('alert').waitFor();
+    await drawer(page).getByRole('region', { name: 'By channel' }).getByRole('table').waitFor();
+    await page.unroute('**/v1/usage/breakdown?**by=model');
+    await models.getByRole('button', { name: 'Try again' }).click();
+    await models.getByRole('table').waitFor();
+    const total = (await figures(page)).credits;
+    assert.equal(sum((await partOf(page, 'By model')).rows.map(one => one.credits)), total);
+  },
+);
+
 test('at most four requests before the figures', async () => {
   const opened = await open(world);
   const first = opened.requests.findIndex(url => url.includes('/v1/usage/dashboard'));
@@ -382,6 +474,10 @@ for (const colorScheme of ['light', 'dark']) {
       await page.getByRole('button', { name: /^Date range/ }).click();
       await page.getByRole('button', { name: 'Next month' }).waitFor();
       await accessible(page, 'dates');
+    });
+    pageTest(`nothing stands in anyone’s way: details, ${where}`, '?behind=range', options, async page => {
+      await drawer(page).getByRole('table').nth(2).waitFor();
+      await accessible(page, 'details');
     });
   }
 }

@@ -2,6 +2,7 @@ import { useSignal, useSignalEffect } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { Chart } from './chart/chart.tsx';
 import { Cards } from './components/cards.tsx';
+import { Drawer } from './components/drawer.tsx';
 import { FailurePanel } from './components/failure.tsx';
 import { Filters } from './components/filters.tsx';
 import { Foot } from './components/foot.tsx';
@@ -58,6 +59,7 @@ export function App() {
           <Foot data={data} />
         </main>
       </div>
+      <Drawer data={data} />
       <Announcer />
     </>
   );

@@ -51,6 +51,10 @@ export const copy = {
   endBeforeStart: 'End date is before start date.',
   unreadDate: 'Enter a date as YYYY-MM-DD.',
 
+  behindTitle: 'What is behind it',
+  unnamed: { channel: 'No channel given', model: 'No model given', conversation: 'No conversation given' },
+  atLeast: 'Some of it hasn’t been counted yet: at least',
+
   noData: 'No data recorded',
   soFar: 'so far',
   mayRise: 'May still rise',

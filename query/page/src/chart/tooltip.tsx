@@ -1,8 +1,9 @@
 import { useLayoutEffect, useRef } from 'preact/hooks';
 import type { Dashboard } from '../api/types.ts';
 import { ChangeMark, Swatch } from '../components/bits.tsx';
-import { go, view } from '../store/navigation.ts';
+import { go, lookBehind, view } from '../store/navigation.ts';
 import type { Metric } from '../store/view.ts';
+import { wholeMinute } from '../store/view.ts';
 import { describeBar } from './describe.ts';
 import type { Geometry } from './geometry.ts';
 import { seriesName } from './names.ts';
@@ -112,6 +113,16 @@ export function Tooltip({ data, metric, series, geometry, width }: Props) {
           {view.value.agent === null && text.parts[0]?.series.id != null && (
             <button type="button" class="button" onClick={() => go({ agent: text.parts[0]!.series.id })}>
               Only {text.parts[0].name}
+            </button>
+          )}
+          {text.value !== '—' && (
+            <button
+              type="button"
+              class="button"
+              aria-haspopup="dialog"
+              onClick={() => lookBehind({ kind: 'bar', start: wholeMinute(data.series[index]!.start) })}
+            >
+              Details
             </button>
           )}
         </p>

@@ -1,7 +1,8 @@
 /** Small pieces that several parts of the page share. */
 
+import { useSignal } from '@preact/signals';
 import type { ComponentChildren } from 'preact';
-import type { Change } from '../format/number.ts';
+import { type Change, share } from '../format/number.ts';
 
 /** The colour of a series; a mark like those on the chart, so that patterns apply to it as well. */
 export function Swatch({ colour }: { colour: number }) {
@@ -41,6 +42,48 @@ export function ChangeMark({ change }: { change: Change }) {
       <span aria-hidden="true">{change.text}</span>
       <span class="sr">{change.words}</span>
     </span>
+  );
+}
+
+/** A share of the whole, as a bar and as a percentage. */
+export function ShareBar({ percent, used }: { percent: string; used: boolean }) {
+  return (
+    <>
+      <svg class="share-bar" width="56" height="6" aria-hidden="true">
+        <rect class="track" width="56" height="6" rx="3" />
+        <rect class="fill" width={`${Math.max(0, Math.min(100, Number(percent)))}%`} height="6" rx="3" />
+      </svg>
+      <span class="num">{share(percent, used)}</span>
+    </>
+  );
+}
+
+/** The address bar holds everything that is chosen, so copying it is sharing the view. */
+export function CopyLink() {
+  const copied = useSignal<'no' | 'yes' | 'by-hand'>('no');
+  const copy = async () => {
+    try {
+      await navigator.clipboard.writeText(location.href);
+      copied.value = 'yes';
+    } catch {
+      // No permission, as in many frames: the address bar is the reader's own.
+      copied.value = 'by-hand';
+    }
+    setTimeout(() => {
+      copied.value = 'no';
+    }, 2500);
+  };
+  return (
+    <button type="button" class="control" onClick={copy}>
+      <Icon name={copied.value === 'yes' ? 'check' : 'link'} />
+      <span role="status" class="action">
+        {copied.value === 'yes'
+          ? 'Link copied'
+          : copied.value === 'by-hand'
+            ? 'Copy it from the address bar'
+            : 'Copy link'}
+      </span>
+    </button>
   );
 }
 

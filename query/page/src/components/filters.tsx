@@ -10,7 +10,7 @@ import { go, view } from '../store/navigation.ts';
 import { figures, question, resolvedRange, usage } from '../store/page.ts';
 import { comparisonNames, comparisons, grains, presetNames } from '../store/view.ts';
 import { AgentPicker } from './agent-picker.tsx';
-import { Icon } from './bits.tsx';
+import { CopyLink, Icon } from './bits.tsx';
 import { DateRange } from './date-range.tsx';
 
 const sheetOpen = signal(false);
@@ -175,35 +175,6 @@ function Interval() {
       </select>
       <Icon name="chevron" />
     </label>
-  );
-}
-
-const copied = signal<'no' | 'yes' | 'by-hand'>('no');
-
-function CopyLink() {
-  const copy = async () => {
-    try {
-      await navigator.clipboard.writeText(location.href);
-      copied.value = 'yes';
-    } catch {
-      // No permission, as in many frames: the address bar is the reader's own.
-      copied.value = 'by-hand';
-    }
-    setTimeout(() => {
-      copied.value = 'no';
-    }, 2500);
-  };
-  return (
-    <button type="button" class="control" onClick={copy}>
-      <Icon name={copied.value === 'yes' ? 'check' : 'link'} />
-      <span role="status" class="action">
-        {copied.value === 'yes'
-          ? 'Link copied'
-          : copied.value === 'by-hand'
-            ? 'Copy it from the address bar'
-            : 'Copy link'}
-      </span>
-    </button>
   );
 }
 

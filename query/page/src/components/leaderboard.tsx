@@ -3,14 +3,15 @@ import type { Dashboard } from '../api/types.ts';
 import { unitOf } from '../chart/describe.ts';
 import { spark } from '../chart/geometry.ts';
 import { otherColour, topAgents } from '../chart/series.ts';
+import { copy } from '../copy.ts';
 import { group, isZero } from '../format/decimal.ts';
-import { change, perMessage, share } from '../format/number.ts';
+import { change, perMessage } from '../format/number.ts';
 import { useBoard } from '../store/board.ts';
 import { agentName } from '../store/facts.ts';
-import { go, view } from '../store/navigation.ts';
+import { go, lookBehind, view } from '../store/navigation.ts';
 import { colours, shownView } from '../store/page.ts';
 import type { SortKey } from '../store/view.ts';
-import { Bone, ChangeMark, Icon, Swatch } from './bits.tsx';
+import { Bone, ChangeMark, Icon, ShareBar, Swatch } from './bits.tsx';
 
 const step = 50;
 
@@ -86,6 +87,9 @@ export function Leaderboard({ data }: { data: Dashboard | null }) {
             <th scope="col" class="trend wide">
               Trend
             </th>
+            <th scope="col" class="behind">
+              <span class="sr">{copy.behindTitle}</span>
+            </th>
           </tr>
         </thead>
         <tbody>
@@ -114,6 +118,10 @@ export function Leaderboard({ data }: { data: Dashboard | null }) {
                 <td class="trend wide">
                   <Spark values={data.series.slice(0, begun).map(bar => bar.credits ?? '0')} />
                 </td>
+                <BehindCell
+                  name={only === null ? 'All Agents' : agentName(only)}
+                  onClick={() => lookBehind({ kind: 'range' })}
+                />
               </tr>
               {rows.slice(0, shown.value).map(({ agent, rank }) => (
                 <tr key={agent.id}>
@@ -158,6 +166,10 @@ export function Leaderboard({ data }: { data: Dashboard | null }) {
                   <td class="trend wide">
                     <Spark values={agent.spark.slice(0, begun)} />
                   </td>
+                  <BehindCell
+                    name={agentName(agent.id)}
+                    onClick={() => lookBehind({ kind: 'agent', id: agent.id })}
+                  />
                 </tr>
               ))}
             </>
@@ -183,17 +195,20 @@ export function Leaderboard({ data }: { data: Dashboard | null }) {
   );
 }
 
-function ShareBar({ percent, used }: { percent: string; used: boolean }) {
-  return (
-    <>
-      <svg class="share-bar" width="56" height="6" aria-hidden="true">
-        <rect class="track" width="56" height="6" rx="3" />
-        <rect class="fill" width={`${Math.max(0, Math.min(100, Number(percent)))}%`} height="6" rx="3" />
-      </svg>
-      <span class="num">{share(percent, used)}</span>
-    </>
-  );
-}
+const BehindCell = ({ name, onClick }: { name: string; onClick: () => void }) => (
+  <td class="behind">
+    <button
+      type="button"
+      class="link small"
+      aria-label={`Details of ${name}`}
+      aria-haspopup="dialog"
+      onClick={onClick}
+    >
+      <span class="word">Details</span>
+      <Icon name="right" />
+    </button>
+  </td>
+);
 
 function Spark({ values }: { values: string[] }) {
   return (
@@ -207,7 +222,7 @@ function SkeletonRows({ columns }: { columns: number }) {
   return Array.from({ length: 8 }, (_, index) => (
     <tr key={index}>
       <td class="rank" />
-      <th scope="row" class="agent" colSpan={columns + 1}>
+      <th scope="row" class="agent" colSpan={columns + 2}>
         <Bone kind="line" />
       </th>
     </tr>

@@ -4,6 +4,8 @@ import { group } from '../format/decimal.ts';
 import { fixed, share } from '../format/number.ts';
 import { dayMonth, hourMinute, weekday } from '../format/time.ts';
 import { agentName } from '../store/facts.ts';
+import { lookBehind } from '../store/navigation.ts';
+import { wholeMinute } from '../store/view.ts';
 
 /** What stood out, as the service found it, in sentences. */
 export function Spikes({ data }: { data: Dashboard }) {
@@ -27,6 +29,16 @@ export function Spikes({ data }: { data: Dashboard }) {
             {index >= 0 && grain !== 'minute' && (
               <button type="button" class="link" onClick={() => zoomTo(data, index, index)}>
                 Zoom
+              </button>
+            )}{' '}
+            {index >= 0 && (
+              <button
+                type="button"
+                class="link"
+                aria-haspopup="dialog"
+                onClick={() => lookBehind({ kind: 'bar', start: wholeMinute(spike.start) })}
+              >
+                Details
               </button>
             )}
           </li>

@@ -1,13 +1,15 @@
 /** The view that the page shows, kept in step with the address bar in both directions. */
 
 import { signal } from '@preact/signals';
-import { readView, type Unread, type View, writeView } from './view.ts';
+import { type Behind, readView, type Unread, type View, writeView } from './view.ts';
 
 export type Remark = Unread | { grain: string };
 
 interface HistoryState {
   /** The address before the zoom. */
   zoomedFrom?: string;
+  /** The drawer was opened from the page before, to which Back leads. */
+  opened?: true;
 }
 
 const first = readView(location.search);
@@ -32,22 +34,35 @@ function write(next: View, push: boolean, state: HistoryState) {
 const asksAnew = (change: Partial<View>) => 'range' in change || 'agent' in change;
 
 export function go(change: Partial<View>) {
-  const next = { ...view.value, ...change };
+  const next = { ...view.value, ...change, behind: null };
   const push = asksAnew(change) && writeView(next) !== writeView(view.value);
   // A new range is a new start; another agent, or a chart setting, keeps the zoom.
-  write(next, push, 'range' in change ? {} : readState());
+  const { zoomedFrom } = readState();
+  write(next, push, 'range' in change || zoomedFrom === undefined ? {} : { zoomedFrom });
   remark.value = null;
 }
 
 export function zoom(change: Partial<View>) {
   const from = zoomedFrom.value ?? writeView(view.value);
-  write({ ...view.value, ...change }, true, { zoomedFrom: from });
+  write({ ...view.value, ...change, behind: null }, true, { zoomedFrom: from });
   remark.value = null;
 }
 
 export function zoomOut() {
   const { view: back } = readView(zoomedFrom.value ?? '');
-  write({ ...view.value, range: back.range, grain: back.grain }, true, {});
+  write({ ...view.value, range: back.range, grain: back.grain, behind: null }, true, {});
+}
+
+/** Opens the drawer. */
+export function lookBehind(behind: Behind) {
+  write({ ...view.value, behind }, true, { ...readState(), opened: true });
+}
+
+/** Closes the drawer; Back then does not open it again. */
+export function stopLooking() {
+  const { opened, ...state } = readState();
+  if (opened) history.back();
+  else write({ ...view.value, behind: null }, false, state);
 }
 
 /** Puts right what a link or the service refused, without a history entry, and says so. */

@@ -11,6 +11,7 @@ const full: View = {
   hidden: ['a,b', ''],
   sort: { key: 'name', descending: false },
   table: true,
+  behind: { kind: 'agent', id: 'agt:odd id&x' },
 };
 
 describe('the address', () => {
@@ -26,7 +27,7 @@ describe('the address', () => {
   test('has one order', () => {
     expect(writeView(full)).toBe(
       '?from=2026-11-01&to=2026-11-24&agent=agt%2Fodd+id%26x&metric=messages&grain=hour&compare=prev_dow' +
-        '&view=total&hide=a%2Cb&hide=&sort=name&table=1',
+        '&view=total&hide=a%2Cb&hide=&sort=name&table=1&behind=agent:agt:odd+id%26x',
     );
     expect(writeView(readView('?table=1&range=30d&agent=a').view)).toBe('?range=30d&agent=a&table=1');
   });
@@ -45,6 +46,22 @@ describe('the address', () => {
       end: '2026-11-12T12:00:00Z',
     });
   });
+
+  test.each([
+    ['range', { kind: 'range' }],
+    ['bar:2026-11-12T00:00:00Z', { kind: 'bar', start: '2026-11-12T00:00:00Z' }],
+    ['bar:2026-11-12T01:00:00%2B01:00', { kind: 'bar', start: '2026-11-12T00:00:00Z' }],
+    ['agent:a:b', { kind: 'agent', id: 'a:b' }],
+  ])('opens the drawer: %s', (text, behind) => {
+    expect(readView(`?behind=${text}`)).toEqual({ view: { ...defaultView, behind }, unread: null });
+  });
+
+  test.each(['', 'all', 'range:x', 'bar', 'bar:yesterday', 'agent:'])(
+    'leaves the drawer closed and says so: %s',
+    text => {
+      expect(readView(`?behind=${text}`)).toEqual({ view: defaultView, unread: 'other' });
+    },
+  );
 
   test('takes all for All Agents', () => {
     expect(readView('?agent=all').view.agent).toBeNull();

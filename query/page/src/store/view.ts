@@ -19,6 +19,9 @@ export interface Sort {
   descending: boolean;
 }
 
+/** What the drawer shows the parts of: the whole range, one of its bars, or one of its agents. */
+export type Behind = { kind: 'range' } | { kind: 'bar'; start: Instant } | { kind: 'agent'; id: string };
+
 export interface View {
   range: RangeChoice;
   /** null is All Agents. */
@@ -31,6 +34,8 @@ export interface View {
   hidden: string[];
   sort: Sort;
   table: boolean;
+  /** null while the drawer is closed. */
+  behind: Behind | null;
 }
 
 export const presets: Preset[] = [
@@ -77,6 +82,7 @@ export const defaultView: View = {
   hidden: [],
   sort: defaultSort,
   table: false,
+  behind: null,
 };
 
 /** What the page could not read in a link; it says so instead of guessing silently. */
@@ -110,6 +116,23 @@ function readRange(params: URLSearchParams): RangeChoice | null {
   return defaultView.range;
 }
 
+/** undefined where it says nothing that can be read. */
+function readBehind(text: string | null): Behind | null | undefined {
+  if (text === null) return null;
+  const [, kind, what] = /^(range|bar|agent)(?::(.+))?$/s.exec(text) ?? [];
+  if (kind === 'range' && what === undefined) return { kind };
+  if (kind === 'bar' && what !== undefined && isInstant(what)) return { kind, start: wholeMinute(what) };
+  if (kind === 'agent' && what !== undefined) return { kind, id: what };
+  return undefined;
+}
+
+const writeBehind = (behind: Behind) =>
+  behind.kind === 'bar'
+    ? `bar:${behind.start}`
+    : behind.kind === 'agent'
+      ? `agent:${behind.id}`
+      : behind.kind;
+
 export function readView(search: string): { view: View; unread: Unread } {
   const params = new URLSearchParams(search);
   let unread: Unread = null;
@@ -139,6 +162,9 @@ export function readView(search: string): { view: View; unread: Unread } {
     else unread = 'other';
   }
 
+  const behind = readBehind(params.get('behind'));
+  if (behind === undefined) unread = 'other';
+
   const range = readRange(params);
   if (!range) unread = 'dates';
   return {
@@ -152,6 +178,7 @@ export function readView(search: string): { view: View; unread: Unread } {
       hidden: [...new Set(params.getAll('hide'))],
       sort,
       table,
+      behind: behind ?? null,
     },
     unread,
   };
@@ -180,14 +207,22 @@ export function writeView(view: View): string {
     params.set('sort', (view.sort.descending ? '-' : '') + view.sort.key);
   }
   if (view.table) params.set('table', '1');
+  if (view.behind) params.set('behind', writeBehind(view.behind));
   const text = params.toString().replaceAll('%3A', ':');
   return text && `?${text}`;
 }
 
 /** What the service needs to know; the rest of a view is the page's own affair and costs no request. */
 export function usageParams(workspace: string, view: View): string {
+  const params = rangeParams(workspace, view.range, view.agent);
+  params.set('grain', view.grain);
+  params.set('compare', view.compare);
+  return params.toString();
+}
+
+/** A range and an agent, as every question of the service takes them. */
+export function rangeParams(workspace: string, range: RangeChoice, agent: string | null): URLSearchParams {
   const params = new URLSearchParams({ workspace });
-  const { range } = view;
   if (range.kind === 'preset') params.set('range', range.preset);
   else if (range.kind === 'dates') {
     params.set('from', range.from);
@@ -196,8 +231,6 @@ export function usageParams(workspace: string, view: View): string {
     params.set('start', range.start);
     params.set('end', range.end);
   }
-  params.set('agent', view.agent ?? 'all');
-  params.set('grain', view.grain);
-  params.set('compare', view.compare);
-  return params.toString();
+  params.set('agent', agent ?? 'all');
+  return params;
 }
