@@ -13,6 +13,7 @@ import (
 
 	"agentmeter/internal/httpapi"
 	"agentmeter/query/calendar"
+	"agentmeter/query/page"
 	"agentmeter/schemas"
 	"agentmeter/schemas/api"
 )
@@ -34,6 +35,9 @@ var (
 		"GET /v1/usage/reconcile":  rangeParameters,
 		"GET /v1/usage/live":       {"workspace"},
 		"GET /v1/agents":           {"workspace", "query", "cursor", "limit"},
+
+		"GET " + page.FiguresRoute: barParameters,
+		"GET " + page.ProofRoute:   rangeParameters,
 	}
 )
 

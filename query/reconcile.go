@@ -58,21 +58,29 @@ func (s *Service) GetReconcile(w http.ResponseWriter, r *http.Request, _ api.Get
 		if err != nil {
 			return err
 		}
-		grain := calendar.AutoGrain(st.rng.Interval, st.zone)
-		q := st.question(u, grain, []time.Time{st.rng.Start, st.rng.End})
-		c, err := s.reconcile(ctx, u.route, q)
+		answer, err := s.reconciliationAnswer(ctx, u, st)
 		if err != nil {
 			return err
 		}
-		answer := c.answer()
-		answer.Range = st.rangeAnswer(u, grain)
-		answer.Freshness = st.watermark.freshness(q.now)
-		answer.Completeness = st.watermark.completeness(q.interval, q.now)
 		s.metrics.answers.WithLabelValues(u.route, string(answer.Completeness)).Inc()
 		w.Header().Set("Cache-Control", "private, no-cache")
 		httpapi.WriteJSON(w, r, http.StatusOK, answer)
 		return nil
 	})
+}
+
+func (s *Service) reconciliationAnswer(ctx context.Context, u usageRequest, st *standing) (*api.Reconciliation, error) {
+	grain := calendar.AutoGrain(st.rng.Interval, st.zone)
+	q := st.question(u, grain, []time.Time{st.rng.Start, st.rng.End})
+	c, err := s.reconcile(ctx, u.route, q)
+	if err != nil {
+		return nil, err
+	}
+	answer := c.answer()
+	answer.Range = st.rangeAnswer(u, grain)
+	answer.Freshness = st.watermark.freshness(q.now)
+	answer.Completeness = st.watermark.completeness(q.interval, q.now)
+	return &answer, nil
 }
 
 // reconciliation holds the sums of a range.

@@ -82,6 +82,8 @@ func (s *Service) Mount(guarded, open httpapi.Mux) {
 		ErrorHandlerFunc: parameterError,
 	})
 	guarded.HandleFunc("GET /w/{ws}/usage", s.page.Index().ServeHTTP)
+	guarded.HandleFunc("GET "+page.FiguresRoute, s.getFigures)
+	guarded.HandleFunc("GET "+page.ProofRoute, s.getProof)
 	open.HandleFunc("GET "+page.AssetsPrefix, s.page.Assets().ServeHTTP)
 }
 

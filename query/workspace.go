@@ -25,28 +25,35 @@ func (s *Service) GetWorkspace(w http.ResponseWriter, r *http.Request, id api.Wo
 		if err != nil {
 			return err
 		}
-		answer := api.Workspace{
-			ID: id, Name: held.name, Timezone: zone.String(),
-			AgentSlots: limited(held.agentSlots), Seats: limited(held.seats),
-			SupportEmail: held.supportEmail, ProductName: held.productName,
-			Links: api.WorkspaceLinks{
-				Billing:          linkOf(held.links, "billing"),
-				CreditsExplained: linkOf(held.links, "credits_explained"),
-				AutoRecharge:     linkOf(held.links, "auto_recharge"),
-				Plans:            linkOf(held.links, "plans"),
-				AgentAnalytics:   linkOf(held.links, "agent_analytics"),
-			},
-		}
-		if answer.Name == "" {
-			answer.Name = id
-		}
-		if held.billingAnchor != "" {
-			answer.BillingAnchor = &held.billingAnchor
-		}
+		answer := workspaceAnswer(id, held)
+		answer.Timezone = zone.String()
 		w.Header().Set("Cache-Control", "private, no-cache")
 		httpapi.WriteJSON(w, r, http.StatusOK, answer)
 		return nil
 	})
+}
+
+// workspaceAnswer describes a workspace, but for its zone.
+func workspaceAnswer(id string, held settings) api.Workspace {
+	answer := api.Workspace{
+		ID: id, Name: held.name,
+		AgentSlots: limited(held.agentSlots), Seats: limited(held.seats),
+		SupportEmail: held.supportEmail, ProductName: held.productName,
+		Links: api.WorkspaceLinks{
+			Billing:          linkOf(held.links, "billing"),
+			CreditsExplained: linkOf(held.links, "credits_explained"),
+			AutoRecharge:     linkOf(held.links, "auto_recharge"),
+			Plans:            linkOf(held.links, "plans"),
+			AgentAnalytics:   linkOf(held.links, "agent_analytics"),
+		},
+	}
+	if answer.Name == "" {
+		answer.Name = id
+	}
+	if held.billingAnchor != "" {
+		answer.BillingAnchor = &held.billingAnchor
+	}
+	return answer
 }
 
 func linkOf(links map[string]string, name string) *string {

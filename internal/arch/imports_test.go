@@ -50,7 +50,7 @@ var rules = map[string]rule{
 	"query":          {[]string{"schemas", "schemas/", "internal/clickhouse", "internal/httpapi", "internal/auth", "internal/audit", "query/"}, "ClickHouse in, HTTP out"},
 	"query/calendar": {[]string{"schemas"}, "ranges, bars and billing periods in IANA zones"},
 	"query/tiers":    {[]string{"schemas", "schemas/clickhouse", "query/calendar"}, "which rollup answers which part of a range"},
-	"query/page":     {nil, "the dashboard's committed build"},
+	"query/page":     {[]string{"schemas/api"}, "the dashboard's committed build, and the pages that need no script"},
 
 	// The embedded mode is another wiring; only cmd knows it.
 	"internal/embedded/chdb":            {nil, "where the engine's library is and how it gets there"},

@@ -48,6 +48,8 @@ var policies = map[string]Policy{
 	"GET /v1/usage/live":                      usage,
 	"GET /v1/usage/reconcile":                 usage,
 	"GET /w/{ws}/usage":                       workspacePage,
+	"GET /w/{ws}/usage/figures":               workspacePage,
+	"GET /w/{ws}/usage/proof":                 workspacePage,
 	"GET /healthz":                            public,
 	"GET /readyz":                             public,
 	"GET /metrics":                            {Scope: OpsRead, LoopbackOpen: true},

@@ -123,31 +123,8 @@ func problemOf(ctx context.Context, err error) *Problem {
 // WriteError answers a request with the problem that err is: status, body,
 // metric and log line. Nothing of the answer may have been written before.
 func WriteError(w http.ResponseWriter, r *http.Request, err error) {
-	ctx := r.Context()
-	problem := problemOf(ctx, err)
-	x := exchangeFrom(ctx)
-	var traceID string
-	if x != nil {
-		traceID = x.traceID
-		x.metrics.problems.WithLabelValues(problem.Code).Inc()
-		x.logProblem(r, problem)
-	} else {
-		traceID = traceIDOf(r)
-	}
-
+	problem, traceID := BeginError(w, r, err)
 	header := w.Header()
-	for name, value := range problem.Headers {
-		header.Set(name, value)
-	}
-	if problem.RetryAfter > 0 {
-		seconds := (problem.RetryAfter + time.Second - 1) / time.Second
-		header.Set("Retry-After", strconv.FormatInt(int64(seconds), 10))
-	}
-	header.Set("Cache-Control", "no-store")
-	header.Del("Content-Length")
-	header.Del("Content-Encoding")
-	header.Del("ETag")
-
 	document := problem.document(traceID)
 	var body bytes.Buffer
 	if wantsHTML(r) {
@@ -163,6 +140,33 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	w.WriteHeader(problem.Status)
 	_, _ = w.Write(body.Bytes()) // whoever asked is gone if this fails
+}
+
+// BeginError does all of WriteError but the status and the body, for a page that
+// says it in its own words: metric, log line and headers.
+func BeginError(w http.ResponseWriter, r *http.Request, err error) (problem *Problem, traceID string) {
+	ctx := r.Context()
+	problem = problemOf(ctx, err)
+	if x := exchangeFrom(ctx); x != nil {
+		traceID = x.traceID
+		x.metrics.problems.WithLabelValues(problem.Code).Inc()
+		x.logProblem(r, problem)
+	} else {
+		traceID = traceIDOf(r)
+	}
+	header := w.Header()
+	for name, value := range problem.Headers {
+		header.Set(name, value)
+	}
+	if problem.RetryAfter > 0 {
+		seconds := (problem.RetryAfter + time.Second - 1) / time.Second
+		header.Set("Retry-After", strconv.FormatInt(int64(seconds), 10))
+	}
+	header.Set("Cache-Control", "no-store")
+	header.Del("Content-Length")
+	header.Del("Content-Encoding")
+	header.Del("ETag")
+	return problem, traceID
 }
 
 func (p *Problem) document(traceID string) api.Problem {

@@ -5,6 +5,9 @@
 // built. The page itself holds no data and needs no access: the browser asks the query service for the figures,
 // with the cookie that it has. So nothing here can fail at run time, and nothing here can leak.
 //
+// For browsers without scripts, and for the proof that the page links to, it writes answers of the query service
+// as tables (plain.go); the service decides who may have them.
+//
 // The sources are in src; `npm run build` makes dist and `npm run verify` proves that dist is what they make.
 package page
 
@@ -54,9 +57,10 @@ func (o Options) Validate() error {
 
 // Page is the dashboard's static part.
 type Page struct {
-	headers http.Header
-	index   *file
-	assets  map[string]*file
+	headers    http.Header
+	index      *file
+	assets     map[string]*file
+	stylesheet string // its path
 }
 
 // file is one file of the build in the encodings that the build made of it.
@@ -101,7 +105,13 @@ func newPage(build fs.FS, options Options) (*Page, error) {
 		return nil, errors.New("read page build: dist/index.html is missing")
 	}
 	delete(files, "/index.html")
-	return &Page{headers: securityHeaders(options), index: index, assets: files}, nil
+	p := &Page{headers: securityHeaders(options), index: index, assets: files}
+	for name := range files {
+		if path.Ext(name) == ".css" {
+			p.stylesheet = name
+		}
+	}
+	return p, nil
 }
 
 func readFile(build fs.FS, name string) (*file, error) {

@@ -53,7 +53,7 @@ func assets(t *testing.T, h http.Handler) []string {
 	t.Helper()
 	html := body(t, get(t, h, "/w/ws_acme/usage"))
 	var found []string
-	for _, match := range regexp.MustCompile(`(?:src|href)="([^"]+)"`).FindAllStringSubmatch(html, -1) {
+	for _, match := range regexp.MustCompile(`(?:src|href)="(/assets/[^"]+)"`).FindAllStringSubmatch(html, -1) {
 		found = append(found, match[1])
 	}
 	if len(found) == 0 {

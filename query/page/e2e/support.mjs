@@ -85,7 +85,9 @@ export async function open({ browser, storageState, workspace }, search = '', op
     faults,
     requests,
     async close() {
-      faults.push(...(await page.evaluate(() => globalThis.__violations)).map(text => `policy: ${text}`));
+      faults.push(
+        ...(await page.evaluate(() => globalThis.__violations ?? [])).map(text => `policy: ${text}`),
+      );
       await context.close();
       assert.deepEqual(faults, [], 'the page broke its policy, threw, or asked someone else');
     },

@@ -482,6 +482,36 @@ for (const colorScheme of ['light', 'dark']) {
   }
 }
 
+pageTest(
+  'without JavaScript there are the figures as tables, and a form',
+  '',
+  { javaScriptEnabled: false, ready: page => page.getByRole('table', { name: /^Usage by/ }).waitFor() },
+  async page => {
+    assert.match(page.url(), /\/usage\/figures$/);
+    const cells = row => row.locator('td').allTextContents();
+    const total = (await cells(page.locator('table.figures tfoot tr')))[0].replaceAll(',', '');
+    if (expected.credits) assert.equal(total, expected.credits);
+    const rows = await page.locator('table.figures tbody td:nth-child(2)').allTextContents();
+    assert.equal(sum(rows.map(text => text.replaceAll(',', ''))), total);
+    await page.getByLabel('Agent').selectOption({ index: 1 });
+    await page.getByRole('button', { name: 'Show' }).click();
+    await page.getByRole('rowheader', { name: 'Total' }).first().waitFor();
+    assert.match(page.url(), /agent=/);
+    const one = (await cells(page.locator('table.figures tfoot tr')))[0].replaceAll(',', '');
+    assert.ok(Number(one) > 0 && Number(one) < Number(total), `${one} of ${total}`);
+    await page.getByRole('link', { name: /recorded events$/ }).click();
+    await page.getByText('Yes.').waitFor();
+  },
+);
+
+pageTest('the proof is a page that people can read', '', {}, async page => {
+  await page.getByRole('link', { name: /recorded events$/ }).click();
+  await page.getByText('Yes.').waitFor();
+  const recorded = page.getByRole('row', { name: /^Recorded events/ }).locator('td');
+  if (expected.credits)
+    assert.equal((await recorded.nth(0).textContent()).replaceAll(',', ''), expected.credits);
+});
+
 test('the policy is strict and holds', async () => {
   const opened = await open(world);
   const response = await opened.page.context().request.get(opened.page.url());

@@ -22,7 +22,7 @@ export function Foot({ data }: { data: Dashboard | null }) {
       {events && (
         <p>
           Totals match{' '}
-          <a href={`/v1/usage/reconcile?${usageParams(workspaceId, shownView.value)}`}>
+          <a href={`usage/proof?${usageParams(workspaceId, shownView.value)}`}>
             <span class="num">{group(events)}</span> recorded {events === '1' ? 'event' : 'events'}
           </a>
         </p>

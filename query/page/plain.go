@@ -1,0 +1,372 @@
+package page
+
+import (
+	"bytes"
+	"embed"
+	"fmt"
+	"html/template"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"agentmeter/schemas/api"
+)
+
+// Patterns of the pages that need no script: the figures as tables, and the
+// proof that they equal what was recorded.
+const (
+	FiguresRoute = "/w/{ws}/usage/figures"
+	ProofRoute   = "/w/{ws}/usage/proof"
+)
+
+//go:embed plain/*.gohtml
+var plainFiles embed.FS
+
+var plainTemplates = template.Must(template.New("").Funcs(template.FuncMap{
+	"group": group, "share": percent, "bar": barName, "span": spanName, "state": stateNote, "at": instantName,
+	"head": newHead, "ref": func(at time.Time) *time.Time { return &at },
+}).ParseFS(plainFiles, "plain/*.gohtml"))
+
+// head is what stands in a page's head.
+type head struct{ Title, Stylesheet string }
+
+func newHead(title, workspace, stylesheet string) head {
+	return head{title + " · " + workspace, stylesheet}
+}
+
+// Figures is what the page of figures shows.
+type Figures struct {
+	Workspace api.Workspace
+	// Asked is the question as a query, as far as it was understood.
+	Asked url.Values
+	// Agent is the name of the chosen agent; "" is All Agents.
+	Agent string
+	// Data is nil where there is no answer; Problem says why.
+	Data    *api.Dashboard
+	Problem *Problem
+}
+
+// Proof is what the page of the proof shows.
+type Proof struct {
+	Workspace api.Workspace
+	Asked     url.Values
+	Agent     string
+	Data      *api.Reconciliation
+	Problem   *Problem
+}
+
+// Problem is why a page without scripts has no figures.
+type Problem struct {
+	Status int
+	// Reasons says what is wrong with the question, if it is the question's fault.
+	Reasons []string
+	Trace   string // to quote to support
+}
+
+// Title is the headline of the state that the page is in.
+func (p *Problem) Title() string {
+	switch p.Status {
+	case http.StatusUnauthorized:
+		return "Your session has ended."
+	case http.StatusForbidden:
+		return "You don’t have access to this workspace’s usage."
+	case http.StatusNotFound:
+		return "This workspace or agent isn’t available to you."
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		return "Too many requests at the moment. Try again in a few seconds."
+	default:
+		return "Usage couldn’t load for this range"
+	}
+}
+
+// Passing tells a problem that may be gone at the next try.
+func (p *Problem) Passing() bool { return p.Status >= 500 }
+
+// SupportEmail is whom to write to when nobody else is configured.
+const SupportEmail = "support@a2v2.ai"
+
+// WriteFigures writes the figures as tables.
+func (p *Page) WriteFigures(w http.ResponseWriter, r *http.Request, f Figures) {
+	p.writePlain(w, r, "figures.gohtml", f, f.Problem)
+}
+
+// WriteProof writes the proof.
+func (p *Page) WriteProof(w http.ResponseWriter, r *http.Request, f Proof) {
+	p.writePlain(w, r, "proof.gohtml", f, f.Problem)
+}
+
+func (p *Page) writePlain(w http.ResponseWriter, r *http.Request, name string, data any, problem *Problem) {
+	var body bytes.Buffer
+	err := plainTemplates.ExecuteTemplate(&body, name, struct {
+		Page       any
+		Stylesheet string
+	}{data, p.stylesheet})
+	status := http.StatusOK
+	if problem != nil {
+		status = problem.Status
+	}
+	if err != nil { // a fault of a template's, which its tests would have met
+		http.Error(w, "the page could not be written", http.StatusInternalServerError)
+		return
+	}
+	p.setHeaders(w)
+	h := w.Header()
+	// There are no scripts here, and a form that asks for another range.
+	h.Set("Content-Security-Policy", strings.NewReplacer("script-src 'self'", "script-src 'none'", "form-action 'none'", "form-action 'self'").
+		Replace(h.Get("Content-Security-Policy")))
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(body.Len()))
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		_, _ = body.WriteTo(w) // a reader that went away is no concern of ours
+	}
+}
+
+// Link is the address of a page beside this one that asks the same, with some
+// parameters changed; an empty value takes one out.
+func link(to string, asked url.Values, change ...string) string {
+	values := url.Values{}
+	for name := range asked {
+		values.Set(name, asked.Get(name))
+	}
+	for i := 0; i+1 < len(change); i += 2 {
+		if values.Del(change[i]); change[i+1] != "" {
+			values.Set(change[i], change[i+1])
+		}
+	}
+	if len(values) == 0 {
+		return to
+	}
+	return to + "?" + values.Encode()
+}
+
+// ForAgent is the address of this page for one agent, or for All Agents.
+func (f Figures) ForAgent(id string) string { return link("figures", f.Asked, "agent", id) }
+
+// ProofLink leads to the proof of these figures.
+func (f Figures) ProofLink() string { return link("proof", f.Asked, "grain", "", "compare", "") }
+
+// Widened is the address of this page for the last 90 days.
+func (f Figures) Widened() string {
+	return link("figures", f.Asked, "range", "90d", "from", "", "to", "", "start", "", "end", "", "grain", "")
+}
+
+// ExportLink downloads these figures.
+func (f Figures) ExportLink() string {
+	return link("/v1/usage/export.csv", f.Asked, "workspace", f.Workspace.ID)
+}
+
+// Back leads from the proof to its figures.
+func (f Proof) Back() string { return link("figures", f.Asked) }
+
+// Choice is one choice of a form's list.
+type Choice struct {
+	Value, Label string
+	Chosen       bool
+}
+
+var rangeLabels = []Choice{
+	{Value: "today", Label: "Today"},
+	{Value: "yesterday", Label: "Yesterday"},
+	{Value: "7d", Label: "Last 7 days"},
+	{Value: "30d", Label: "Last 30 days"},
+	{Value: "90d", Label: "Last 90 days"},
+	{Value: "period", Label: "This billing period"},
+	{Value: "previous_period", Label: "Previous billing period"},
+	{Value: "mtd", Label: "Month to date"},
+	{Value: "last_month", Label: "Last month"},
+}
+
+// Ranges are the presets to choose from.
+func (f Figures) Ranges() []Choice {
+	chosen := f.Asked.Get("range")
+	if chosen == "" && f.Asked.Get("from") == "" && f.Asked.Get("start") == "" {
+		chosen = "period"
+	}
+	choices := make([]Choice, len(rangeLabels))
+	for i, c := range rangeLabels {
+		c.Chosen = c.Value == chosen
+		choices[i] = c
+	}
+	return choices
+}
+
+// Agents are the agents to choose from: those with usage, and the chosen one.
+func (f Figures) Agents() []Choice {
+	chosen := f.Asked.Get("agent")
+	choices := []Choice{{Value: "", Label: "All Agents", Chosen: f.Agent == ""}}
+	listed := f.Agent == ""
+	if f.Data != nil {
+		for _, a := range f.Data.Agents {
+			choices = append(choices, Choice{Value: a.ID, Label: agentLabel(a.Name, a.ID, a.Deleted), Chosen: a.ID == chosen})
+			listed = listed || a.ID == chosen
+		}
+	}
+	if !listed {
+		choices = append(choices, Choice{Value: chosen, Label: f.Agent, Chosen: true})
+	}
+	return choices
+}
+
+func agentLabel(name, id string, deleted bool) string {
+	if name == "" {
+		name = id
+	}
+	if deleted {
+		name += " (deleted)"
+	}
+	return name
+}
+
+// Empty says that there is no usage, and that this is known.
+func (f Figures) Empty() bool {
+	for _, bar := range f.Data.Series {
+		if bar.State == api.BarMissing {
+			return false
+		}
+	}
+	return len(f.Data.Agents) == 0 && f.Data.Summary.Credits == "0" && f.Data.Summary.Messages == "0"
+}
+
+// Partial says that the figures are not all there is.
+func (f Figures) Partial() bool { return f.Data.Completeness == api.Partial }
+
+// Begun are the bars that have begun.
+func (f Figures) Begun() []api.Bar {
+	bars := f.Data.Series
+	for len(bars) > 0 && bars[len(bars)-1].State == api.BarFuture {
+		bars = bars[:len(bars)-1]
+	}
+	return bars
+}
+
+// Support is the address to write to.
+func (f Figures) Support() string { return support(f.Workspace) }
+
+// Support is the address to write to.
+func (f Proof) Support() string { return support(f.Workspace) }
+
+func support(w api.Workspace) string {
+	if w.SupportEmail != "" {
+		return w.SupportEmail
+	}
+	return SupportEmail
+}
+
+// Billing is where the balance is, if that is an address that a browser opens.
+func (f Figures) Billing() string {
+	href := f.Workspace.Links.Billing
+	if href == nil || !strings.HasPrefix(*href, "https://") && !strings.HasPrefix(*href, "http://") && !strings.HasPrefix(*href, "/") {
+		return ""
+	}
+	return *href
+}
+
+// group puts commas into an exact decimal.
+func group(value any) string {
+	var text string
+	switch v := value.(type) {
+	case string:
+		text = v
+	case *string:
+		if v == nil {
+			return "—"
+		}
+		text = *v
+	case int64:
+		text = strconv.FormatInt(v, 10)
+	case *int64:
+		text = strconv.FormatInt(*v, 10)
+	default:
+		panic(fmt.Sprintf("group: %T is no figure", value)) // a template's fault
+	}
+	whole, fraction, exact := strings.Cut(strings.TrimPrefix(text, "-"), ".")
+	var grouped strings.Builder
+	if strings.HasPrefix(text, "-") {
+		grouped.WriteString("−")
+	}
+	for i, digit := range whole {
+		if i > 0 && (len(whole)-i)%3 == 0 {
+			grouped.WriteByte(',')
+		}
+		grouped.WriteRune(digit)
+	}
+	if exact {
+		grouped.WriteString("." + fraction)
+	}
+	return grouped.String()
+}
+
+// percent is a share of a row that has usage.
+func percent(share string) string {
+	if share == "0" || share == "0.0" {
+		return "<0.1%"
+	}
+	return share + "%"
+}
+
+func zoned(at time.Time, zone string) time.Time {
+	location, err := time.LoadLocation(zone)
+	if err != nil {
+		location = time.UTC // the answer names a zone that it was computed in
+	}
+	return at.In(location)
+}
+
+// barName names a bar by its clock on the wall of the zone.
+func barName(bar api.Bar, r api.UsageRange) string {
+	start, end := zoned(bar.Start, r.Timezone), zoned(bar.End, r.Timezone)
+	switch r.Grain {
+	case api.GrainDay:
+		return start.Format("Mon 2 Jan 2006")
+	case api.GrainWeek, api.GrainMonth:
+		return dates(start, end)
+	default:
+		return start.Format("Mon 2 Jan 2006, 15:04") + "–" + end.Format("15:04 MST")
+	}
+}
+
+func dates(start, end time.Time) string {
+	last := end.Add(-1)
+	if start.Format(time.DateOnly) == last.Format(time.DateOnly) {
+		return start.Format("2 Jan 2006")
+	}
+	if start.Year() == last.Year() {
+		return start.Format("2 Jan") + " – " + last.Format("2 Jan 2006")
+	}
+	return start.Format("2 Jan 2006") + " – " + last.Format("2 Jan 2006")
+}
+
+// spanName names a range.
+func spanName(r api.UsageRange) string {
+	start, end := zoned(r.Start, r.Timezone), zoned(r.End, r.Timezone)
+	if r.From != nil {
+		return dates(start, end)
+	}
+	return start.Format("2 Jan 2006, 15:04 MST") + " – " + end.Format("2 Jan 2006, 15:04 MST")
+}
+
+// instantName names an instant to the second.
+func instantName(at *time.Time, zone string) string {
+	if at == nil {
+		return "not known"
+	}
+	return zoned(*at, zone).Format("2 Jan 2006, 15:04:05 MST")
+}
+
+// stateNote says what is not final about a bar.
+func stateNote(state api.BarState) string {
+	switch state {
+	case api.BarInProgress:
+		return "In progress: so far"
+	case api.BarSettling:
+		return "May still rise"
+	case api.BarMissing:
+		return "No data recorded"
+	default:
+		return ""
+	}
+}

@@ -1,0 +1,70 @@
+package page
+
+import (
+	"testing"
+	"time"
+
+	"agentmeter/schemas/api"
+)
+
+func TestDecimalsAreGroupedAndStayExact(t *testing.T) {
+	for in, want := range map[string]string{
+		"0": "0", "7": "7", "999": "999", "1000": "1,000", "-1234567.5": "−1,234,567.5", "9007199254740993.000001": "9,007,199,254,740,993.000001", "0.000001": "0.000001",
+	} {
+		if got := group(in); got != want {
+			t.Errorf("group(%s) = %s, want %s", in, got, want)
+		}
+	}
+	if got := group((*string)(nil)); got != "—" {
+		t.Errorf("what is not known is shown as %q", got)
+	}
+}
+
+func TestBarsAreNamedByTheClockOfTheirZone(t *testing.T) {
+	hour := func(text string) api.Bar {
+		start, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return api.Bar{Start: start, End: start.Add(time.Hour)}
+	}
+	r := api.UsageRange{Timezone: "Europe/Copenhagen", Grain: api.GrainHour}
+	// The night in which the clock is put back has two hours that begin at two.
+	for text, want := range map[string]string{
+		"2026-10-25T00:00:00Z": "Sun 25 Oct 2026, 02:00–02:00 CET",
+		"2026-10-25T01:00:00Z": "Sun 25 Oct 2026, 02:00–03:00 CET",
+	} {
+		if got := barName(hour(text), r); got != want {
+			t.Errorf("%s is %q, want %q", text, got, want)
+		}
+	}
+	r.Grain = api.GrainDay
+	if got := barName(hour("2026-11-11T23:00:00Z"), r); got != "Thu 12 Nov 2026" {
+		t.Errorf("the day is %q", got)
+	}
+	r.Grain = api.GrainMonth
+	month := api.Bar{Start: time.Date(2026, 10, 31, 23, 0, 0, 0, time.UTC), End: time.Date(2026, 11, 30, 23, 0, 0, 0, time.UTC)}
+	if got := barName(month, r); got != "1 Nov – 30 Nov 2026" {
+		t.Errorf("the month is %q", got)
+	}
+}
+
+func TestLinksKeepWhatWasAsked(t *testing.T) {
+	f := Figures{Workspace: api.Workspace{ID: "ws a"}, Asked: map[string][]string{"from": {"2026-11-01"}, "to": {"2026-11-24"}, "grain": {"day"}}}
+	for got, want := range map[string]string{
+		f.ForAgent("a&b"): "figures?agent=a%26b&from=2026-11-01&grain=day&to=2026-11-24",
+		f.ForAgent(""):    "figures?from=2026-11-01&grain=day&to=2026-11-24",
+		f.ProofLink():     "proof?from=2026-11-01&to=2026-11-24",
+		f.Widened():       "figures?range=90d",
+		f.ExportLink():    "/v1/usage/export.csv?from=2026-11-01&grain=day&to=2026-11-24&workspace=ws+a",
+	} {
+		if got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	for _, choice := range f.Ranges() {
+		if choice.Chosen {
+			t.Errorf("%s is chosen, and dates were asked for", choice.Label)
+		}
+	}
+}

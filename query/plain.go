@@ -1,0 +1,118 @@
+package query
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"slices"
+
+	"agentmeter/internal/httpapi"
+	"agentmeter/query/page"
+	"agentmeter/schemas"
+	"agentmeter/schemas/api"
+)
+
+// The pages that need no script answer with the same figures as the API, by the
+// same code, written out as tables.
+
+// plainRequest reads the address of a page. What the page with scripts keeps in
+// its address beside the question is passed over, and what a form leaves empty.
+func plainRequest(r *http.Request) (*parameters, url.Values) {
+	known := parametersOf[r.Pattern]
+	asked := url.Values{}
+	for name, values := range r.URL.Query() {
+		if slices.Contains(known, name) && name != "workspace" && values[0] != "" {
+			asked[name] = values
+		}
+	}
+	if asked.Has("from") || asked.Has("to") {
+		asked.Del("range") // dates that somebody filled in mean more than a list's choice
+	}
+	narrowed := r.Clone(r.Context())
+	with := url.Values{"workspace": {r.PathValue("ws")}}
+	for name, values := range asked {
+		with[name] = values
+	}
+	narrowed.URL.RawQuery = with.Encode()
+	return readParameters(narrowed), asked
+}
+
+// getFigures answers GET /w/{ws}/usage/figures.
+func (s *Service) getFigures(w http.ResponseWriter, r *http.Request) {
+	p, asked := plainRequest(r)
+	u := p.readUsage(r)
+	f := page.Figures{Workspace: api.Workspace{ID: string(u.workspace), Name: string(u.workspace)}, Asked: asked}
+	err := p.err()
+	if err == nil {
+		err = s.answer(r.Context(), s.config.QueryTimeout, func(ctx context.Context) error {
+			st, err := s.standingOf(ctx, u)
+			if err != nil {
+				return err
+			}
+			f.Workspace, f.Agent = st.workspace(u.workspace), st.agentName(u.agent)
+			grain, edges, err := barsOf(st.rng, u.grain)
+			if err != nil {
+				return err
+			}
+			f.Data, err = s.dashboard(ctx, u, st, st.question(u, grain, edges))
+			return err
+		})
+	}
+	f.Problem = plainProblem(w, r, err)
+	s.page.WriteFigures(w, r, f)
+}
+
+// getProof answers GET /w/{ws}/usage/proof.
+func (s *Service) getProof(w http.ResponseWriter, r *http.Request) {
+	p, asked := plainRequest(r)
+	u := usageRequest{route: r.Pattern, workspace: p.workspace(), agent: p.agent(), asked: p.asked()}
+	f := page.Proof{Workspace: api.Workspace{ID: string(u.workspace), Name: string(u.workspace)}, Asked: asked}
+	err := p.err()
+	if err == nil {
+		err = s.answer(r.Context(), s.config.QueryTimeout, func(ctx context.Context) error {
+			st, err := s.standingOf(ctx, u)
+			if err != nil {
+				return err
+			}
+			f.Workspace, f.Agent = st.workspace(u.workspace), st.agentName(u.agent)
+			f.Data, err = s.reconciliationAnswer(ctx, u, st)
+			return err
+		})
+	}
+	f.Problem = plainProblem(w, r, err)
+	s.page.WriteProof(w, r, f)
+}
+
+// plainProblem is an error in a reader's words; nil is none.
+func plainProblem(w http.ResponseWriter, r *http.Request, err error) *page.Problem {
+	if err == nil {
+		return nil
+	}
+	problem, trace := httpapi.BeginError(w, r, err)
+	said := &page.Problem{Status: problem.Status, Trace: trace}
+	for _, fault := range problem.Errors {
+		if fault.Code == "end_before_start" {
+			said.Reasons = append(said.Reasons, "End date is before start date.")
+			continue
+		}
+		said.Reasons = append(said.Reasons, fault.Field+" "+fault.Detail+".")
+	}
+	if len(said.Reasons) == 0 && problem.Status < http.StatusInternalServerError {
+		said.Reasons = []string{problem.Detail}
+	}
+	return said
+}
+
+// workspace is what the page needs to know of a workspace.
+func (st *standing) workspace(id schemas.WorkspaceID) api.Workspace {
+	return workspaceAnswer(string(id), st.settings.asOf(st.now))
+}
+
+// agentName is the chosen agent's name, or "" for All Agents.
+func (st *standing) agentName(id string) string {
+	if id == "" {
+		return ""
+	}
+	name, _ := st.directory.describe(id, st.now)
+	return name
+}
