@@ -359,61 +359,42 @@ func (a *auditor) bounds(ctx context.Context, log *logBounds, p *Partition) erro
 type logBounds struct {
 	admin        *kadm.Client
 	topic        string
-	begins, ends kadm.ListedOffsets
+	begins, ends map[int32]int64 // by partition; nil: never listed
+	err          error           // what was not answered
 }
 
 // of returns the bounds of one partition. They are listed again where the end
 // lies below what it must at least be: it may have moved since.
 func (l *logBounds) of(ctx context.Context, partition int32, atLeast int64) (begin, end int64, err error) {
 	if l.ends == nil {
-		if err := l.list(ctx); err != nil {
-			return 0, 0, err
-		}
+		l.list(ctx)
 	}
 	begin, end, err = l.known(partition)
 	if err != nil || end < atLeast {
-		if err := l.list(ctx); err != nil {
-			return 0, 0, err
-		}
+		l.list(ctx)
 		return l.known(partition)
 	}
 	return begin, end, nil
 }
 
 func (l *logBounds) known(partition int32) (begin, end int64, err error) {
-	if begin, err = lookUp(l.begins, l.topic, partition); err != nil {
-		return 0, 0, err
-	}
-	end, err = lookUp(l.ends, l.topic, partition)
-	return begin, end, err
-}
-
-func (l *logBounds) list(ctx context.Context) (err error) {
-	if l.begins, err = l.admin.ListStartOffsets(ctx, l.topic); !answered(err) {
-		return fmt.Errorf("audit: list start offsets: %w", err)
-	}
-	if l.ends, err = l.admin.ListEndOffsets(ctx, l.topic); !answered(err) {
-		return fmt.Errorf("audit: list end offsets: %w", err)
-	}
-	return nil
-}
-
-// answered reports whether a listing holds anything: kadm returns what the
-// brokers that answered said together with the errors of the others.
-func answered(err error) bool {
-	var some *kadm.ShardErrors
-	return err == nil || errors.As(err, &some) && !some.AllFailed
-}
-
-func lookUp(offsets kadm.ListedOffsets, topic string, partition int32) (int64, error) {
-	offset, ok := offsets.Lookup(topic, partition)
+	begin, okBegin := l.begins[partition]
+	end, okEnd := l.ends[partition]
 	switch {
-	case !ok:
-		return 0, errors.New("no broker answered for it")
-	case offset.Err != nil:
-		return 0, offset.Err
+	case okBegin && okEnd:
+		return begin, end, nil
+	case l.err != nil:
+		return 0, 0, l.err
+	default:
+		return 0, 0, errors.New("no broker answered for it")
 	}
-	return offset.Offset, nil
+}
+
+func (l *logBounds) list(ctx context.Context) {
+	var beginErr, endErr error
+	l.begins, beginErr = kafka.LogStarts(ctx, l.admin, l.topic)
+	l.ends, endErr = kafka.LogEnds(ctx, l.admin, l.topic)
+	l.err = errors.Join(beginErr, endErr)
 }
 
 type stream struct {

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -51,22 +50,6 @@ func TestLogThatDoesNotAnswerIsUnclearAndTheOthersAreAudited(t *testing.T) {
 	for _, p := range report.Partitions {
 		if want := map[bool]int64{true: -1, false: 4}[p.Partition == 2]; p.LogEnd != want {
 			t.Errorf("partition %d: log ends at %d, want %d", p.Partition, p.LogEnd, want)
-		}
-	}
-}
-
-func TestPartialListingIsAnAnswer(t *testing.T) {
-	for _, test := range []struct {
-		err  error
-		want bool
-	}{
-		{nil, true},
-		{&kadm.ShardErrors{Errs: []kadm.ShardError{{Err: errors.New("down")}}}, true},
-		{fmt.Errorf("list: %w", &kadm.ShardErrors{AllFailed: true}), false},
-		{context.DeadlineExceeded, false},
-	} {
-		if got := answered(test.err); got != test.want {
-			t.Errorf("%v: answered is %v", test.err, got)
 		}
 	}
 }
