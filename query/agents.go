@@ -51,7 +51,7 @@ func (s *Service) GetUsageAgents(w http.ResponseWriter, r *http.Request, _ api.G
 			return err
 		}
 		q := st.question(u, grain, edges)
-		f, err := s.figuresOf(ctx, u.route, q, false)
+		f, err := s.usageOf(ctx, u.route, q)
 		if err != nil {
 			return err
 		}

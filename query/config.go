@@ -30,6 +30,11 @@ type Config struct {
 	// are; by the second a change is seen that much later.
 	ProgressMaxAge  time.Duration
 	WorkspaceMaxAge time.Duration
+	// MaxHeld bounds the figures that are held in memory (what one agent used in
+	// one bar; some 100 bytes each), and HeldMaxAge for how long one is used. They
+	// are checked at every use; see heldFigures.
+	MaxHeld    int
+	HeldMaxAge time.Duration
 	// LiveInterval is how often the live stream looks for new figures, and
 	// MaxLive how many streams there may be.
 	LiveInterval time.Duration
@@ -69,6 +74,12 @@ func (c Config) withDefaults() Config {
 	if c.WorkspaceMaxAge == 0 {
 		c.WorkspaceMaxAge = 500 * time.Millisecond
 	}
+	if c.MaxHeld == 0 {
+		c.MaxHeld = 1_000_000
+	}
+	if c.HeldMaxAge == 0 {
+		c.HeldMaxAge = 5 * time.Minute
+	}
 	if c.LiveInterval == 0 {
 		c.LiveInterval = time.Second
 	}
@@ -93,6 +104,8 @@ func (c Config) Validate() error {
 		{"query threads", int64(c.QueryThreads)},
 		{"progress age", int64(c.ProgressMaxAge)},
 		{"workspace age", int64(c.WorkspaceMaxAge)},
+		{"held figures", int64(c.MaxHeld)},
+		{"held figures' age", int64(c.HeldMaxAge)},
 		{"live interval", int64(c.LiveInterval)},
 		{"live streams", int64(c.MaxLive)},
 	} {

@@ -127,11 +127,15 @@ func (s *Service) GetDashboard(w http.ResponseWriter, r *http.Request, _ api.Get
 			return err
 		}
 		q := st.question(u, grain, edges)
+		reading, err := s.begin(ctx, u.route, q, historyEdges(q, st.watermark))
+		if err != nil {
+			return err
+		}
 		header := w.Header()
 		header.Set("Cache-Control", "private, no-cache")
 		header.Set("Vary", "Authorization, Cookie")
 		if st.watermark.closed(q.interval, q.now) {
-			tag, err := s.entityTag(ctx, u, st, q)
+			tag, err := s.entityTag(ctx, u, st, q, reading)
 			if err != nil {
 				return err
 			}
@@ -142,7 +146,7 @@ func (s *Service) GetDashboard(w http.ResponseWriter, r *http.Request, _ api.Get
 				return nil
 			}
 		}
-		answer, err := s.dashboard(ctx, u, st, q)
+		answer, err := s.dashboard(ctx, u, st, q, reading)
 		if err != nil {
 			return err
 		}
@@ -153,7 +157,7 @@ func (s *Service) GetDashboard(w http.ResponseWriter, r *http.Request, _ api.Get
 }
 
 // dashboard reads and puts together the whole answer.
-func (s *Service) dashboard(ctx context.Context, u usageRequest, st *standing, q question) (*api.Dashboard, error) {
+func (s *Service) dashboard(ctx context.Context, u usageRequest, st *standing, q question, reading *reading) (*api.Dashboard, error) {
 	// Slots are as of the range's end, or of now while it is open.
 	asOf := q.now.Truncate(time.Microsecond)
 	var seenBefore time.Time
@@ -165,19 +169,8 @@ func (s *Service) dashboard(ctx context.Context, u usageRequest, st *standing, q
 			seenBefore = day
 		}
 	}
-	history := historyEdges(q, st.watermark)
-	var f *figures
-	var around *surroundings
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.Go(func() (err error) {
-		f, err = s.figuresOf(groupCtx, u.route, q, true)
-		return err
-	})
-	group.Go(func() (err error) {
-		around, err = s.surroundingsOf(groupCtx, u.route, q, history, seenBefore)
-		return err
-	})
-	if err := group.Wait(); err != nil {
+	f, around, err := s.finish(ctx, u.route, q, reading, seenBefore)
+	if err != nil {
 		return nil, err
 	}
 
@@ -198,7 +191,7 @@ func (s *Service) dashboard(ctx context.Context, u usageRequest, st *standing, q
 				name, _ := st.directory.describe(agent, q.now)
 				return name
 			}),
-			Spikes: spikes(q, f, st.watermark, history, around.history),
+			Spikes: spikes(q, f, st.watermark, reading.history, around.history),
 		},
 		Freshness:          st.watermark.freshness(q.now),
 		Completeness:       st.watermark.completeness(q.interval, q.now),

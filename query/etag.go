@@ -24,7 +24,7 @@ import (
 // usage was. Therefore it is a
 // weak tag: two answers with one tag say the same, in bytes that may differ.
 // Whoever sees 304 knows that every figure still holds.
-func (s *Service) entityTag(ctx context.Context, u usageRequest, st *standing, q question) (string, error) {
+func (s *Service) entityTag(ctx context.Context, u usageRequest, st *standing, q question, r *reading) (string, error) {
 	version := struct {
 		Request    usageRequestKey
 		Start, End int64
@@ -51,9 +51,13 @@ func (s *Service) entityTag(ctx context.Context, u usageRequest, st *standing, q
 			version.Settings = append(version.Settings, held.validFrom.UnixMicro(), held.change)
 		}
 	}
-	var err error
-	if version.Sums, err = s.fingerprintOf(ctx, u.route, q); err != nil {
-		return "", err
+	if r.held {
+		version.Sums = r.fingerprint(q)
+	} else {
+		var err error
+		if version.Sums, err = s.fingerprintOf(ctx, u.route, q); err != nil {
+			return "", err
+		}
 	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%#v", version))
 	return `W/"` + base64.RawURLEncoding.EncodeToString(sum[:18]) + `"`, nil
@@ -65,6 +69,9 @@ type fingerprint struct {
 	Messages, Events int64
 	Playground       int64
 	Everything       int64 // events at any time, where the last usage is of interest
+	// Totals, where they were read, are what was used before each edge of the
+	// question's bars, instead of the sums before the interval's end.
+	Totals []string
 }
 
 func (s *Service) fingerprintOf(ctx context.Context, route string, q question) (fingerprint, error) {

@@ -14,6 +14,7 @@ type metrics struct {
 	refused    prometheus.Counter
 	waiting    prometheus.Gauge
 	live       prometheus.Gauge
+	heldUnits  *prometheus.CounterVec
 }
 
 // newMetrics registers the package's instruments. Statements and tiers are
@@ -50,7 +51,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Open live streams.",
 		}),
 	}
-	reg.MustRegister(m.statements, m.rows, m.reads, m.answers, m.refused, m.waiting, m.live)
+	m.heldUnits = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "agentmeter_query_held_bars_total",
+		Help: "Bars of answers, by whether their agents were held in memory (held) or had to be read (read).",
+	}, []string{"from"})
+	reg.MustRegister(m.heldUnits, m.statements, m.rows, m.reads, m.answers, m.refused, m.waiting, m.live)
 	return m
 }
 

@@ -54,7 +54,11 @@ func (s *Service) getFigures(w http.ResponseWriter, r *http.Request) {
 			if err != nil {
 				return err
 			}
-			f.Data, err = s.dashboard(ctx, u, st, st.question(u, grain, edges))
+			q := st.question(u, grain, edges)
+			reading, err := s.begin(ctx, u.route, q, historyEdges(q, st.watermark))
+			if err == nil {
+				f.Data, err = s.dashboard(ctx, u, st, q, reading)
+			}
 			return err
 		})
 	}

@@ -32,6 +32,7 @@ type Service struct {
 	live       chan struct{} // a slot for each live stream
 	page       *page.Page
 	recent     recently
+	held       *heldFigures // nil: none are
 }
 
 var _ queryapi.ServerInterface = (*Service)(nil)
@@ -71,6 +72,7 @@ func New(config Config, deps Deps) (*Service, error) {
 		config: config, clickhouse: deps.ClickHouse, log: deps.Log, metrics: m, clock: clock,
 		limiter: newLimiter(config, m), live: make(chan struct{}, config.MaxLive), page: dashboard,
 		recent: recently{workspaces: map[schemas.WorkspaceID]*workspaceBook{}},
+		held:   newHeldFigures(config.MaxHeld, config.HeldMaxAge),
 	}, nil
 }
 

@@ -107,6 +107,21 @@ func TestStatementsAreWhatTheyWere(t *testing.T) {
 			golden(t, "sql/"+tt.name+"_usage.sql", shown(render("usage", map[string]any{"Branches": b.branches}), b.params))
 			b, sql := surroundingsStatement(tt.q, historyEdges(tt.q, counted), tt.q.interval.End)
 			golden(t, "sql/"+tt.name+"_context.sql", shown(sql, b.params))
+			h, ok := holdable(tt.q)
+			if !ok {
+				t.Fatal("it cannot be answered from what is held")
+			}
+			slices.Sort(h.edges)
+			b = totalsStatement(tt.q, slices.Compact(h.edges))
+			golden(t, "sql/"+tt.name+"_totals.sql", shown(render("totals", map[string]any{"Branches": b.branches}), b.params))
+			units := map[unit]bool{}
+			for _, p := range h.pieces {
+				units[p.unit] = true
+			}
+			for i, round := range roundsOf(slices.Collect(maps.Keys(units))) {
+				b = unitsStatement(tt.q, round)
+				golden(t, fmt.Sprintf("sql/%s_units_%d.sql", tt.name, i), shown(render("usage", map[string]any{"Branches": b.branches}), b.params))
+			}
 		})
 	}
 	q := tests[2].q

@@ -32,6 +32,7 @@ const (
 	partPlayground             // Playground tests of the range
 	partSeen                   // agents that have sent events
 	partLast                   // the last bucket with usage
+	partTotals                 // what the whole workspace used
 )
 
 // minuteRetention is how far back minutes are read from their tier. It reaches

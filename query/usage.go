@@ -133,15 +133,18 @@ func usageStatement(q question, withPlayground bool) *builder {
 	}
 	b.add(usageByAgent, spans, q.minutesFrom(), who, false, true)
 	if withPlayground {
-		whole := []time.Time{q.interval.Start, q.interval.End}
-		b.add(playgroundTests, []span{{partPlayground, whole}}, time.Time{}, whoNone, q.agent != "", false)
+		b.addPlayground(q)
 	}
 	return b
 }
 
-// figuresOf reads the figures of a question, with the Playground tests if they
-// are to be known.
-func (s *Service) figuresOf(ctx context.Context, route string, q question, withPlayground bool) (*figures, error) {
+// addPlayground asks for the Playground tests of a question's range.
+func (b *builder) addPlayground(q question) {
+	whole := []time.Time{q.interval.Start, q.interval.End}
+	b.add(playgroundTests, []span{{partPlayground, whole}}, time.Time{}, whoNone, q.agent != "", false)
+}
+
+func newFigures(q question) *figures {
 	f := &figures{
 		bars:  make([]tally, q.bars()),
 		index: indexOf(q.edges),
@@ -151,6 +154,13 @@ func (s *Service) figuresOf(ctx context.Context, route string, q question, withP
 		f.previousBars = make([]tally, max(0, len(q.comparison.edges)-1))
 		f.previousIndex = indexOf(q.comparison.edges)
 	}
+	return f
+}
+
+// figuresOf reads the figures of a question, with the Playground tests if they
+// are to be known.
+func (s *Service) figuresOf(ctx context.Context, route string, q question, withPlayground bool) (*figures, error) {
+	f := newFigures(q)
 	b := usageStatement(q, withPlayground)
 	if len(b.branches) == 0 {
 		return f, nil // before 1970
@@ -222,23 +232,31 @@ func (f *figures) take(r row) {
 		if bar, ok = f.previousIndex.find(r.bar); !ok {
 			return // no bar of the question's
 		}
-		if len(r.who) == 0 {
-			return // the others, who are compared with nothing
+	}
+	f.add(bar, compared, r.who, r.tally)
+}
+
+// add adds what an agent used in a bar of the range, or of what it is compared
+// with; nobody stands for the others where one agent is chosen.
+func (f *figures) add(bar int, compared bool, who []byte, t tally) {
+	if compared {
+		if len(who) == 0 {
+			return // they are compared with nothing
 		}
-		f.previousBars[bar].add(r.tally)
-		f.previous.add(r.tally)
-		f.agent(r.who).previous.add(r.tally)
+		f.previousBars[bar].add(t)
+		f.previous.add(t)
+		f.agent(who).previous.add(t)
 		return
 	}
-	f.workspace.add(r.tally)
-	if len(r.who) == 0 {
-		return // the others, where one agent is chosen
+	f.workspace.add(t)
+	if len(who) == 0 {
+		return
 	}
-	f.bars[bar].add(r.tally)
-	f.total.add(r.tally)
-	a := f.agent(r.who)
-	a.total.add(r.tally)
-	a.bars = append(a.bars, barTally{bar, r.tally})
+	f.bars[bar].add(t)
+	f.total.add(t)
+	a := f.agent(who)
+	a.total.add(t)
+	a.bars = append(a.bars, barTally{bar, t})
 }
 
 func (f *figures) agent(who []byte) *agentUsage {
@@ -324,9 +342,13 @@ func surroundingsStatement(q question, historyEdges []time.Time, seenBefore time
 		seenBefore = schemas.MaxOccurredAt
 	}
 	b.add(usageByAgent, []span{{partSeen, []time.Time{schemas.MinOccurredAt, seenBefore}}}, q.minutesFrom(), whoEach, oneAgent, false)
-	sql := render("context", map[string]any{
-		"Branches": b.branches, "LastPart": partLast, "OneAgent": oneAgent,
+	return b, contextStatement(b, q)
+}
+
+// contextStatement adds the last usage to what the builder has.
+func contextStatement(b *builder, q question) string {
+	return render("context", map[string]any{
+		"Branches": b.branches, "LastPart": partLast, "OneAgent": q.agent != "",
 		"LastTable": usageByAgent.tables[schemas.StepQuarter], "DayTable": usageByAgent.tables[schemas.StepDay],
 	})
-	return b, sql
 }

@@ -49,12 +49,14 @@ func (f rollupFlags) config() rollup.Config {
 type queryFlags struct {
 	QueryConcurrency int           `help:"Questions that run in ClickHouse at once; more wait for a moment and are then refused with 503." default:"8"`
 	QueryTimeout     time.Duration `help:"How long a question may take." default:"30s"`
+	QueryHeldFigures int           `help:"How many figures (what one agent used in one bar; some 100 bytes) are held in memory, so that only what changed is read again. 0: none." default:"1000000"`
 }
 
 func (f queryFlags) config(access accessFlags) query.Config {
 	return query.Config{
 		MaxConcurrent: f.QueryConcurrency,
 		QueryTimeout:  f.QueryTimeout,
+		MaxHeld:       max(f.QueryHeldFigures, 1), // one is less than any bar takes
 		Page:          page.Options{FrameAncestors: access.PageEmbed},
 	}
 }
