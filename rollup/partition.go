@@ -206,8 +206,11 @@ func (p *eventPartition) session(ctx context.Context) (progressed bool, err erro
 		if b.err == nil && !certain {
 			b.err = blocks.redecide(ctx, b.preparedBlock)
 		}
-		if b.err != nil {
+		switch {
+		case b.err != nil:
 			return progressed, b.err
+		case ctx.Err() != nil: // what is prepared is the next owner's
+			return progressed, context.Cause(ctx)
 		}
 		prepareNext()
 		certain, err = p.count(finish, b.preparedBlock)

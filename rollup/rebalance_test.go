@@ -276,6 +276,27 @@ func TestStoppingWithinTheDrainFinishesTheBlock(t *testing.T) {
 	})
 }
 
+// What was prepared while that block was appended is left to whoever is next: a
+// stop takes no longer than the block under way.
+func TestStoppingDoesNotAppendWhatWasPreparedBehind(t *testing.T) {
+	onWire(t, 1, func(t *testing.T, w *wire) {
+		a := w.start("a", fast, lookedUpAll)
+		slow := w.engine.inject(&mishap{match: ofKind(kindAppend), times: 2, runs: 5 * time.Second})
+		w.produce(w.eventsIn(0, "under way", 5)...)
+		w.reached(slow)
+		w.produce(w.eventsIn(0, "behind", 5)...)
+		w.until("the block behind is prepared", func() bool { return len(w.engine.statements(ofKind(kindFindIDs))) == 2 })
+		if took := a.stop(); took > 6*time.Second {
+			t.Errorf("stopping took %s, and the block under way less than 5s", took)
+		}
+		if sent := w.engine.statements(ofKind(kindAppend)); len(sent) != 1 || sent[0].clientLeft {
+			t.Errorf("%d blocks were appended, want the one under way", len(sent))
+		}
+		w.start("b", fast)
+		w.waitCounted()
+	})
+}
+
 // Two groups are two owners of everything.
 func TestTwoOwnersWhoBothBelieveInThemselvesCountOnce(t *testing.T) {
 	owners := func(t *testing.T, test func(t *testing.T, w *wire, a *member)) {
