@@ -35,6 +35,9 @@ type Config struct {
 	// are checked at every use; see heldFigures.
 	MaxHeld    int
 	HeldMaxAge time.Duration
+	// RateLimit is how many questions a second each workspace may ask (429),
+	// twice as many in a burst.
+	RateLimit int
 	// LiveInterval is how often the live stream looks for new figures, and
 	// MaxLive how many streams there may be.
 	LiveInterval time.Duration
@@ -80,6 +83,9 @@ func (c Config) withDefaults() Config {
 	if c.HeldMaxAge == 0 {
 		c.HeldMaxAge = 5 * time.Minute
 	}
+	if c.RateLimit == 0 {
+		c.RateLimit = 1000
+	}
 	if c.LiveInterval == 0 {
 		c.LiveInterval = time.Second
 	}
@@ -106,6 +112,7 @@ func (c Config) Validate() error {
 		{"workspace age", int64(c.WorkspaceMaxAge)},
 		{"held figures", int64(c.MaxHeld)},
 		{"held figures' age", int64(c.HeldMaxAge)},
+		{"rate limit", int64(c.RateLimit)},
 		{"live interval", int64(c.LiveInterval)},
 		{"live streams", int64(c.MaxLive)},
 	} {

@@ -15,6 +15,7 @@ type metrics struct {
 	waiting    prometheus.Gauge
 	live       prometheus.Gauge
 	heldUnits  *prometheus.CounterVec
+	limited    prometheus.Counter
 }
 
 // newMetrics registers the package's instruments. Statements and tiers are
@@ -55,7 +56,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		Name: "agentmeter_query_held_bars_total",
 		Help: "Bars of answers, by whether their agents were held in memory (held) or had to be read (read).",
 	}, []string{"from"})
-	reg.MustRegister(m.heldUnits, m.statements, m.rows, m.reads, m.answers, m.refused, m.waiting, m.live)
+	m.limited = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "agentmeter_query_rate_limited_total",
+		Help: "Requests that were refused because their workspace asked too many a second.",
+	})
+	reg.MustRegister(m.heldUnits, m.limited, m.statements, m.rows, m.reads, m.answers, m.refused, m.waiting, m.live)
 	return m
 }
 

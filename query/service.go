@@ -33,6 +33,7 @@ type Service struct {
 	page       *page.Page
 	recent     recently
 	held       *heldFigures // nil: none are
+	rates      *rateLimits
 }
 
 var _ queryapi.ServerInterface = (*Service)(nil)
@@ -73,12 +74,14 @@ func New(config Config, deps Deps) (*Service, error) {
 		limiter: newLimiter(config, m), live: make(chan struct{}, config.MaxLive), page: dashboard,
 		recent: recently{workspaces: map[schemas.WorkspaceID]*workspaceBook{}},
 		held:   newHeldFigures(config.MaxHeld, config.HeldMaxAge),
+		rates:  newRateLimits(config.RateLimit, m),
 	}, nil
 }
 
 // Mount adds the service's routes. Guarded takes those that need access: a
 // guard around open, which takes the page's assets, the same for everyone.
 func (s *Service) Mount(guarded, open httpapi.Mux) {
+	guarded = limitedMux{guarded, s.rates}
 	queryapi.HandlerWithOptions(s, queryapi.StdHTTPServerOptions{
 		BaseRouter:       guarded,
 		ErrorHandlerFunc: parameterError,

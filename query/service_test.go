@@ -118,6 +118,70 @@ func TestTooManyQuestionsAreToldToComeAgain(t *testing.T) {
 	}
 }
 
+func TestAWorkspaceThatAsksTooMuchIsRefusedAndTheOthersAreNot(t *testing.T) {
+	w := newWorld(t)
+	w.progress(t, frozen)
+	s := w.serve(t, frozen, Config{RateLimit: 1})
+	path := "/v1/usage/dashboard?workspace=ws&grain=year" // which costs nothing
+	refused := 0
+	for range 20 {
+		response, body := s.get(t, path)
+		switch response.StatusCode {
+		case http.StatusBadRequest:
+			if response.Header.Get("RateLimit-Limit") != "1" {
+				t.Errorf("headers %v", response.Header)
+			}
+		case http.StatusTooManyRequests:
+			refused++
+			if response.Header.Get("Retry-After") != "1" || response.Header.Get("RateLimit-Remaining") != "0" || !strings.Contains(string(body), `"rate_limited"`) {
+				t.Errorf("headers %v: %s", response.Header, body)
+			}
+		default:
+			t.Errorf("status %d: %s", response.StatusCode, body)
+		}
+	}
+	if refused == 0 {
+		t.Error("twenty questions at once, with two allowed, were all answered")
+	}
+	for _, other := range []string{"/v1/usage/dashboard?workspace=ws_other", "/w/ws_third/usage/figures"} {
+		if response, body := s.get(t, other); response.StatusCode != http.StatusOK {
+			t.Errorf("%s of another workspace: %d %s", other, response.StatusCode, body)
+		}
+	}
+}
+
+func TestRateLimitsLetThroughWhatTheySayAndForgetWhoIsQuiet(t *testing.T) {
+	l := newRateLimits(10, newMetrics(prometheus.NewRegistry()))
+	now := time.Unix(1_000_000, 0)
+	taken := 0
+	for range 100 { // at once: the burst
+		if _, wait := l.take("ws", now); wait == 0 {
+			taken++
+		} else if wait > 100*time.Millisecond {
+			t.Fatalf("the next is let through in %s", wait)
+		}
+	}
+	if taken != 20 {
+		t.Errorf("%d in a burst, want 20", taken)
+	}
+	taken = 0
+	for i := range 1000 { // a hundred a second
+		if _, wait := l.take("ws", now.Add(time.Duration(i)*10*time.Millisecond)); wait == 0 {
+			taken++
+		}
+	}
+	if taken < 99 || taken > 101 {
+		t.Errorf("%d in ten seconds, want 100", taken)
+	}
+	if left, wait := l.take("ws_other", now); left != 19 || wait != 0 {
+		t.Errorf("another workspace has %d left and waits %s", left, wait)
+	}
+	l.take("ws_third", now.Add(time.Hour))
+	if len(l.workspaces) != 1 {
+		t.Errorf("%d workspaces are remembered after an hour, want the one that asks", len(l.workspaces))
+	}
+}
+
 func TestWaitingIsBoundedInNumberAndTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLimiter(Config{MaxConcurrent: 1, MaxWaiting: 2, WaitTimeout: 2 * time.Second}, newMetrics(prometheus.NewRegistry()))

@@ -49,6 +49,7 @@ func (f rollupFlags) config() rollup.Config {
 type queryFlags struct {
 	QueryConcurrency int           `help:"Questions that run in ClickHouse at once; more wait for a moment and are then refused with 503." default:"8"`
 	QueryTimeout     time.Duration `help:"How long a question may take." default:"30s"`
+	QueryRate        int           `help:"How many questions a second each workspace may ask; twice as many in a burst. More are refused with 429." default:"1000"`
 	QueryHeldFigures int           `help:"How many figures (what one agent used in one bar; some 100 bytes) are held in memory, so that only what changed is read again. 0: none." default:"1000000"`
 }
 
@@ -56,6 +57,7 @@ func (f queryFlags) config(access accessFlags) query.Config {
 	return query.Config{
 		MaxConcurrent: f.QueryConcurrency,
 		QueryTimeout:  f.QueryTimeout,
+		RateLimit:     f.QueryRate,
 		MaxHeld:       max(f.QueryHeldFigures, 1), // one is less than any bar takes
 		Page:          page.Options{FrameAncestors: access.PageEmbed},
 	}

@@ -1097,10 +1097,16 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description Too many requests. */
+        /** @description This workspace asks too many questions a second. */
         TooManyRequests: {
             headers: {
                 "Retry-After": components["headers"]["RetryAfter"];
+                /** @description Questions a second that the workspace may ask. */
+                "RateLimit-Limit"?: number;
+                /** @description Questions that are left at this moment. */
+                "RateLimit-Remaining"?: number;
+                /** @description Seconds until one more may be asked. */
+                "RateLimit-Reset"?: number;
                 [name: string]: unknown;
             };
             content: {
