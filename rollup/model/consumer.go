@@ -208,6 +208,10 @@ func (c *checker) failed(s *state, r *request) {
 	p := &s.consumers[r.from]
 	switch p.phase {
 	case waitInsert:
+		if c.protocol.Regardless && int(p.hi) < c.bounds.Records {
+			c.confirm(p)
+			return
+		}
 		p.phase = doubt
 	case waitReconcile:
 		c.reconcileView(p) // it is run again; twice changes nothing

@@ -35,6 +35,9 @@ type Protocol struct {
 	// Tokens: the server drops an insert, in each table by itself, whose token
 	// it has logged there; it logs the token before it commits the rows.
 	Tokens bool
+	// Regardless: a consumer sends the next block, which it has prepared already,
+	// whatever became of the one before it.
+	Regardless bool
 	// TwoParts: a block of two records is committed as two parts.
 	TwoParts bool
 }

@@ -39,6 +39,7 @@ func TestEachWeakerProtocolIsCaught(t *testing.T) {
 		"deduplication tokens trusted":                  {Protocol{Tokens: true}, twoRecords},
 		"no mutex":                                      {Protocol{NoMutex: true}, twoRecords},
 		"reconcile computed by the client":              {Protocol{ClientReconcile: true}, twoRecords},
+		"the next block sent whatever became of one":    {Protocol{Regardless: true}, twoRecords},
 		"a block of two parts":                          {Protocol{TwoParts: true}, twoRecords},
 	} {
 		t.Run(name, func(t *testing.T) {
