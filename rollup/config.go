@@ -10,8 +10,9 @@ import (
 type Config struct {
 	// Group is the consumer group that shares out the partitions.
 	Group string
-	// MaxBlockRows is how many records a block has at most. A block is held in
-	// memory once, and is one part in ClickHouse.
+	// MaxBlockRows is how many records a block has at most. Two are held in
+	// memory for each partition, the one being appended and the next, and each is
+	// one part in ClickHouse.
 	MaxBlockRows int
 	// BlockLinger is how long a block waits for more records after its first:
 	// freshness against the number of parts that ClickHouse has to merge.
