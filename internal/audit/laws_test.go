@@ -271,3 +271,42 @@ func TestAuditFindsExactlyWhatIsWrong(t *testing.T) {
 		}
 	}
 }
+
+// What is wrong in the buckets of the last block does not hide what else is.
+func TestAllThatIsWrongOfARollupIsAddedUp(t *testing.T) {
+	w := newWorld(t, 1)
+	for _, n := range []int{3, maxListed + 50} { // few are named, many are not
+		w.reset()
+		now := time.Now().UTC().Truncate(24 * time.Hour)
+		var old []event
+		for i := range n {
+			old = append(old, event{
+				id: fmt.Sprintf("old%d", i), outcome: "counted", workspace: "ws_a", agent: "agt_1",
+				at: now.Add(-time.Duration(i+30) * time.Hour), credits: 1_500_000, messages: 1,
+			})
+		}
+		w.block(1, old...)
+		w.block(1, someEvents("last", 1, now)...)
+		w.fill(0)
+		if report := w.audit(Options{}); !report.Exact {
+			t.Fatalf("before any damage: %+v", report.Findings)
+		}
+		w.exec("TRUNCATE TABLE usage_hour")
+		report := w.audit(Options{})
+		var buckets, credits int64
+		for _, f := range report.Findings {
+			if f.Table != tables.Hour.Table {
+				t.Errorf("%+v", f)
+				continue
+			}
+			var b, c int64
+			if _, err := fmt.Sscanf(f.Detail, "differs from the ledger in %d buckets, by %d millionths", &b, &c); err != nil {
+				t.Fatalf("%q: %v", f.Detail, err)
+			}
+			buckets, credits = buckets+b, credits+c
+		}
+		if want := int64(n + 1); buckets != want || credits != want*1_500_000 {
+			t.Errorf("%d buckets and %d millionths of a credit are found to be wrong, want %d and %d: %+v", buckets, credits, want, want*1_500_000, report.Findings)
+		}
+	}
+}

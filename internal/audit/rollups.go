@@ -234,13 +234,17 @@ func (a *auditor) rollups(ctx context.Context, p Partition) error {
 		if err := a.touched(ctx, p, p.lastBlock, end.position); err != nil {
 			return err
 		}
-		// A bucket that was touched is left to what was just compared. That blames
-		// the finest of several that are wrong in the same way; where one is,
-		// every bucket that differed is looked at.
+		// A bucket that was touched is left to what was just compared, and all
+		// others that differed are looked at again. What was just compared blames
+		// the finest of several that are wrong in the same way; where one is, the
+		// buckets of those that are not blamed yet are all looked at.
 		for _, leaveOut := range []bool{true, false} {
 			for i, c := range comparisons {
-				if suspects[i].buckets == 0 || a.blamed(p, c.Table) || !leaveOut && !a.blamed(p, "") {
+				if suspects[i].buckets == 0 || !leaveOut && (a.blamed(p, c.Table) || !a.blamed(p, "")) {
 					continue
+				}
+				if suspects[i].unnamed() {
+					a.findings = slices.DeleteFunc(a.findings, func(f Finding) bool { return f.blames(p, c.Table) }) // it is looked at as a whole
 				}
 				s := scope{lo: p.lastBlock, hi: end.position, leaveOut: leaveOut}
 				if err := a.settled(ctx, func() error {
@@ -259,10 +263,15 @@ func (a *auditor) rollups(ctx context.Context, p Partition) error {
 // blamed reports whether a rollup of a partition, or any where none is named,
 // was found to be wrong.
 func (a *auditor) blamed(p Partition, table string) bool {
-	return slices.ContainsFunc(a.findings, func(f Finding) bool {
-		return f.Check == CheckRollup && f.Stream == p.Stream && f.Partition == p.Partition && (table == "" || f.Table == table)
-	})
+	return slices.ContainsFunc(a.findings, func(f Finding) bool { return f.blames(p, table) })
 }
+
+func (f Finding) blames(p Partition, table string) bool {
+	return f.Check == CheckRollup && f.Stream == p.Stream && f.Partition == p.Partition && (table == "" || f.Table == table)
+}
+
+// unnamed says that more buckets differ than are named.
+func (d difference) unnamed() bool { return d.buckets > int64(len(d.some)) }
 
 // stillDiffers looks again, under the mutex, at buckets that differed when
 // looked at without it. Where they are too many to be named, it looks at all.
@@ -270,7 +279,7 @@ func (a *auditor) stillDiffers(ctx context.Context, p Partition, c comparison, s
 	if suspects.buckets == 0 {
 		return difference{}, nil
 	}
-	if suspects.buckets > int64(len(suspects.some)) {
+	if suspects.unnamed() {
 		s.leaveOut = false
 		return a.compare(ctx, p, c, s, true, 0)
 	}
