@@ -189,9 +189,15 @@ func (m *member) stop() time.Duration {
 // counter reads one of the rollup's metrics, summed over its labels.
 func (m *member) counter(name string) float64 {
 	m.w.t.Helper()
-	families, err := m.registry.Gather()
+	return sumOf(m.w.t, m.registry, name)
+}
+
+// sumOf is what a rollup's metric is in a registry, summed over its labels.
+func sumOf(t testing.TB, registry *prometheus.Registry, name string) float64 {
+	t.Helper()
+	families, err := registry.Gather()
 	if err != nil {
-		m.w.t.Fatal(err)
+		t.Fatal(err)
 	}
 	total := 0.0
 	for _, family := range families {

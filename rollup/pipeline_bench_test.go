@@ -95,34 +95,8 @@ func (s *stack) runProtocol(client *clickhouse.Client) (counted func() int64, st
 	config := DefaultConfig()
 	config.Group = uuid.NewString()
 	registry := prometheus.NewRegistry()
-	r, err := New(config, s.kafka, client, s.log, registry)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(s.t.Context())
-	done := make(chan error, 1)
-	go func() { done <- r.Run(ctx) }()
-	counted = func() int64 {
-		families, err := registry.Gather()
-		if err != nil {
-			s.t.Error(err)
-		}
-		sum := 0.0
-		for _, family := range families {
-			if family.GetName() == "agentmeter_rollup_rows_total" {
-				for _, metric := range family.GetMetric() {
-					sum += metric.GetCounter().GetValue()
-				}
-			}
-		}
-		return int64(sum)
-	}
-	return counted, func() {
-		cancel()
-		if err := <-done; err != nil {
-			s.t.Error(err)
-		}
-	}
+	stop = s.run(config, client, registry)
+	return func() int64 { return int64(sumOf(s.t, registry, "rows_total")) }, stop
 }
 
 // runPlain counts the topic into the client's tables as anybody would who counts

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/google/uuid"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"agentmeter/internal/fault"
@@ -113,12 +112,8 @@ func (p *preparer) fill(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		for _, e := range fetches.Errors() {
-			switch {
-			case errors.Is(e.Err, context.DeadlineExceeded), errors.Is(e.Err, context.Canceled):
-			case errors.Is(e.Err, kerr.OffsetOutOfRange):
+			if !errors.Is(e.Err, context.DeadlineExceeded) && !errors.Is(e.Err, context.Canceled) {
 				return fmt.Errorf("fetch: %w", e.Err) // taking over again decides what it means
-			default:
-				return fmt.Errorf("fetch: %w", e.Err)
 			}
 		}
 		if halt := p.foreign(fetches); halt != nil {

@@ -70,7 +70,14 @@ func (s *stack) start() (stop func()) {
 	config := DefaultConfig()
 	config.BlockLinger = 5 * time.Millisecond
 	config.ProgressInterval = 20 * time.Millisecond
-	r, err := New(config, s.kafka, s.client, s.log, prometheus.NewRegistry())
+	return s.run(config, s.client, prometheus.NewRegistry())
+}
+
+// run runs a rollup into the client's tables until the returned function is
+// called, or the test ends.
+func (s *stack) run(config Config, client *clickhouse.Client, registry *prometheus.Registry) (stop func()) {
+	s.t.Helper()
+	r, err := New(config, s.kafka, client, s.log, registry)
 	if err != nil {
 		s.t.Fatal(err)
 	}
