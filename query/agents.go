@@ -46,11 +46,10 @@ func (s *Service) GetUsageAgents(w http.ResponseWriter, r *http.Request, _ api.G
 		if err != nil {
 			return err
 		}
-		grain, edges, err := barsOf(st.rng, u.grain)
+		q, err := st.barQuestion(u)
 		if err != nil {
 			return err
 		}
-		q := st.question(u, grain, edges)
 		f, err := s.usageOf(ctx, u.route, q)
 		if err != nil {
 			return err
@@ -63,7 +62,7 @@ func (s *Service) GetUsageAgents(w http.ResponseWriter, r *http.Request, _ api.G
 			rows = after(rows, from, sort, order)
 		}
 		answer := api.UsageAgentsPage{
-			Range:        st.rangeAnswer(u, grain),
+			Range:        st.rangeAnswer(u, q.grain),
 			Agents:       make([]api.AgentUsage, 0, limit),
 			AgentsTotal:  int64(len(f.agents)),
 			Freshness:    st.watermark.freshness(q.now),

@@ -93,6 +93,15 @@ func (st *standing) question(u usageRequest, grain calendar.Grain, edges []time.
 	return q
 }
 
+// barQuestion makes the question about the bars that a request asks for.
+func (st *standing) barQuestion(u usageRequest) (question, error) {
+	grain, edges, err := barsOf(st.rng, u.grain)
+	if err != nil {
+		return question{}, err
+	}
+	return st.question(u, grain, edges), nil
+}
+
 // rangeAnswer describes the range of an answer.
 func (st *standing) rangeAnswer(u usageRequest, grain calendar.Grain) api.UsageRange {
 	out := api.UsageRange{
@@ -122,11 +131,10 @@ func (s *Service) GetDashboard(w http.ResponseWriter, r *http.Request, _ api.Get
 		if err != nil {
 			return err
 		}
-		grain, edges, err := barsOf(st.rng, u.grain)
+		q, err := st.barQuestion(u)
 		if err != nil {
 			return err
 		}
-		q := st.question(u, grain, edges)
 		reading, err := s.begin(ctx, u.route, q, historyEdges(q, st.watermark))
 		if err != nil {
 			return err

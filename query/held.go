@@ -120,7 +120,12 @@ func (h *heldFigures) forget(element *list.Element) {
 // size is what an entry counts for in cells; one without any takes memory too.
 func (e *heldEntry) size() int { return len(e.cells) + 4 }
 
-const hour = int64(3600)
+// What units are made of, in seconds.
+var (
+	hour    = seconds(schemas.StepHour)
+	quarter = seconds(schemas.StepQuarter)
+	minute  = seconds(schemas.StepMinute)
+)
 
 // piece is the part of a bar that one unit answers: its cells from from to to.
 type piece struct {
@@ -135,7 +140,7 @@ type piece struct {
 func piecesOf(edges []time.Time, compared bool) (pieces []piece, ok bool) {
 	for i := range max(0, len(edges)-1) {
 		from, to := edges[i].Unix(), edges[i+1].Unix()
-		if from < 0 || to != clampUnix(edges[i+1]) || from%60 != 0 || to%60 != 0 || edges[i].Nanosecond() != 0 || edges[i+1].Nanosecond() != 0 {
+		if from < 0 || to != clampUnix(edges[i+1]) || !schemas.StepMinute.Aligned(edges[i]) || !schemas.StepMinute.Aligned(edges[i+1]) {
 			return nil, false
 		}
 		first, last := (from+hour-1)/hour*hour, to/hour*hour
@@ -143,9 +148,9 @@ func piecesOf(edges []time.Time, compared bool) (pieces []piece, ok bool) {
 			if from >= to {
 				return
 			}
-			step := int64(60)
-			if from%900 == 0 && to%900 == 0 {
-				step = 900
+			step := minute
+			if from%quarter == 0 && to%quarter == 0 {
+				step = quarter
 			}
 			pieces = append(pieces, piece{unit{at, at + hour, step}, from, to, i, compared})
 		}
@@ -301,6 +306,11 @@ type heldQuestion struct {
 	edges  []int64 // at which the workspace's totals are needed
 }
 
+func (s *Service) holdable(q question) (heldQuestion, bool) {
+	h, ok := holdable(q)
+	return h, ok && s.held != nil
+}
+
 // holdable prepares a question to be answered from what is held; ok is false for
 // one that cannot be.
 func holdable(q question) (h heldQuestion, ok bool) {
@@ -364,7 +374,7 @@ func (s *Service) heldFiguresOf(ctx context.Context, route string, q question, h
 			if q.agent != "" && who != q.agent {
 				who = ""
 			}
-			f.add(p.bar, p.compared, []byte(who), c.tally)
+			f.add(p.bar, p.compared, who, c.tally)
 		}
 	}
 	f.finish()
@@ -374,8 +384,8 @@ func (s *Service) heldFiguresOf(ctx context.Context, route string, q question, h
 // usageOf reads the figures of a question without its Playground tests, from
 // what is held where that can be.
 func (s *Service) usageOf(ctx context.Context, route string, q question) (*figures, error) {
-	h, ok := holdable(q)
-	if !ok || s.held == nil {
+	h, ok := s.holdable(q)
+	if !ok {
 		return s.figuresOf(ctx, route, q, false)
 	}
 	totals, err := s.totalsOf(ctx, route, q, h.edges)
@@ -400,8 +410,7 @@ type reading struct {
 // range, if the question can be answered from what is held.
 func (s *Service) begin(ctx context.Context, route string, q question, history []time.Time) (*reading, error) {
 	r := &reading{history: history}
-	if r.heldQuestion, r.held = holdable(q); !r.held || s.held == nil {
-		r.held = false
+	if r.heldQuestion, r.held = s.holdable(q); !r.held {
 		return r, nil
 	}
 	// With one agent chosen, what surrounds the figures is about that one.

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
-	"strings"
 	"time"
 
 	"agentmeter/query/calendar"
+	"agentmeter/query/page"
 	"agentmeter/schemas"
 	"agentmeter/schemas/api"
 )
@@ -27,7 +27,7 @@ func sentence(q question, f *figures, nameOf func(agent string) string) string {
 	}
 	text := fmt.Sprintf("%s drove %s%% of credits in this range (%s of %s).",
 		nameOf(top.id), percentInWords(top.total.credits, whole),
-		grouped(top.total.credits.String()), grouped(whole.String()))
+		page.Grouped(top.total.credits.String()), page.Grouped(whole.String()))
 	if q.comparison == nil {
 		return text
 	}
@@ -44,10 +44,10 @@ func sentence(q question, f *figures, nameOf func(agent string) string) string {
 	change := "new"
 	if before := riser.previous.credits; before.Sign() > 0 {
 		if change = "under +1%"; percentage(rise, before).Sign() > 0 {
-			change = "+" + grouped(percentage(rise, before).String()) + "%"
+			change = "+" + page.Grouped(percentage(rise, before).String()) + "%"
 		}
 	}
-	return fmt.Sprintf("%s Biggest rise: %s, +%s (%s).", text, nameOf(riser.id), grouped(rise.String()), change)
+	return fmt.Sprintf("%s Biggest rise: %s, +%s (%s).", text, nameOf(riser.id), page.Grouped(rise.String()), change)
 }
 
 // percentInWords is part of whole in whole percent, and never 0 for something
@@ -60,29 +60,8 @@ func percentInWords(part, whole schemas.CreditsSum) string {
 	case part.Cmp(whole) < 0 && percent.Cmp(big.NewInt(100)) == 0:
 		return "over 99"
 	default:
-		return grouped(percent.String())
+		return page.Grouped(percent.String())
 	}
-}
-
-// grouped puts commas between the thousands of a plain decimal.
-func grouped(decimal string) string {
-	sign := ""
-	if after, ok := strings.CutPrefix(decimal, "-"); ok {
-		sign, decimal = "-", after
-	}
-	whole, fraction, found := strings.Cut(decimal, ".")
-	var out strings.Builder
-	out.WriteString(sign)
-	for i := range len(whole) {
-		if i > 0 && (len(whole)-i)%3 == 0 {
-			out.WriteByte(',')
-		}
-		out.WriteByte(whole[i])
-	}
-	if found {
-		out.WriteString("." + fraction)
-	}
-	return out.String()
 }
 
 // A bar of days is measured by the same weekday of the weeks before it, a bar

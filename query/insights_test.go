@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"agentmeter/query/calendar"
+	"agentmeter/query/page"
 	"agentmeter/schemas"
 	"agentmeter/schemas/api"
 )
@@ -166,7 +167,7 @@ func TestNumbersAreGroupedByThousands(t *testing.T) {
 		"0": "0", "12": "12", "123": "123", "1234": "1,234", "-1234567.5": "-1,234,567.5", "123456": "123,456",
 		"0.000001": "0.000001", "170141183460469231731687303715884105727": "170,141,183,460,469,231,731,687,303,715,884,105,727",
 	} {
-		if got := grouped(plain); got != want {
+		if got := page.Grouped(plain); got != want {
 			t.Errorf("%s is shown as %s, want %s", plain, got, want)
 		}
 	}

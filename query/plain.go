@@ -41,28 +41,18 @@ func plainRequest(r *http.Request) (*parameters, url.Values) {
 func (s *Service) getFigures(w http.ResponseWriter, r *http.Request) {
 	p, asked := plainRequest(r)
 	u := p.readUsage(r)
-	f := page.Figures{Workspace: api.Workspace{ID: string(u.workspace), Name: string(u.workspace)}, Asked: asked}
-	err := p.err()
-	if err == nil {
-		err = s.answer(r.Context(), s.config.QueryTimeout, func(ctx context.Context) error {
-			st, err := s.standingOf(ctx, u)
-			if err != nil {
-				return err
-			}
-			f.Workspace, f.Agent = st.workspace(u.workspace), st.agentName(u.agent)
-			grain, edges, err := barsOf(st.rng, u.grain)
-			if err != nil {
-				return err
-			}
-			q := st.question(u, grain, edges)
-			reading, err := s.begin(ctx, u.route, q, historyEdges(q, st.watermark))
-			if err == nil {
-				f.Data, err = s.dashboard(ctx, u, st, q, reading)
-			}
+	var f page.Figures
+	f.Plain = s.answerPlain(w, r, p, u, asked, func(ctx context.Context, st *standing) error {
+		q, err := st.barQuestion(u)
+		if err != nil {
 			return err
-		})
-	}
-	f.Problem = plainProblem(w, r, err)
+		}
+		reading, err := s.begin(ctx, u.route, q, historyEdges(q, st.watermark))
+		if err == nil {
+			f.Data, err = s.dashboard(ctx, u, st, q, reading)
+		}
+		return err
+	})
 	s.page.WriteFigures(w, r, f)
 }
 
@@ -70,7 +60,18 @@ func (s *Service) getFigures(w http.ResponseWriter, r *http.Request) {
 func (s *Service) getProof(w http.ResponseWriter, r *http.Request) {
 	p, asked := plainRequest(r)
 	u := usageRequest{route: r.Pattern, workspace: p.workspace(), agent: p.agent(), asked: p.asked()}
-	f := page.Proof{Workspace: api.Workspace{ID: string(u.workspace), Name: string(u.workspace)}, Asked: asked}
+	var f page.Proof
+	f.Plain = s.answerPlain(w, r, p, u, asked, func(ctx context.Context, st *standing) (err error) {
+		f.Data, err = s.reconciliationAnswer(ctx, u, st)
+		return err
+	})
+	s.page.WriteProof(w, r, f)
+}
+
+// answerPlain runs the answering of a page's question, and says all of the page
+// but its data.
+func (s *Service) answerPlain(w http.ResponseWriter, r *http.Request, p *parameters, u usageRequest, asked url.Values, answer func(context.Context, *standing) error) page.Plain {
+	own := page.Plain{Workspace: api.Workspace{ID: string(u.workspace), Name: string(u.workspace)}, Asked: asked}
 	err := p.err()
 	if err == nil {
 		err = s.answer(r.Context(), s.config.QueryTimeout, func(ctx context.Context) error {
@@ -78,13 +79,12 @@ func (s *Service) getProof(w http.ResponseWriter, r *http.Request) {
 			if err != nil {
 				return err
 			}
-			f.Workspace, f.Agent = st.workspace(u.workspace), st.agentName(u.agent)
-			f.Data, err = s.reconciliationAnswer(ctx, u, st)
-			return err
+			own.Workspace, own.Agent, own.Zone = st.workspace(u.workspace), st.agentName(u.agent), st.zone
+			return answer(ctx, st)
 		})
 	}
-	f.Problem = plainProblem(w, r, err)
-	s.page.WriteProof(w, r, f)
+	own.Problem = plainProblem(w, r, err)
+	return own
 }
 
 // plainProblem is an error in a reader's words; nil is none.

@@ -233,14 +233,22 @@ func (f *figures) take(r row) {
 			return // no bar of the question's
 		}
 	}
-	f.add(bar, compared, r.who, r.tally)
+	f.add(bar, compared, f.name(r.who), r.tally)
+}
+
+// name is an agent's id that stays valid.
+func (f *figures) name(who []byte) string {
+	if a := f.byID[string(who)]; a != nil {
+		return a.id
+	}
+	return string(who)
 }
 
 // add adds what an agent used in a bar of the range, or of what it is compared
 // with; nobody stands for the others where one agent is chosen.
-func (f *figures) add(bar int, compared bool, who []byte, t tally) {
+func (f *figures) add(bar int, compared bool, who string, t tally) {
 	if compared {
-		if len(who) == 0 {
+		if who == "" {
 			return // they are compared with nothing
 		}
 		f.previousBars[bar].add(t)
@@ -249,7 +257,7 @@ func (f *figures) add(bar int, compared bool, who []byte, t tally) {
 		return
 	}
 	f.workspace.add(t)
-	if len(who) == 0 {
+	if who == "" {
 		return
 	}
 	f.bars[bar].add(t)
@@ -259,11 +267,11 @@ func (f *figures) add(bar int, compared bool, who []byte, t tally) {
 	a.bars = append(a.bars, barTally{bar, t})
 }
 
-func (f *figures) agent(who []byte) *agentUsage {
-	a := f.byID[string(who)]
+func (f *figures) agent(id string) *agentUsage {
+	a := f.byID[id]
 	if a == nil {
-		a = &agentUsage{id: string(who)}
-		f.byID[a.id] = a
+		a = &agentUsage{id: id}
+		f.byID[id] = a
 	}
 	return a
 }

@@ -25,8 +25,8 @@ const (
 var plainFiles embed.FS
 
 var plainTemplates = template.Must(template.New("").Funcs(template.FuncMap{
-	"group": group, "share": percent, "bar": barName, "span": spanName, "state": stateNote, "at": instantName,
-	"head": newHead, "ref": func(at time.Time) *time.Time { return &at },
+	"group": group, "share": percent, "state": stateNote, "head": newHead,
+	"ref": func(at time.Time) *time.Time { return &at },
 }).ParseFS(plainFiles, "plain/*.gohtml"))
 
 // head is what stands in a page's head.
@@ -36,25 +36,29 @@ func newHead(title, workspace, stylesheet string) head {
 	return head{title + " · " + workspace, stylesheet}
 }
 
-// Figures is what the page of figures shows.
-type Figures struct {
+// Plain is what the pages without scripts have in common.
+type Plain struct {
 	Workspace api.Workspace
 	// Asked is the question as a query, as far as it was understood.
 	Asked url.Values
 	// Agent is the name of the chosen agent; "" is All Agents.
 	Agent string
-	// Data is nil where there is no answer; Problem says why.
-	Data    *api.Dashboard
+	// Zone is the one that times are told in.
+	Zone *time.Location
+	// Problem says why there is no data; nil: there is.
 	Problem *Problem
+}
+
+// Figures is what the page of figures shows.
+type Figures struct {
+	Plain
+	Data *api.Dashboard // nil where there is a problem
 }
 
 // Proof is what the page of the proof shows.
 type Proof struct {
-	Workspace api.Workspace
-	Asked     url.Values
-	Agent     string
-	Data      *api.Reconciliation
-	Problem   *Problem
+	Plain
+	Data *api.Reconciliation // nil where there is a problem
 }
 
 // Problem is why a page without scripts has no figures.
@@ -244,14 +248,9 @@ func (f Figures) Begun() []api.Bar {
 }
 
 // Support is the address to write to.
-func (f Figures) Support() string { return support(f.Workspace) }
-
-// Support is the address to write to.
-func (f Proof) Support() string { return support(f.Workspace) }
-
-func support(w api.Workspace) string {
-	if w.SupportEmail != "" {
-		return w.SupportEmail
+func (p Plain) Support() string {
+	if p.Workspace.SupportEmail != "" {
+		return p.Workspace.SupportEmail
 	}
 	return SupportEmail
 }
@@ -283,16 +282,22 @@ func group(value any) string {
 	default:
 		panic(fmt.Sprintf("group: %T is no figure", value)) // a template's fault
 	}
-	whole, fraction, exact := strings.Cut(strings.TrimPrefix(text, "-"), ".")
+	return strings.Replace(Grouped(text), "-", "−", 1)
+}
+
+// Grouped puts commas between the thousands of a plain decimal.
+func Grouped(decimal string) string {
+	digits, negative := strings.CutPrefix(decimal, "-")
+	whole, fraction, exact := strings.Cut(digits, ".")
 	var grouped strings.Builder
-	if strings.HasPrefix(text, "-") {
-		grouped.WriteString("−")
+	if negative {
+		grouped.WriteByte('-')
 	}
-	for i, digit := range whole {
+	for i := range len(whole) {
 		if i > 0 && (len(whole)-i)%3 == 0 {
 			grouped.WriteByte(',')
 		}
-		grouped.WriteRune(digit)
+		grouped.WriteByte(whole[i])
 	}
 	if exact {
 		grouped.WriteString("." + fraction)
@@ -308,18 +313,10 @@ func percent(share string) string {
 	return share + "%"
 }
 
-func zoned(at time.Time, zone string) time.Time {
-	location, err := time.LoadLocation(zone)
-	if err != nil {
-		location = time.UTC // the answer names a zone that it was computed in
-	}
-	return at.In(location)
-}
-
-// barName names a bar by its clock on the wall of the zone.
-func barName(bar api.Bar, r api.UsageRange) string {
-	start, end := zoned(bar.Start, r.Timezone), zoned(bar.End, r.Timezone)
-	switch r.Grain {
+// Bar names a bar by its clock on the wall of the zone.
+func (p Plain) Bar(bar api.Bar, grain api.Grain) string {
+	start, end := bar.Start.In(p.Zone), bar.End.In(p.Zone)
+	switch grain {
 	case api.GrainDay:
 		return start.Format("Mon 2 Jan 2006")
 	case api.GrainWeek, api.GrainMonth:
@@ -340,21 +337,21 @@ func dates(start, end time.Time) string {
 	return start.Format("2 Jan 2006") + " – " + last.Format("2 Jan 2006")
 }
 
-// spanName names a range.
-func spanName(r api.UsageRange) string {
-	start, end := zoned(r.Start, r.Timezone), zoned(r.End, r.Timezone)
+// Span names a range.
+func (p Plain) Span(r api.UsageRange) string {
+	start, end := r.Start.In(p.Zone), r.End.In(p.Zone)
 	if r.From != nil {
 		return dates(start, end)
 	}
 	return start.Format("2 Jan 2006, 15:04 MST") + " – " + end.Format("2 Jan 2006, 15:04 MST")
 }
 
-// instantName names an instant to the second.
-func instantName(at *time.Time, zone string) string {
+// At names an instant to the second.
+func (p Plain) At(at *time.Time) string {
 	if at == nil {
 		return "not known"
 	}
-	return zoned(*at, zone).Format("2 Jan 2006, 15:04:05 MST")
+	return at.In(p.Zone).Format("2 Jan 2006, 15:04:05 MST")
 }
 
 // stateNote says what is not final about a bar.

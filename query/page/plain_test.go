@@ -28,29 +28,31 @@ func TestBarsAreNamedByTheClockOfTheirZone(t *testing.T) {
 		}
 		return api.Bar{Start: start, End: start.Add(time.Hour)}
 	}
-	r := api.UsageRange{Timezone: "Europe/Copenhagen", Grain: api.GrainHour}
+	zone, err := time.LoadLocation("Europe/Copenhagen")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := Plain{Zone: zone}
 	// The night in which the clock is put back has two hours that begin at two.
 	for text, want := range map[string]string{
 		"2026-10-25T00:00:00Z": "Sun 25 Oct 2026, 02:00–02:00 CET",
 		"2026-10-25T01:00:00Z": "Sun 25 Oct 2026, 02:00–03:00 CET",
 	} {
-		if got := barName(hour(text), r); got != want {
+		if got := p.Bar(hour(text), api.GrainHour); got != want {
 			t.Errorf("%s is %q, want %q", text, got, want)
 		}
 	}
-	r.Grain = api.GrainDay
-	if got := barName(hour("2026-11-11T23:00:00Z"), r); got != "Thu 12 Nov 2026" {
+	if got := p.Bar(hour("2026-11-11T23:00:00Z"), api.GrainDay); got != "Thu 12 Nov 2026" {
 		t.Errorf("the day is %q", got)
 	}
-	r.Grain = api.GrainMonth
 	month := api.Bar{Start: time.Date(2026, 10, 31, 23, 0, 0, 0, time.UTC), End: time.Date(2026, 11, 30, 23, 0, 0, 0, time.UTC)}
-	if got := barName(month, r); got != "1 Nov – 30 Nov 2026" {
+	if got := p.Bar(month, api.GrainMonth); got != "1 Nov – 30 Nov 2026" {
 		t.Errorf("the month is %q", got)
 	}
 }
 
 func TestLinksKeepWhatWasAsked(t *testing.T) {
-	f := Figures{Workspace: api.Workspace{ID: "ws a"}, Asked: map[string][]string{"from": {"2026-11-01"}, "to": {"2026-11-24"}, "grain": {"day"}}}
+	f := Figures{Plain: Plain{Workspace: api.Workspace{ID: "ws a"}, Asked: map[string][]string{"from": {"2026-11-01"}, "to": {"2026-11-24"}, "grain": {"day"}}}}
 	for got, want := range map[string]string{
 		f.ForAgent("a&b"): "figures?agent=a%26b&from=2026-11-01&grain=day&to=2026-11-24",
 		f.ForAgent(""):    "figures?from=2026-11-01&grain=day&to=2026-11-24",

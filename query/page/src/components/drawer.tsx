@@ -97,7 +97,7 @@ function Open({ title, of, question }: Subject) {
         {parts.map(part => (
           <Part key={part.by} {...part} question={question} />
         ))}
-        <p class="drawer-foot">
+        <p>
           <CopyLink />
         </p>
       </div>
