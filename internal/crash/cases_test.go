@@ -204,6 +204,7 @@ func TestStoppedInEachStepWhileAnotherTakesOver(t *testing.T) {
 		l.rollups[0].signal(syscall.SIGCONT)
 		l.send(20)
 		l.counted()
+		l.grouped(2 - i%2) // where nobody is told, the other is in a group of its own
 		l.rollups[1].kill()
 	}
 	l.restart(l.rollups[0])
@@ -237,6 +238,7 @@ func TestPartitionGivenAwayDuringAnInsert(t *testing.T) {
 		l.restart(l.rollups[0]) // and again: a cooperative hand-over
 		l.send(100)
 		l.counted()
+		l.grouped(2)
 		l.rollups[1].kill()
 	}
 	l.settled()

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -165,6 +166,7 @@ func sharedLab(t *testing.T) *lab {
 	l.must(l.waitEngine(t.Context()))
 	l.ensure(l.ingest)
 	l.ensure(l.query)
+	l.grouped(0)
 	l.rollups[1].kill()
 	l.restart(l.rollups[0])
 	return l
@@ -200,6 +202,25 @@ func (l *lab) restart(p *process, plan ...fault.Strike) *life {
 	started, err := p.start(plan...)
 	l.must(err)
 	return started
+}
+
+// grouped waits until the rollups' consumer group has so many members at least and
+// is between two rebalances. Where its leader dies within one, the embedded broker
+// leaves the other members without an answer until they give up after a minute,
+// which is not what these cases are about.
+func (l *lab) grouped(members int) {
+	l.t.Helper()
+	l.must(poll(l.t.Context(), fmt.Sprintf("a consumer group of %d", members), patience, func(ctx context.Context) error {
+		described, err := l.admin.DescribeGroups(ctx, group)
+		if err != nil {
+			return err
+		}
+		is := described[group]
+		if len(is.Members) < members || strings.HasSuffix(is.State, "Rebalance") {
+			return fmt.Errorf("it is %s, of %d", is.State, len(is.Members))
+		}
+		return nil
+	}))
 }
 
 // at is a plan of one strike.
