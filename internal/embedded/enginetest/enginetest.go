@@ -34,15 +34,20 @@ import (
 )
 
 const (
-	// serveVariable makes this very test binary the engine's process.
+	// serveVariable makes this very test binary the engine's process: its value is
+	// the directory to keep the data in, or temporary.
 	serveVariable = "AGENTMETER_ENGINETEST_SERVE"
+	temporary     = "temporary"
 	// skipVariable lets a machine without the library skip the tests, loudly.
 	skipVariable = "AGENTMETER_SKIP_ENGINE"
 )
 
 func init() {
-	if os.Getenv(serveVariable) != "" {
-		os.Exit(serve(context.Background(), os.Stdin, os.Stdout, os.Stderr))
+	if dir := os.Getenv(serveVariable); dir != "" {
+		if dir == temporary {
+			dir = ""
+		}
+		os.Exit(serve(context.Background(), dir, os.Stdin, os.Stdout, os.Stderr))
 	}
 }
 
@@ -51,12 +56,7 @@ func init() {
 // it; with AGENTMETER_SKIP_ENGINE=1 it is skipped instead.
 func Start(t testing.TB) (baseURL, database string) {
 	t.Helper()
-	if _, err := chdb.Find(""); err != nil {
-		if os.Getenv(skipVariable) == "1" {
-			t.Skipf("SKIPPED WITHOUT THE ENGINE (%s=1): %v", skipVariable, err)
-		}
-		t.Fatal(err)
-	}
+	requireLibrary(t)
 	baseURL, err := shared()
 	if err != nil {
 		t.Fatal(err)
@@ -72,6 +72,34 @@ func Start(t testing.TB) (baseURL, database string) {
 		}
 	})
 	return baseURL, database
+}
+
+// StartIn returns the base URL of an engine that keeps its data in dir, for
+// benchmarks that would take too long to make theirs each time. It ends with
+// the test binary; there may be one at a time for a directory.
+func StartIn(t testing.TB, dir string) (baseURL string) {
+	t.Helper()
+	requireLibrary(t)
+	own, err := startProcess(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(own.stdin.Close(), own.cmd.Wait()); err != nil {
+			t.Errorf("stop test engine: %v", err)
+		}
+	})
+	return own.url
+}
+
+func requireLibrary(t testing.TB) {
+	t.Helper()
+	if _, err := chdb.Find(""); err != nil {
+		if os.Getenv(skipVariable) == "1" {
+			t.Skipf("SKIPPED WITHOUT THE ENGINE (%s=1): %v", skipVariable, err)
+		}
+		t.Fatal(err)
+	}
 }
 
 // Exec runs one statement without a result.
@@ -101,11 +129,16 @@ func Query(ctx context.Context, baseURL, database, sql string) (string, error) {
 	return string(body), err
 }
 
-// child is kept here because the garbage collector would close its standard input.
-var child struct {
+// process is an engine's. The garbage collector would close its standard input,
+// so whoever started it keeps it.
+type process struct {
 	cmd   *exec.Cmd
 	stdin io.Closer
+	url   string
 }
+
+// child is the process that tests share.
+var child *process
 
 var (
 	databases atomic.Int64
@@ -119,53 +152,66 @@ func databaseName(test string) string {
 
 // shared starts the engine's process, once a test binary.
 var shared = sync.OnceValues(func() (string, error) {
+	var err error
+	if child, err = startProcess(temporary); err != nil {
+		return "", err
+	}
+	return child.url, nil
+})
+
+func startProcess(dir string) (*process, error) {
 	exe, err := os.Executable()
 	if err != nil {
-		return "", fmt.Errorf("start test engine: %w", err)
+		return nil, fmt.Errorf("start test engine: %w", err)
 	}
 	cmd := exec.Command(exe) //nolint:gosec // this binary, for as long as it runs
-	cmd.Env = append(os.Environ(), serveVariable+"=1")
+	cmd.Env = append(os.Environ(), serveVariable+"="+dir)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return "", fmt.Errorf("start test engine: %w", err)
+		return nil, fmt.Errorf("start test engine: %w", err)
 	}
-	// Nobody writes to or closes this end: it closes when this process ends,
+	own := &process{cmd: cmd}
+	// Nobody writes to this end: it closes when this process ends at the latest,
 	// and that is what ends the child.
-	child.cmd = cmd
-	if child.stdin, err = cmd.StdinPipe(); err != nil {
-		return "", fmt.Errorf("start test engine: %w", err)
+	if own.stdin, err = cmd.StdinPipe(); err != nil {
+		return nil, fmt.Errorf("start test engine: %w", err)
 	}
 	if err := cmd.Start(); err != nil {
-		return "", fmt.Errorf("start test engine: %w", err)
+		return nil, fmt.Errorf("start test engine: %w", err)
 	}
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
-		return "", errors.Join(fmt.Errorf("start test engine: it ended before it was ready: %w", err), cmd.Wait())
+		return nil, errors.Join(fmt.Errorf("start test engine: it ended before it was ready: %w", err), cmd.Wait())
 	}
-	return strings.TrimSpace(line), nil
-})
+	own.url = strings.TrimSpace(line)
+	return own, nil
+}
 
-// serve is the child: an engine in a temporary directory until stdin ends.
-func serve(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) int {
+// serve is the child: an engine in a directory until stdin ends, a temporary
+// one if none is named.
+func serve(ctx context.Context, dir string, stdin io.Reader, stdout, stderr io.Writer) int {
 	// Ctrl-C and time limits reach the whole process group; the end of stdin,
 	// which follows, leaves time to tidy up.
 	signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	dir, err := os.MkdirTemp("", "agentmeter-enginetest-")
-	if err != nil {
-		log.Error("test engine", "error", err)
-		return 1
-	}
-	defer func() {
-		// The engine is not closed (a test's statement may run for minutes) and
-		// may write one more file while its directory goes.
-		for range 100 {
-			if os.RemoveAll(dir) == nil {
-				return
-			}
+	kept := dir != ""
+	if !kept {
+		var err error
+		if dir, err = os.MkdirTemp("", "agentmeter-enginetest-"); err != nil {
+			log.Error("test engine", "error", err)
+			return 1
 		}
-	}()
+		defer func() {
+			// The engine is not closed (a test's statement may run for minutes) and
+			// may write one more file while its directory goes.
+			for range 100 {
+				if os.RemoveAll(dir) == nil {
+					return
+				}
+			}
+		}()
+	}
 	e, err := engine.Open(engine.Config{Dir: dir, Logger: log})
 	if err != nil {
 		log.Error("test engine", "error", err)
@@ -179,5 +225,11 @@ func serve(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) int {
 	go func() { _ = e.Serve(ctx, l) }()
 	fmt.Fprintf(stdout, "http://%s\n", l.Addr())
 	_, _ = io.Copy(io.Discard, stdin) // until the test binary is gone
-	return 0                          // without closing the engine: its data goes anyway
+	if kept {
+		if err := e.Close(); err != nil {
+			log.Error("test engine", "error", err)
+			return 1
+		}
+	}
+	return 0 // a temporary engine is not closed: its data goes anyway
 }
