@@ -50,7 +50,7 @@ func (s *Service) GetUsageAgents(w http.ResponseWriter, r *http.Request, _ api.G
 		if err != nil {
 			return err
 		}
-		f, err := s.usageOf(ctx, u.route, q)
+		f, err := s.usageOf(ctx, u.route, q, st.watermark)
 		if err != nil {
 			return err
 		}

@@ -472,10 +472,76 @@ func TestUnchangedFiguresOfAClosedRangeAreNotSentAgain(t *testing.T) {
 	w.insert(t, []event{used("ws", "a", frozen, 1_000_000)})
 	expect("the last usage is another", empty, http.StatusOK)
 
-	for _, open := range []string{"range=today", "range=period", "start=2026-11-24T14:00:00Z&end=2026-11-24T14:30:00Z"} {
-		if response, _ := s.get(t, "/v1/usage/dashboard?workspace=ws&"+open); response.Header.Get("ETag") != "" {
-			t.Errorf("%s is not closed and has an ETag", open)
+	// A range that is open, as long as nothing of it has changed.
+	open := "/v1/usage/dashboard?workspace=ws&range=today"
+	expect("an open range", open, http.StatusOK)
+	expect("an open range again", open, http.StatusNotModified)
+	w.insert(t, []event{used("ws", "a", frozen, 1_000_000)})
+	expect("usage today", open, http.StatusOK)
+	s.now = s.now.Add(time.Hour)
+	expect("it lies further behind", open, http.StatusOK)
+	w.progress(t, s.now)
+	expect("an hour has been counted", open, http.StatusOK)
+	expect("nothing since", open, http.StatusNotModified)
+	if through, _ := time.Parse(time.RFC3339, at304(t, s, open, tag).Get("Counted-Through")); !through.Equal(s.now) {
+		t.Errorf("a 304 says that all is counted through %s, want %s", through, s.now)
+	}
+}
+
+// at304 is the header of an answer that nothing has changed.
+func at304(t *testing.T, s *service, path, tag string) http.Header {
+	t.Helper()
+	response, _ := s.get(t, path, "If-None-Match", tag)
+	if response.StatusCode != http.StatusNotModified {
+		t.Errorf("%s: %d, want 304", path, response.StatusCode)
+	}
+	return response.Header
+}
+
+// Two answers with one tag are the same to the last byte, and a tag of an answer
+// that says the same figures at another moment is as good as its own.
+func TestEntityTagsAreStrong(t *testing.T) {
+	w := newWorld(t)
+	yesterday := frozen.Add(-24 * time.Hour)
+	w.insert(t, []event{used("ws", "a", yesterday, 1_000_000)})
+	w.progress(t, frozen.Add(-time.Second))
+	s := w.serve(t, frozen, Config{})
+	const path = "/v1/usage/dashboard?workspace=ws&range=7d&compare=prev"
+	bodies := map[string]string{}
+	var tags []string
+	look := func() {
+		t.Helper()
+		response, body := s.get(t, path)
+		tag := response.Header.Get("ETag")
+		if !strings.HasPrefix(tag, `"`) || !strings.HasSuffix(tag, `"`) {
+			t.Fatalf("%s is no strong tag", tag)
 		}
+		if same, ok := bodies[tag]; ok && same != string(body) {
+			t.Errorf("two answers with the tag %s:\n%s\n%s", tag, same, body)
+		}
+		bodies[tag] = string(body)
+		tags = append(tags, tag)
+	}
+	look()
+	look()
+	w.progress(t, frozen.Add(-time.Millisecond))
+	look()
+	s.now = frozen.Add(time.Second)
+	look()
+	if tags[0] != tags[1] || tags[1] == tags[2] || tags[2] == tags[3] {
+		t.Errorf("tags %q: want the first two alike and no others", tags)
+	}
+	s.now = frozen
+	for _, tag := range []string{tags[0], "W/" + tags[0], tags[2], "*"} {
+		at304(t, s, path, tag)
+	}
+	for _, wrong := range []string{`"` + strings.SplitN(tags[0], ".", 2)[0][1:] + `"`, strings.Trim(tags[0], `"`), `"x` + tags[0][1:], `""`, `"."`} {
+		if response, _ := s.get(t, path, "If-None-Match", wrong); response.StatusCode != http.StatusOK {
+			t.Errorf("the tag %s, which no answer had, is answered %d", wrong, response.StatusCode)
+		}
+	}
+	if response, _ := s.get(t, path+"&agent=a", "If-None-Match", tags[0]); response.StatusCode != http.StatusOK {
+		t.Errorf("another question with the tag: %d", response.StatusCode)
 	}
 }
 

@@ -1,12 +1,15 @@
 package query
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,117 +18,186 @@ import (
 	"agentmeter/schemas"
 )
 
-var benchThreads = flag.Int("bench-threads", DefaultConfig().QueryThreads, "how many threads of the engine a statement may use in the benchmarks")
+var (
+	benchThreads = flag.Int("bench-threads", DefaultConfig().QueryThreads, "how many threads of the engine a statement may use in the benchmarks")
+	benchAsks    = flag.Int("bench-asks", 1000, "how many times a benchmark asks its questions")
+)
 
-var benchEvents = flag.Int("bench-events", 400_000, "how many events the benchmarks' world has")
+// Half of the questions are about days of UTC, and half about those of zones
+// whose hours are UTC's (Copenhagen, New York) or not (Kolkata, Kathmandu).
+var benchZones = []string{"UTC", "UTC", "UTC", "UTC", "Europe/Copenhagen", "America/New_York", "Asia/Kolkata", "Asia/Kathmandu"}
 
-// BenchmarkDashboard asks a world of a year over HTTP, engine and JSON included.
-func BenchmarkDashboard(b *testing.B) {
-	w := newWorld(b)
-	rng := rand.New(rand.NewPCG(1, 2))
-	sizes := map[string]int{"ws_20": 20, "ws_300": 300}
-	var events []event
-	for range *benchEvents / 2 {
-		for workspace, agents := range sizes {
-			at := frozen.Add(-time.Duration(rng.Int64N(int64(365 * 24 * time.Hour)))).Truncate(time.Microsecond)
-			events = append(events, used(workspace, fmt.Sprintf("agt_%d", rng.IntN(agents)), at, 1_500_000))
-		}
-	}
-	slices.SortFunc(events, func(a, b event) int { return a.at.Compare(b.at) })
-	w.insert(b, events)
-	for _, table := range []string{"usage_minute", "usage_quarter", "usage_hour", "usage_day", "usage_workspace_hour"} {
-		w.exec(b, "OPTIMIZE TABLE "+table+" FINAL", nil)
-	}
-	w.progress(b, frozen.Add(-time.Second))
-	s := w.serve(b, frozen, Config{})
-	s.config = DefaultConfig()
-	s.config.QueryThreads = *benchThreads
-	ask := func(b *testing.B, path, etag string) (tag string, status int) {
-		request, err := http.NewRequestWithContext(b.Context(), http.MethodGet, s.server.URL+path, http.NoBody)
-		if err != nil {
-			b.Fatal(err)
-		}
-		request.Header.Set("Authorization", "Bearer "+s.token)
-		if etag != "" {
-			request.Header.Set("If-None-Match", etag)
-		}
-		response, err := s.server.Client().Do(request)
-		if err != nil {
-			b.Fatal(err)
-		}
-		defer response.Body.Close()
-		if _, err := io.Copy(io.Discard, response.Body); err != nil {
-			b.Fatal(err)
-		}
-		return response.Header.Get("ETag"), response.StatusCode
-	}
-	percentiles := func(b *testing.B, took []time.Duration) {
-		slices.Sort(took)
-		b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
-		b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
-	}
+// BenchmarkYear asks questions of a year over HTTP, engine and JSON included:
+// one client, one question after another, its clock running. See yearWorld for
+// what the year is. It reports
+//
+//   - page: the page's question (thirty days, all agents, by day, compared with
+//     those before), in random zones. Figures are held as in production, so most
+//     answers come from memory; the percentiles are over all, the first ones too.
+//   - first: the same, each by a service that holds nothing yet.
+//   - moving: the same while each answer finds that more has been counted.
+//   - bare: the one statement that asks ClickHouse for the figures of page, alone
+//     and without its answer being made into anything.
+//   - raw: page's figures asked of raw events with their payload as JSON.
+//   - others: a year by week, an agent by hour, the total of a year, no change.
+//   - saturation: eight clients at once ask page.
+func BenchmarkYear(b *testing.B) {
+	y := &year{world: yearWorld(b)}
 	b.Run("select_1", func(b *testing.B) {
-		var took []time.Duration
-		for b.Loop() {
-			began := time.Now()
-			if err := w.client.Exec(b.Context(), clickhouse.Statement{SQL: "SELECT 1 FORMAT Native"}); err != nil {
-				b.Fatal(err)
-			}
-			took = append(took, time.Since(began))
-		}
-		percentiles(b, took)
+		y.report(b, y.statement(b, *benchAsks, clickhouse.Statement{SQL: "SELECT 1 FORMAT Native"}), "")
 	})
-	for workspace := range sizes {
-		// The SQL behind the figures alone, at the same tables and answers.
-		b.Run(workspace+"/bare_sql/30d_compared", func(b *testing.B) {
-			q := benchQuestion(b, workspace)
-			statement := usageStatement(q, true)
-			sql := render("usage", map[string]any{"Branches": statement.branches})
-			var took []time.Duration
-			for b.Loop() {
-				began := time.Now()
-				if err := w.client.Exec(b.Context(), clickhouse.Statement{SQL: sql, Params: statement.params}); err != nil {
-					b.Fatal(err)
-				}
-				took = append(took, time.Since(began))
-			}
-			percentiles(b, took)
-		})
-		for _, zone := range []string{"UTC", "Europe/Copenhagen", "Asia/Kathmandu"} {
-			for _, query := range []string{"range=30d&compare=prev", "range=last_month", "range=today", "range=90d&compare=yoy"} {
-				path := "/v1/usage/dashboard?workspace=" + workspace + "&tz=" + zone + "&" + query
-				b.Run(workspace+"/"+zone+"/"+query, func(b *testing.B) {
-					var took []time.Duration
-					for b.Loop() {
-						began := time.Now()
-						if _, status := ask(b, path, ""); status != http.StatusOK {
-							b.Fatal(status)
-						}
-						took = append(took, time.Since(began))
-					}
-					percentiles(b, took)
-				})
-			}
-		}
-		path := "/v1/usage/dashboard?range=last_month&workspace=" + workspace
-		b.Run(workspace+"/unchanged", func(b *testing.B) {
-			tag, _ := ask(b, path, "")
-			var took []time.Duration
-			for b.Loop() {
-				began := time.Now()
-				if _, status := ask(b, path, tag); status != http.StatusNotModified {
-					b.Fatal(status)
-				}
-				took = append(took, time.Since(began))
-			}
-			percentiles(b, took)
-		})
+	for _, w := range []struct{ name, workspace string }{{"20", smallWorkspace}, {"300", largeWorkspace}} {
+		b.Run(w.name, func(b *testing.B) { y.ask(b, w.workspace) })
 	}
 }
 
-// benchQuestion is what the dashboard asks for thirty days of UTC, compared.
-func benchQuestion(b *testing.B, workspace string) question {
-	r, err := calendar.PresetRange(calendar.Last30Days, frozen, time.UTC, 1)
+type year struct{ *world }
+
+// start is a service that holds nothing yet and whose clock runs from the
+// year's end.
+func (y *year) start(b *testing.B) *service {
+	b.Helper()
+	s := y.serve(b, frozen, Config{})
+	s.config = DefaultConfig()
+	s.config.QueryThreads = *benchThreads
+	began := time.Now()
+	s.Service.clock = func() time.Time { return frozen.Add(time.Since(began)) }
+	return s
+}
+
+func (y *year) ask(b *testing.B, workspace string) {
+	page := "/v1/usage/dashboard?range=30d&compare=prev&workspace=" + workspace
+	drawZone := func(rng *rand.Rand) string { return "&tz=" + benchZones[rng.IntN(len(benchZones))] }
+	bare := y.bare(b, workspace)
+	var page50 time.Duration
+	b.Run("page", func(b *testing.B) {
+		rng, s := rand.New(rand.NewPCG(1, 2)), y.start(b)
+		var took []time.Duration
+		for range *benchAsks {
+			took = append(took, s.timed(b, page+drawZone(rng), "", http.StatusOK))
+		}
+		page50 = y.report(b, took, "")
+		bare50 := percentile(y.statement(b, 50, bare), 50)
+		b.ReportMetric(milliseconds(bare50), "bare-p50-ms")
+		b.ReportMetric(float64(page50)/float64(bare50), "of-bare")
+		one := percentile(y.statement(b, 200, clickhouse.Statement{SQL: "SELECT 1 FORMAT Native"}), 50)
+		b.ReportMetric(milliseconds(one), "select1-p50-ms")
+		b.ReportMetric(float64(page50)/float64(one), "of-select1")
+	})
+	b.Run("first", func(b *testing.B) {
+		for _, zone := range slices.Compact(slices.Clone(benchZones)) {
+			var took []time.Duration
+			for range 15 {
+				s := y.start(b)
+				// What every question needs is held by any service that has been asked.
+				s.timed(b, "/v1/usage/dashboard?range=today&workspace=ws_02_120", "", http.StatusOK)
+				took = append(took, s.timed(b, page+"&tz="+zone, "", http.StatusOK))
+				s.server.Close()
+			}
+			b.ReportMetric(milliseconds(percentile(took, 50)), strings.ToLower(zone[strings.LastIndexByte(zone, '/')+1:])+"-p50-ms")
+		}
+	})
+	b.Run("moving", func(b *testing.B) {
+		rng, s := rand.New(rand.NewPCG(3, 4)), y.start(b)
+		s.config.TotalsMaxAge = 0 // as if some partition had always moved
+		var took []time.Duration
+		for range *benchAsks {
+			took = append(took, s.timed(b, page+drawZone(rng), "", http.StatusOK))
+		}
+		y.report(b, took, "")
+	})
+	for _, other := range []struct{ name, question string }{
+		{"year_by_week", "from=2025-11-25&to=2026-11-24&grain=week"},
+		{"agent_by_hour", "range=7d&grain=hour&agent=" + y.busiest(b, workspace)},
+		{"total_of_a_year", "from=2025-11-25&to=2026-11-24&grain=month"},
+	} {
+		b.Run(other.name, func(b *testing.B) {
+			rng, s := rand.New(rand.NewPCG(5, 6)), y.start(b)
+			var took []time.Duration
+			for range *benchAsks {
+				took = append(took, s.timed(b, "/v1/usage/dashboard?"+other.question+"&workspace="+workspace+drawZone(rng), "", http.StatusOK))
+			}
+			y.report(b, took, "")
+		})
+	}
+	b.Run("unchanged", func(b *testing.B) {
+		s := y.start(b)
+		path := "/v1/usage/dashboard?range=last_month&workspace=" + workspace
+		response, _ := s.get(b, path)
+		var took []time.Duration
+		for range *benchAsks {
+			took = append(took, s.timed(b, path, response.Header.Get("ETag"), http.StatusNotModified))
+		}
+		y.report(b, took, "")
+	})
+	b.Run("saturation", func(b *testing.B) {
+		s := y.start(b)
+		s.timed(b, page, "", http.StatusOK)
+		var clients sync.WaitGroup
+		counts := make([]int, 8)
+		const length = 3 * time.Second
+		until := time.Now().Add(length)
+		for n := range counts {
+			clients.Go(func() {
+				rng := rand.New(rand.NewPCG(7, uint64(n)))
+				for time.Now().Before(until) {
+					s.timed(b, page+drawZone(rng), "", http.StatusOK)
+					counts[n]++
+				}
+			})
+		}
+		clients.Wait()
+		sum := 0
+		for _, n := range counts {
+			sum += n
+		}
+		b.ReportMetric(float64(sum)/length.Seconds(), "answers/s")
+	})
+	b.Run("raw", func(b *testing.B) {
+		raw := y.statement(b, 3, clickhouse.Statement{SQL: rawStatement, Params: map[string]string{
+			"workspace": workspace, "zone": "UTC",
+			"from": unix(frozen.AddDate(0, 0, -60)), "to": unix(frozen),
+		}})
+		b.ReportMetric(milliseconds(percentile(raw, 50)), "p50-ms")
+		if page50 > 0 {
+			b.ReportMetric(float64(percentile(raw, 50))/float64(page50), "of-page")
+		}
+	})
+}
+
+// rawStatement asks raw events for the figures of the page, as the nearest peer
+// does.
+const rawStatement = `SELECT tumbleStart(time, toIntervalDay(1), {zone:String}) AS bar, JSON_VALUE(data, '$.agent_id') AS agent,
+    sum(toFloat64OrNull(JSON_VALUE(data, '$.credits'))) AS credits, count() AS messages
+FROM raw_events
+WHERE namespace = {workspace:String} AND type = 'message.answered' AND time >= toDateTime({from:UInt32}) AND time < toDateTime({to:UInt32})
+GROUP BY bar, agent
+FORMAT Native`
+
+// busiest is the workspace's agent with the most events.
+func (y *year) busiest(b *testing.B, workspace string) (agent string) {
+	b.Helper()
+	err := y.client.SelectText(b.Context(), clickhouse.Statement{
+		SQL:    "SELECT agent FROM usage_day WHERE workspace = {workspace:String} GROUP BY agent ORDER BY sum(events) DESC LIMIT 1",
+		Params: map[string]string{"workspace": workspace},
+	}, func(fields []string) error {
+		agent = fields[0]
+		return nil
+	})
+	if err != nil || agent == "" {
+		b.Fatalf("the busiest agent: %q, %v", agent, err)
+	}
+	return agent
+}
+
+// bare is the one statement that reads all figures of the page in Copenhagen.
+func (y *year) bare(b *testing.B, workspace string) clickhouse.Statement {
+	b.Helper()
+	zone, err := calendar.LoadZone("Europe/Copenhagen")
+	if err != nil {
+		b.Fatal(err)
+	}
+	r, err := calendar.PresetRange(calendar.Last30Days, frozen, zone, 1)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -133,6 +205,64 @@ func benchQuestion(b *testing.B, workspace string) question {
 	if err != nil {
 		b.Fatal(err)
 	}
-	st := &standing{now: frozen, zone: time.UTC, rng: r}
-	return st.question(usageRequest{workspace: schemas.WorkspaceID(workspace), compare: calendar.Previous}, grain, edges)
+	st := &standing{now: frozen, zone: zone, rng: r}
+	own := usageStatement(st.question(usageRequest{workspace: schemas.WorkspaceID(workspace), compare: calendar.Previous}, grain, edges), true)
+	return clickhouse.Statement{
+		SQL: render("usage", map[string]any{"Branches": own.branches}), Params: own.params,
+		Settings: map[string]string{"max_threads": fmt.Sprint(*benchThreads)},
+	}
 }
+
+// statement runs a statement n times.
+func (y *year) statement(b *testing.B, n int, statement clickhouse.Statement) (took []time.Duration) {
+	b.Helper()
+	for range n {
+		began := time.Now()
+		if err := y.client.Exec(b.Context(), statement); err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, time.Since(began))
+	}
+	return took
+}
+
+// timed asks for a path and says how long the whole answer took.
+func (s *service) timed(b *testing.B, path, etag string, status int) time.Duration {
+	b.Helper()
+	request, err := http.NewRequestWithContext(b.Context(), http.MethodGet, s.server.URL+path, http.NoBody)
+	if err != nil {
+		b.Error(err)
+		return 0
+	}
+	request.Header.Set("Authorization", "Bearer "+s.token)
+	if etag != "" {
+		request.Header.Set("If-None-Match", etag)
+	}
+	began := time.Now()
+	response, err := s.server.Client().Do(request)
+	if err != nil {
+		b.Error(err)
+		return 0
+	}
+	defer response.Body.Close()
+	_, err = io.Copy(io.Discard, response.Body)
+	if err != nil || response.StatusCode != status {
+		b.Errorf("%s: %d, want %d; %v", path, response.StatusCode, status, err)
+	}
+	return time.Since(began)
+}
+
+// report reports percentiles and returns the median.
+func (y *year) report(b *testing.B, took []time.Duration, prefix string) time.Duration {
+	b.Helper()
+	b.ReportMetric(milliseconds(percentile(took, 50)), prefix+"p50-ms")
+	b.ReportMetric(milliseconds(percentile(took, 99)), prefix+"p99-ms")
+	return percentile(took, 50)
+}
+
+func percentile(took []time.Duration, percent int) time.Duration {
+	sorted := slices.SortedFunc(slices.Values(took), cmp.Compare[time.Duration])
+	return sorted[len(sorted)*percent/100]
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -35,6 +35,10 @@ type Config struct {
 	// are checked at every use; see heldFigures.
 	MaxHeld    int
 	HeldMaxAge time.Duration
+	// TotalsMaxAge is for how long what a workspace used in all is taken to be as
+	// it was, at most: while no partition of its is known to have been counted any
+	// further. It bounds how late a rebuild is seen by the next answer.
+	TotalsMaxAge time.Duration
 	// RateLimit is how many questions a second each workspace may ask (429),
 	// twice as many in a burst.
 	RateLimit int
@@ -83,6 +87,9 @@ func (c Config) withDefaults() Config {
 	if c.HeldMaxAge == 0 {
 		c.HeldMaxAge = 5 * time.Minute
 	}
+	if c.TotalsMaxAge == 0 {
+		c.TotalsMaxAge = 5 * time.Second
+	}
 	if c.RateLimit == 0 {
 		c.RateLimit = 1000
 	}
@@ -112,6 +119,7 @@ func (c Config) Validate() error {
 		{"workspace age", int64(c.WorkspaceMaxAge)},
 		{"held figures", int64(c.MaxHeld)},
 		{"held figures' age", int64(c.HeldMaxAge)},
+		{"totals' age", int64(c.TotalsMaxAge)},
 		{"rate limit", int64(c.RateLimit)},
 		{"live interval", int64(c.LiveInterval)},
 		{"live streams", int64(c.MaxLive)},

@@ -135,20 +135,22 @@ func (s *Service) GetDashboard(w http.ResponseWriter, r *http.Request, _ api.Get
 		if err != nil {
 			return err
 		}
-		reading, err := s.begin(ctx, u.route, q, historyEdges(q, st.watermark))
+		reading, err := s.begin(ctx, u.route, q, st.watermark, historyEdges(q, st.watermark))
 		if err != nil {
 			return err
 		}
 		header := w.Header()
 		header.Set("Cache-Control", "private, no-cache")
 		header.Set("Vary", "Authorization, Cookie")
-		if st.watermark.closed(q.interval, q.now) {
-			tag, err := s.entityTag(ctx, u, st, q, reading)
-			if err != nil {
+		if through := st.watermark.countedThrough; !through.IsZero() {
+			header.Set("Counted-Through", through.Format(time.RFC3339Nano))
+		}
+		if known := r.Header.Get("If-None-Match"); known != "" && reading.held {
+			if err := s.readPlayground(ctx, u.route, q, reading); err != nil {
 				return err
 			}
-			header.Set("ETag", tag)
-			if tagMatches(r.Header.Get("If-None-Match"), tag) {
+			if tag := entityTag(u, st, q, reading).matching(known); tag != "" {
+				header.Set("ETag", tag)
 				s.metrics.answers.WithLabelValues(u.route, "unchanged").Inc()
 				w.WriteHeader(http.StatusNotModified)
 				return nil
@@ -157,6 +159,9 @@ func (s *Service) GetDashboard(w http.ResponseWriter, r *http.Request, _ api.Get
 		answer, err := s.dashboard(ctx, u, st, q, reading)
 		if err != nil {
 			return err
+		}
+		if reading.held {
+			header.Set("ETag", entityTag(u, st, q, reading).String())
 		}
 		s.metrics.answers.WithLabelValues(u.route, string(answer.Completeness)).Inc()
 		httpapi.WriteJSON(w, r, http.StatusOK, answer)

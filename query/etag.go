@@ -1,7 +1,6 @@
 package query
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
@@ -9,39 +8,45 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/ClickHouse/ch-go/proto"
-
 	"agentmeter/schemas"
+	"agentmeter/schemas/api"
 )
 
-// entityTag names the answer to a question about a closed interval without
-// reading its figures. It is read before them, so that an answer is never
-// older than its tag.
+// entityTag names an answer: its version, which says that every figure and name
+// in it still holds, and the moment, which tells two answers of one version
+// apart. So it is a strong tag: no two answers that differ in a byte have the
+// same. Whoever comes back with a tag of the same version is told that nothing
+// has changed; how far has been counted by then stands in a header of its own.
 //
-// It covers everything in the answer but how fresh the ledger is (which moves
-// all the time and makes no figure of a closed interval different) and, where
-// all agents are asked for and there is usage in the interval, when the last
-// usage was. Therefore it is a
-// weak tag: two answers with one tag say the same, in bytes that may differ.
-// Whoever sees 304 knows that every figure still holds.
-func (s *Service) entityTag(ctx context.Context, u usageRequest, st *standing, q question, r *reading) (string, error) {
+// It is found without reading a figure, from what the workspace used between
+// the edges of the bars (see heldFigures on why that is enough) and the
+// Playground tests, which r must know.
+func entityTag(u usageRequest, st *standing, q question, r *reading) answerTag {
+	h := sha256.New()
 	version := struct {
 		Request    usageRequestKey
 		Start, End int64
 		Compared   [2]int64
-		Edges      []int64
-		Sums       fingerprint
+		Edges      []int64 // they depend on the zone database too
+		States     []api.BarState
+		Complete   api.Completeness
+		Unknown    bool // whether counted_through is
 		Directory  [2]int64
 		Settings   []int64
 		Build      string
 	}{
 		Request: usageRequestKey{u.workspace, u.agent, string(u.asked.preset), u.asked.dates, st.zone.String(), string(q.grain), string(u.compare)},
 		Start:   q.interval.Start.Unix(), End: q.interval.End.Unix(),
+		Complete:  st.watermark.completeness(q.interval, q.now),
+		Unknown:   st.watermark.countedThrough.IsZero(),
 		Directory: st.directory.version(q.now),
 		Build:     buildID(),
 	}
-	for _, edge := range q.edges { // they depend on the zone database too
+	for i, edge := range q.edges {
 		version.Edges = append(version.Edges, edge.Unix())
+		if i < q.bars() {
+			version.States = append(version.States, st.watermark.state(q.bar(i), q.now))
+		}
 	}
 	if c := q.comparison; c != nil {
 		version.Compared = [2]int64{c.Start.Unix(), c.End.Unix()}
@@ -51,60 +56,35 @@ func (s *Service) entityTag(ctx context.Context, u usageRequest, st *standing, q
 			version.Settings = append(version.Settings, held.validFrom.UnixMicro(), held.change)
 		}
 	}
-	if r.held {
-		version.Sums = r.fingerprint(q)
-	} else {
-		var err error
-		if version.Sums, err = s.fingerprintOf(ctx, u.route, q); err != nil {
-			return "", err
-		}
-	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%#v", version))
-	return `W/"` + base64.RawURLEncoding.EncodeToString(sum[:18]) + `"`, nil
+	fmt.Fprintf(h, "%#v", version)
+	r.hashInto(h, q)
+	sum := h.Sum(nil)
+	moment := fmt.Sprintf("%d %s %d", q.now.UnixNano(), st.watermark.snapshot, st.watermark.countedThrough.UnixNano())
+	momentSum := sha256.Sum256([]byte(moment))
+	return answerTag{base64.RawURLEncoding.EncodeToString(sum[:18]), base64.RawURLEncoding.EncodeToString(momentSum[:9])}
 }
 
-// fingerprint changes whenever something that an answer is made of does.
-type fingerprint struct {
-	Credits          string // before the interval's end, as are the next two
-	Messages, Events int64
-	Playground       int64
-	Everything       int64 // events at any time, where the last usage is of interest
-	// Totals, where they were read, are what was used before each edge of the
-	// question's bars, instead of the sums before the interval's end.
-	Totals []string
+// answerTag is an entity tag.
+type answerTag struct {
+	version, moment string
 }
 
-func (s *Service) fingerprintOf(ctx context.Context, route string, q question) (fingerprint, error) {
-	var (
-		spent                                         proto.ColInt128
-		answered, recorded, within, everything, tests proto.ColInt64
-		out                                           fingerprint
-	)
-	// Whole hours: an event after the end changes the tag for nothing, which is
-	// only a 304 less.
-	params := map[string]string{
-		"workspace": string(q.workspace),
-		"start":     unix(schemas.StepHour.Floor(q.interval.Start)),
-		"end":       unix(schemas.StepHour.Ceil(q.interval.End)),
+func (e answerTag) String() string { return `"` + e.version + "." + e.moment + `"` }
+
+// matching returns the tag of an If-None-Match header that names an answer of
+// the same version, or "".
+func (e answerTag) matching(header string) string {
+	for candidate := range strings.SplitSeq(header, ",") {
+		candidate = strings.TrimSpace(candidate)
+		if candidate == "*" {
+			return e.String()
+		}
+		opaque, quoted := strings.CutPrefix(strings.TrimPrefix(candidate, "W/"), `"`)
+		if version, _, found := strings.Cut(opaque, "."); quoted && found && strings.HasSuffix(opaque, `"`) && version == e.version {
+			return strings.TrimPrefix(candidate, "W/")
+		}
 	}
-	err := s.read(ctx, route, "fingerprint", render("fingerprint", nil), params, proto.Results{
-		{Name: "spent", Data: &spent},
-		{Name: "answered", Data: &answered},
-		{Name: "recorded", Data: &recorded},
-		{Name: "within", Data: &within},
-		{Name: "everything", Data: &everything},
-		{Name: "tests", Data: &tests},
-	}, func(int) {
-		out = fingerprint{
-			Credits: creditsOf(spent[0]).String(), Messages: answered[0], Events: recorded[0], Playground: tests[0],
-		}
-		if within[0] == 0 || q.agent != "" {
-			// The last usage is shown where the interval is empty, as it may be for
-			// one agent though it is not for the workspace.
-			out.Everything = everything[0]
-		}
-	})
-	return out, err
+	return ""
 }
 
 // usageRequestKey is what of a request the answer depends on beside the
@@ -133,14 +113,3 @@ var buildID = sync.OnceValue(func() string {
 	}
 	return id
 })
-
-// tagMatches reads an If-None-Match header by weak comparison.
-func tagMatches(header, tag string) bool {
-	for candidate := range strings.SplitSeq(header, ",") {
-		candidate = strings.TrimSpace(candidate)
-		if candidate == "*" || strings.TrimPrefix(candidate, "W/") == strings.TrimPrefix(tag, "W/") {
-			return true
-		}
-	}
-	return false
-}

@@ -275,7 +275,7 @@ func (w *world) serve(t testing.TB, now time.Time, config Config) *service {
 	}
 	// What a test has just changed it wants to see. TestWhatEveryRequestNeeds… is
 	// about the moment in between.
-	s.config.ProgressMaxAge, s.config.WorkspaceMaxAge = 0, 0
+	s.config.ProgressMaxAge, s.config.WorkspaceMaxAge, s.config.TotalsMaxAge = 0, 0, 0
 	if s.key, err = auth.LoadOrCreateKey(filepath.Join(t.TempDir(), "key")); err != nil {
 		t.Fatal(err)
 	}

@@ -129,7 +129,7 @@ func TestPiecesTileTheirBars(t *testing.T) {
 		if !ok {
 			continue
 		}
-		pieces, ok := piecesOf(edges, false)
+		pieces, ok := piecesOf(edges, partRange)
 		if !ok {
 			t.Fatalf("bars of %s from %s to %s in %s have no pieces", grain, start, end, zone)
 		}
@@ -150,7 +150,7 @@ func TestPiecesTileTheirBars(t *testing.T) {
 			t.Fatalf("%d pieces end at %d, and the bars at %d", n, at, edges[len(edges)-1].Unix())
 		}
 	}
-	if _, ok := piecesOf([]time.Time{time.Unix(-3600, 0), time.Unix(0, 0)}, false); ok {
+	if _, ok := piecesOf([]time.Time{time.Unix(-3600, 0), time.Unix(0, 0)}, partRange); ok {
 		t.Error("what no rollup has is said to be held")
 	}
 }
@@ -159,7 +159,7 @@ func TestHeldFiguresAreBoundedInNumberAndAge(t *testing.T) {
 	h := newHeldFigures(100, time.Minute)
 	now := time.Now()
 	entry := func(n int64, cells int) *heldEntry {
-		e := &heldEntry{key: heldKey{"ws", unit{n * hour, (n + 1) * hour, 0}}, read: now, total: tally{events: int64(cells)}}
+		e := &heldEntry{key: heldKey{workspace: "ws", unit: unit{n * hour, (n + 1) * hour, 0}}, read: now, total: tally{events: int64(cells)}}
 		for i := range cells {
 			e.cells = append(e.cells, heldCell{agent: fmt.Sprint(i), tally: tally{events: 1}})
 		}

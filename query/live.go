@@ -128,11 +128,10 @@ func (l *liveStream) look(ctx context.Context) (api.LiveUpdate, error) {
 		l.last = watermarkOf(l.workspace, progress)
 		freshness := l.last.freshness(l.service.clock().UTC())
 		update.CountedThrough, update.LagSeconds = freshness.CountedThrough, freshness.LagSeconds
-		position := positionsOf(l.workspace, progress)
-		if l.known && position == l.position {
+		if l.known && l.last.positions == l.position {
 			return nil
 		}
-		l.position = position
+		l.position = l.last.positions
 		var counted tally
 		b := newBuilder(l.workspace, "")
 		err = l.service.readRows(ctx, l.route, "version", b, render("version", nil), func(r row) { counted.add(r.tally) })
@@ -146,23 +145,6 @@ func (l *liveStream) look(ctx context.Context) (api.LiveUpdate, error) {
 		return nil
 	})
 	return update, err
-}
-
-// positionsOf says how far the ledger of a workspace's partitions reaches.
-func positionsOf(workspace schemas.WorkspaceID, progress []partitionProgress) string {
-	if len(progress) == 0 {
-		return ""
-	}
-	own := partitionsOf(workspace, progress[0].partitions)
-	var text []byte
-	for _, wanted := range own {
-		for _, p := range progress {
-			if p.partition == wanted {
-				text = fmt.Appendf(text, "%d:%d ", p.partition, p.position)
-			}
-		}
-	}
-	return string(text)
 }
 
 func watermarkEvent(update api.LiveUpdate) []byte {

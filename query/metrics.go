@@ -15,6 +15,7 @@ type metrics struct {
 	waiting    prometheus.Gauge
 	live       prometheus.Gauge
 	heldUnits  *prometheus.CounterVec
+	totals     *prometheus.CounterVec
 	limited    prometheus.Counter
 }
 
@@ -60,7 +61,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		Name: "agentmeter_query_rate_limited_total",
 		Help: "Requests that were refused because their workspace asked too many a second.",
 	})
-	reg.MustRegister(m.heldUnits, m.limited, m.statements, m.rows, m.reads, m.answers, m.refused, m.waiting, m.live)
+	m.totals = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "agentmeter_query_held_totals_total",
+		Help: "Times that a workspace's totals were asked for, by whether they were held, since nothing more had been counted (held), or had to be read (read).",
+	}, []string{"from"})
+	reg.MustRegister(m.heldUnits, m.totals, m.limited, m.statements, m.rows, m.reads, m.answers, m.refused, m.waiting, m.live)
 	return m
 }
 

@@ -47,7 +47,7 @@ func (s *Service) getFigures(w http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			return err
 		}
-		reading, err := s.begin(ctx, u.route, q, historyEdges(q, st.watermark))
+		reading, err := s.begin(ctx, u.route, q, st.watermark, historyEdges(q, st.watermark))
 		if err == nil {
 			f.Data, err = s.dashboard(ctx, u, st, q, reading)
 		}

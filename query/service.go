@@ -20,7 +20,7 @@ import (
 )
 
 // Service answers the read side of the contract. It is safe for concurrent use
-// and has no goroutines of its own: each ends with the request that started it.
+// and has no goroutines of its own: each ends with the requests that wait for it.
 type Service struct {
 	config     Config
 	clickhouse *clickhouse.Client
@@ -33,6 +33,7 @@ type Service struct {
 	page       *page.Page
 	recent     recently
 	held       *heldFigures // nil: none are
+	flights    flights
 	rates      *rateLimits
 }
 

@@ -107,16 +107,15 @@ func TestStatementsAreWhatTheyWere(t *testing.T) {
 			golden(t, "sql/"+tt.name+"_usage.sql", shown(render("usage", map[string]any{"Branches": b.branches}), b.params))
 			b, sql := surroundingsStatement(tt.q, historyEdges(tt.q, counted), tt.q.interval.End)
 			golden(t, "sql/"+tt.name+"_context.sql", shown(sql, b.params))
-			h, ok := holdable(tt.q)
+			pieces, ok := piecesOfQuestion(tt.q, historyEdges(tt.q, counted))
 			if !ok {
 				t.Fatal("it cannot be answered from what is held")
 			}
-			slices.Sort(h.edges)
-			b = totalsStatement(tt.q, slices.Compact(h.edges))
-			golden(t, "sql/"+tt.name+"_totals.sql", shown(render("totals", map[string]any{"Branches": b.branches}), b.params))
 			units := map[unit]bool{}
-			for _, p := range h.pieces {
-				units[p.unit] = true
+			for _, p := range pieces {
+				if !p.fromTotals() {
+					units[p.unit] = true
+				}
 			}
 			for i, round := range roundsOf(slices.Collect(maps.Keys(units))) {
 				b = unitsStatement(tt.q, round)
@@ -129,9 +128,11 @@ func TestStatementsAreWhatTheyWere(t *testing.T) {
 	golden(t, "sql/reconcile.sql", shown(sql, b.params))
 	everywhere, params := tiersStatement(q, tiersOf(q), placed{})
 	golden(t, "sql/reconcile_tiers.sql", shown(everywhere, params))
-	for _, name := range []string{"progress", "workspace", "directory", "fingerprint", "version", "spenders", "streams", "ready"} {
+	for _, name := range []string{"progress", "workspace", "directory", "version", "spenders", "streams", "ready"} {
 		golden(t, "sql/"+name+".sql", render(name, nil))
 	}
+	b = hoursStatement(q, frozen.Truncate(time.Hour).Unix())
+	golden(t, "sql/hours.sql", shown(hoursSQL, b.params))
 	for by, column := range breakdownColumns {
 		golden(t, "sql/breakdown_"+string(by)+".sql", render("breakdown", map[string]any{"Key": column, "OneAgent": by == api.ByModel}))
 	}

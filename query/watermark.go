@@ -37,6 +37,9 @@ type watermark struct {
 	haltedFrom time.Time
 	// snapshot names the state of the ledger.
 	snapshot string
+	// positions says how far the ledger of each of the workspace's partitions
+	// reaches; "" where that is not known.
+	positions string
 }
 
 // partitionProgress is what the consumer of one partition last said.
@@ -85,7 +88,7 @@ func watermarkOf(workspace schemas.WorkspaceID, all []partitionProgress) waterma
 	own := partitionsOf(workspace, all[0].partitions)
 	all = slices.DeleteFunc(slices.Clone(all), func(p partitionProgress) bool { return !slices.Contains(own, p.partition) })
 	slices.SortFunc(all, func(a, b partitionProgress) int { return int(a.partition) - int(b.partition) })
-	w := watermark{snapshot: snapshotOf(all)}
+	w := watermark{snapshot: snapshotOf(all), positions: positionsOf(all)}
 	for i, p := range all {
 		if i == 0 || p.countedThrough.Before(w.countedThrough) {
 			w.countedThrough = p.countedThrough
@@ -113,6 +116,15 @@ func partitionsOf(workspace schemas.WorkspaceID, partitions int32) []int32 {
 		}
 	}
 	return own
+}
+
+// positionsOf says how far the ledger of partitions reaches.
+func positionsOf(progress []partitionProgress) string {
+	var text []byte
+	for _, p := range progress {
+		text = fmt.Appendf(text, "%d:%d ", p.partition, p.position)
+	}
+	return string(text)
 }
 
 func snapshotOf(progress []partitionProgress) string {
@@ -181,11 +193,4 @@ func (w watermark) completeness(i schemas.Interval, now time.Time) api.Completen
 		return api.Partial
 	}
 	return api.Complete
-}
-
-// closed reports whether the figures of an interval, and of all before it, have
-// come to rest: only late events and adjustments can still change them.
-func (w watermark) closed(i schemas.Interval, now time.Time) bool {
-	return !i.End.After(now) && w.haltedFrom.IsZero() && !w.countedThrough.IsZero() &&
-		w.countedThrough.Sub(i.End) >= settlingTime
 }

@@ -32,11 +32,11 @@ func TestBarsSayHowFarTheyCanBeTrusted(t *testing.T) {
 		{"begins later", fresh, bar(-time.Hour, -2*time.Hour), api.BarFuture},
 		{"nothing is known", watermark{}, bar(3*time.Hour, 2*time.Hour), api.BarInProgress},
 		{"nothing is known of what has not begun", watermark{}, bar(-time.Hour, -2*time.Hour), api.BarFuture},
-		{"before a halt", watermark{ago(time.Hour), ago(time.Hour), ""}, bar(3*time.Hour, 2*time.Hour), api.BarFinal},
-		{"across a halt", watermark{ago(time.Hour), ago(time.Hour), ""}, bar(2*time.Hour, 30*time.Minute), api.BarMissing},
-		{"after a halt", watermark{ago(time.Hour), ago(time.Hour), ""}, bar(30*time.Minute, -time.Minute), api.BarMissing},
-		{"up to a halt", watermark{ago(time.Hour), ago(time.Hour), ""}, bar(2*time.Hour, time.Hour), api.BarSettling},
-		{"to come, with a halt", watermark{ago(time.Hour), ago(time.Hour), ""}, bar(-time.Minute, -time.Hour), api.BarFuture},
+		{"before a halt", watermark{ago(time.Hour), ago(time.Hour), "", ""}, bar(3*time.Hour, 2*time.Hour), api.BarFinal},
+		{"across a halt", watermark{ago(time.Hour), ago(time.Hour), "", ""}, bar(2*time.Hour, 30*time.Minute), api.BarMissing},
+		{"after a halt", watermark{ago(time.Hour), ago(time.Hour), "", ""}, bar(30*time.Minute, -time.Minute), api.BarMissing},
+		{"up to a halt", watermark{ago(time.Hour), ago(time.Hour), "", ""}, bar(2*time.Hour, time.Hour), api.BarSettling},
+		{"to come, with a halt", watermark{ago(time.Hour), ago(time.Hour), "", ""}, bar(-time.Minute, -time.Hour), api.BarFuture},
 	}
 	for _, tt := range tests {
 		if got := tt.w.state(tt.bar, now); got != tt.want {
@@ -67,8 +67,8 @@ func TestAnswersSayWhetherTheyAreComplete(t *testing.T) {
 		{"closed and almost counted to its end", watermark{countedThrough: ago(24*h + time.Minute)}, day(48*h, 24*h), api.Complete},
 		{"nothing is known", watermark{}, day(48*h, 24*h), api.Partial},
 		{"nothing has happened yet", watermark{}, day(-24*h, -48*h), api.Complete},
-		{"halted within", watermark{ago(30 * h), ago(30 * h), ""}, day(48*h, 24*h), api.Partial},
-		{"halted after", watermark{ago(h), ago(h), ""}, day(48*h, 24*h), api.Complete},
+		{"halted within", watermark{ago(30 * h), ago(30 * h), "", ""}, day(48*h, 24*h), api.Partial},
+		{"halted after", watermark{ago(h), ago(h), "", ""}, day(48*h, 24*h), api.Complete},
 	}
 	for _, tt := range tests {
 		if got := tt.w.completeness(tt.i, now); got != tt.want {

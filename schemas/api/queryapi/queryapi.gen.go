@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	. "agentmeter/schemas/api"
 
@@ -1698,7 +1699,8 @@ type GetDashboardResponseObject interface {
 }
 
 type GetDashboard200ResponseHeaders struct {
-	ETag *string
+	CountedThrough *time.Time
+	ETag           *string
 }
 
 type GetDashboard200JSONResponse struct {
@@ -1713,6 +1715,9 @@ func (response GetDashboard200JSONResponse) VisitGetDashboardResponse(w http.Res
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.CountedThrough != nil {
+		w.Header().Set("Counted-Through", fmt.Sprint(*response.Headers.CountedThrough))
+	}
 	if response.Headers.ETag != nil {
 		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
 	}
@@ -1721,10 +1726,22 @@ func (response GetDashboard200JSONResponse) VisitGetDashboardResponse(w http.Res
 	return err
 }
 
+type GetDashboard304ResponseHeaders struct {
+	CountedThrough *time.Time
+	ETag           *string
+}
+
 type GetDashboard304Response struct {
+	Headers GetDashboard304ResponseHeaders
 }
 
 func (response GetDashboard304Response) VisitGetDashboardResponse(w http.ResponseWriter) error {
+	if response.Headers.CountedThrough != nil {
+		w.Header().Set("Counted-Through", fmt.Sprint(*response.Headers.CountedThrough))
+	}
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
 	w.WriteHeader(304)
 	return nil
 }

@@ -3,7 +3,7 @@
  * wrong into the few kinds that the page has words for.
  */
 
-import type { Problem } from './types.ts';
+import type { Freshness, Problem } from './types.ts';
 
 export type FailureKind =
   | 'network'
@@ -42,11 +42,32 @@ export interface Answer<T> {
 /** How long one try may take before it counts as lost; the "Still loading…" notice comes long before. */
 const patience = 60_000;
 
-/** null means that what the caller already holds (`etag`) is current. */
-export async function get<T>(
+/** What the caller already holds is current; everything is counted as far as this says. */
+export interface Unchanged {
+  freshness: Pick<Freshness, 'counted_through' | 'lag_seconds'>;
+}
+
+/** Asks for what the caller does not hold. */
+export async function get<T>(path: string, { signal }: { signal?: AbortSignal } = {}): Promise<Answer<T>> {
+  return readAnswer(await send(path, signal, null), signal);
+}
+
+/** Asks again for what the caller holds with that tag, if it has any. */
+export async function revalidate<T>(
   path: string,
-  { signal, etag }: { signal?: AbortSignal; etag?: string | null } = {},
-): Promise<Answer<T> | null> {
+  { signal, etag }: { signal: AbortSignal; etag: string | null },
+): Promise<Answer<T> | Unchanged> {
+  const response = await send(path, signal, etag);
+  if (response.status !== 304) return readAnswer(response, signal);
+  const through = response.headers.get('Counted-Through');
+  // By the service's clock, not this machine's.
+  const sent = Date.parse(response.headers.get('Date') ?? '');
+  const lag = through && !Number.isNaN(sent) ? Math.max(0, sent - Date.parse(through)) / 1000 : null;
+  return { freshness: { counted_through: through, lag_seconds: lag } };
+}
+
+/** The answer of a request that did not fail. */
+async function send(path: string, signal: AbortSignal | undefined, etag: string | null): Promise<Response> {
   const limit = AbortSignal.timeout(patience);
   const headers: Record<string, string> = { Accept: 'application/json, application/problem+json' };
   if (etag) headers['If-None-Match'] = etag;
@@ -59,19 +80,30 @@ export async function get<T>(
       credentials: 'same-origin',
       signal: signal ? AbortSignal.any([signal, limit]) : limit,
     });
-    if (response.status === 304) return null;
-    if (response.ok) return { data: (await response.json()) as T, etag: response.headers.get('ETag') };
   } catch (error) {
-    if (signal?.aborted) throw error;
-    throw new RequestFailed({
-      kind: navigator.onLine ? 'network' : 'offline',
-      status: 0,
-      problem: null,
-      reference: null,
-      retryAfter: null,
-    });
+    throw signal?.aborted ? error : lost();
   }
+  if (response.ok || response.status === 304) return response;
   throw new RequestFailed(await readFailure(response));
+}
+
+async function readAnswer<T>(response: Response, signal: AbortSignal | undefined): Promise<Answer<T>> {
+  try {
+    return { data: (await response.json()) as T, etag: response.headers.get('ETag') };
+  } catch (error) {
+    throw signal?.aborted ? error : lost();
+  }
+}
+
+/** No answer, or not all of one. */
+function lost(): RequestFailed {
+  return new RequestFailed({
+    kind: navigator.onLine ? 'network' : 'offline',
+    status: 0,
+    problem: null,
+    reference: null,
+    retryAfter: null,
+  });
 }
 
 async function readFailure(response: Response): Promise<Failure> {

@@ -1182,6 +1182,8 @@ export interface components {
     };
     requestBodies: never;
     headers: {
+        /** @description Everything that was acknowledged before it is in the figures. */
+        CountedThrough: string;
         /** @description Seconds to wait before the next try. */
         RetryAfter: string;
         /** @description How to authenticate (RFC 6750). */
@@ -1581,17 +1583,28 @@ export interface operations {
             /** @description The figures. */
             200: {
                 headers: {
-                    /** @description Names this answer; send it back as If-None-Match. */
+                    /**
+                     * @description Names this answer, to the byte; send it back as If-None-Match. An answer
+                     *     is as good as another one of which no more than its freshness and the
+                     *     moment that it is as of have moved.
+                     */
                     ETag?: string;
+                    "Counted-Through": components["headers"]["CountedThrough"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["Dashboard"];
                 };
             };
-            /** @description Nothing has changed since the answer with that ETag. */
+            /**
+             * @description Nothing has changed since the answer with that ETag: every figure, state and
+             *     name in it still holds.
+             */
             304: {
                 headers: {
+                    /** @description The tag that was sent. */
+                    ETag?: string;
+                    "Counted-Through": components["headers"]["CountedThrough"];
                     [name: string]: unknown;
                 };
                 content?: never;

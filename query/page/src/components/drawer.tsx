@@ -122,7 +122,7 @@ function Part({ by, title, column, question }: PartProps) {
     failure.value = null;
     get<Breakdown>(`/v1/usage/breakdown?${question}&by=${by}`, { signal: controller.signal }).then(
       got => {
-        answer.value = got!.data;
+        answer.value = got.data;
       },
       error => {
         if (controller.signal.aborted) return;

@@ -5,7 +5,7 @@
 
 import { useSignal } from '@preact/signals';
 import { useEffect, useMemo } from 'preact/hooks';
-import { get } from '../api/client.ts';
+import { type Answer, get } from '../api/client.ts';
 import type { AgentsPage, AgentUsage, Dashboard } from '../api/types.ts';
 import { learnNames } from './facts.ts';
 import { usage } from './page.ts';
@@ -50,8 +50,8 @@ export function useBoard(data: Dashboard | null, sort: Sort): Board {
       // The answer holds the first ranked page already: read on until a page brings someone new.
       do {
         const at: string = cursor ? `&cursor=${encodeURIComponent(cursor)}` : '';
-        const page: AgentsPage = (await get<AgentsPage>(`/v1/usage/agents?${key}&limit=${pageSize}${at}`))!
-          .data;
+        const path = `/v1/usage/agents?${key}&limit=${pageSize}${at}`;
+        const { data: page }: Answer<AgentsPage> = await get<AgentsPage>(path);
         const fresh = page.agents.filter(agent => !known.has(agent.id));
         rows = [...rows, ...fresh];
         cursor = page.next_cursor;

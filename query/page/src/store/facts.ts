@@ -22,8 +22,8 @@ const retryDelaysMs = [2_000, 10_000, 60_000];
 export async function loadWorkspace(id: string) {
   for (let tries = 0; ; tries++) {
     try {
-      const answer = await get<Workspace>(`/v1/workspaces/${encodeURIComponent(id)}`);
-      if (answer) workspaceFacts.value = { ...answer.data, links: webLinks(answer.data.links) };
+      const { data } = await get<Workspace>(`/v1/workspaces/${encodeURIComponent(id)}`);
+      workspaceFacts.value = { ...data, links: webLinks(data.links) };
       return;
     } catch {
       const delay = retryDelaysMs[tries];
@@ -66,8 +66,7 @@ export async function searchAgents(
 ): Promise<AgentChoices> {
   const params = new URLSearchParams({ workspace, query });
   if (cursor) params.set('cursor', cursor);
-  const answer = await get<AgentChoices>(`/v1/agents?${params}`, signal ? { signal } : {});
-  const choices = answer!.data;
+  const { data: choices } = await get<AgentChoices>(`/v1/agents?${params}`, signal ? { signal } : {});
   learnNames(choices.agents);
   return choices;
 }

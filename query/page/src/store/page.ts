@@ -1,7 +1,7 @@
 /** Puts the stores together: the address asks, the service answers, the clock keeps it fresh. */
 
 import { batch, computed, effect, signal, untracked } from '@preact/signals';
-import { type Failure, get } from '../api/client.ts';
+import { type Failure, revalidate } from '../api/client.ts';
 import type { Dashboard } from '../api/types.ts';
 import { assignColours } from '../chart/series.ts';
 import { online, visible, watchSurroundings } from './clock.ts';
@@ -15,7 +15,7 @@ import { defaultView, usageParams, type View } from './view.ts';
 /** /w/{workspace}/usage */
 export const workspaceId = decodeURIComponent(location.pathname.split('/')[2] ?? '');
 
-export const usage = createUsage({ get: (path, init) => get<Dashboard>(path, init), corrected });
+export const usage = createUsage({ get: (path, init) => revalidate<Dashboard>(path, init), corrected });
 
 /** The figures themselves: unlike `usage.shown` they change only when a figure does. */
 export const figures = computed(() => usage.shown.value?.data ?? null);

@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { type Answer, type FailureKind, RequestFailed } from '../api/client.ts';
+import { type Answer, type FailureKind, RequestFailed, type Unchanged } from '../api/client.ts';
 import type { Dashboard } from '../api/types.ts';
 import { dashboard } from '../testing.ts';
 import { createUsage } from './usage.ts';
 
-type Reply = Answer<Dashboard> | null | RequestFailed;
+type Reply = Answer<Dashboard> | Unchanged | RequestFailed;
 
 /** Requests that the test answers when and how it likes. */
 function service() {
@@ -15,7 +15,7 @@ function service() {
     reply: (reply: Reply) => Promise<void>;
   }[] = [];
   const get = (path: string, { signal, etag }: { signal: AbortSignal; etag: string | null }) =>
-    new Promise<Answer<Dashboard> | null>((resolve, reject) => {
+    new Promise<Answer<Dashboard> | Unchanged>((resolve, reject) => {
       signal.addEventListener('abort', () => reject(signal.reason));
       calls.push({
         path,
@@ -36,6 +36,7 @@ const good = (credits: string, etag = `"${credits}"`): Answer<Dashboard> => {
   data.summary.credits = credits;
   return { data, etag };
 };
+const unchanged: Unchanged = { freshness: { counted_through: '2026-11-05T12:00:00Z', lag_seconds: 0.25 } };
 const failed = (kind: FailureKind, retryAfter: number | null = null) =>
   new RequestFailed({ kind, status: 0, problem: null, reference: null, retryAfter });
 
@@ -106,7 +107,7 @@ describe('going back', () => {
     expect(usage.loading.value).toBeNull();
     expect(usage.shown.value?.key).toBe('a');
     expect(last().etag).toBe('"one"');
-    await last().reply(null);
+    await last().reply(unchanged);
     expect(usage.shown.value?.data.summary.credits).toBe('1');
   });
 
@@ -189,9 +190,10 @@ describe('refreshing', () => {
     const refreshing = usage.refresh();
     expect(usage.loading.value).toBeNull();
     expect(last().etag).toBe('"one"');
-    await last().reply(null);
+    await last().reply(unchanged);
     await refreshing;
     expect(usage.shown.value!.data).toBe(before);
+    expect(usage.shown.value!.freshness).toMatchObject(unchanged.freshness);
   });
 
   test('gives way to a choice', async () => {

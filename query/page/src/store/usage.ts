@@ -7,7 +7,7 @@
  */
 
 import { type ReadonlySignal, signal } from '@preact/signals';
-import { type Answer, type Failure, RequestFailed } from '../api/client.ts';
+import { type Answer, type Failure, RequestFailed, type Unchanged } from '../api/client.ts';
 import type { Dashboard, Freshness } from '../api/types.ts';
 
 export interface Shown {
@@ -48,7 +48,7 @@ export interface Usage {
   /** Asks the shown question again without any sign of it; false when something was under way or went wrong. */
   refresh: () => Promise<boolean>;
   /** Nothing changed but how far everything is counted. */
-  confirm: (update: Pick<Freshness, 'counted_through' | 'lag_seconds'>) => void;
+  confirm: (update: Unchanged['freshness']) => void;
   cancel: () => void;
 }
 
@@ -56,7 +56,7 @@ export interface Options {
   get: (
     path: string,
     init: { signal: AbortSignal; etag: string | null },
-  ) => Promise<Answer<Dashboard> | null>;
+  ) => Promise<Answer<Dashboard> | Unchanged>;
   /** Monotonic milliseconds. */
   clock?: () => number;
   /** Called with a failure that is the question's fault; true when it has been put right. */
@@ -85,13 +85,18 @@ export function createUsage({
 
   const tag = (key: string) => (shown.value?.key === key ? shown.value.etag : null);
 
-  function accept(key: string, answer: Answer<Dashboard> | null) {
-    if (answer) {
+  function accept(key: string, answer: Answer<Dashboard> | Unchanged) {
+    if ('data' in answer) {
       const { freshness } = answer.data;
       shown.value = { key, ...answer, freshness, receivedAt: new Date(), confirmedAt: clock() };
-    } else if (shown.value) shown.value = { ...shown.value, receivedAt: new Date() };
+    } else if (shown.value) stillHolds(shown.value, answer.freshness);
     failure.value = null;
     missed.value = 0;
+  }
+
+  function stillHolds(before: Shown, update: Unchanged['freshness']) {
+    const freshness = { ...before.freshness, ...update };
+    shown.value = { ...before, freshness, receivedAt: new Date(), confirmedAt: clock() };
   }
 
   async function run(key: string) {
@@ -195,8 +200,7 @@ export function createUsage({
     confirm({ counted_through, lag_seconds }) {
       const before = shown.value;
       if (!before || running) return;
-      const freshness = { ...before.freshness, counted_through, lag_seconds };
-      shown.value = { ...before, freshness, receivedAt: new Date(), confirmedAt: clock() };
+      stillHolds(before, { counted_through, lag_seconds });
     },
     cancel() {
       if (!loading.value) return;

@@ -1,0 +1,401 @@
+package query
+
+import (
+	"context"
+	"encoding/binary"
+	"hash"
+	"maps"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"agentmeter/schemas"
+)
+
+// reading is what every answer to a question begins with, and what alone decides
+// whether anything of it has changed.
+type reading struct {
+	held    bool // the question is answered from what is held
+	pieces  []piece
+	history []time.Time // edges of the bars that say what is usual
+	totals  *workspaceTotals
+	// playground are the Playground tests of the range, once they are known.
+	playground *tally
+}
+
+// piecesOfQuestion cuts all that a question asks about into pieces. ok is false
+// for one that cannot be answered from what is held: it reaches beyond what the
+// rollups can hold.
+func piecesOfQuestion(q question, history []time.Time) (pieces []piece, ok bool) {
+	spans := []span{{partRange, q.edges}}
+	if q.comparison != nil {
+		spans = append(spans, span{partComparison, q.comparison.edges})
+	}
+	if q.agent == "" {
+		spans = append(spans, span{partHistory, history})
+	}
+	for _, span := range spans {
+		own, ok := piecesOf(span.edges, span.part)
+		if !ok {
+			return nil, false
+		}
+		pieces = append(pieces, own...)
+	}
+	for _, p := range pieces {
+		if p.unit.from < firstEdge || p.unit.to > lastEdge {
+			return nil, false
+		}
+	}
+	return pieces, true
+}
+
+// begin reads what the workspace used, if the question can be answered from what
+// is held. W was read before.
+func (s *Service) begin(ctx context.Context, route string, q question, w watermark, history []time.Time) (*reading, error) {
+	r := &reading{history: history}
+	if s.held == nil {
+		return r, nil
+	}
+	if r.pieces, r.held = piecesOfQuestion(q, history); !r.held {
+		return r, nil
+	}
+	var err error
+	r.totals, err = s.totalsOf(ctx, route, q, w)
+	return r, err
+}
+
+// finish reads a question's figures and what surrounds them. SeenBefore bounds
+// the events that make an agent seen, where nothing is held; zero: all.
+func (s *Service) finish(ctx context.Context, route string, q question, r *reading, seenBefore time.Time) (f *figures, around *surroundings, err error) {
+	group, ctx := errgroup.WithContext(ctx)
+	if !r.held {
+		group.Go(func() (err error) {
+			f, err = s.figuresOf(ctx, route, q, true)
+			return err
+		})
+		group.Go(func() (err error) {
+			around, err = s.surroundingsOf(ctx, route, q, r.history, seenBefore)
+			return err
+		})
+		return f, around, group.Wait()
+	}
+	var usual []tally
+	group.Go(func() (err error) {
+		f, usual, err = s.heldFiguresOf(ctx, route, q, r)
+		return err
+	})
+	group.Go(func() (err error) {
+		around, err = s.heldSurroundingsOf(ctx, route, q, r)
+		return err
+	})
+	group.Go(func() error { return s.readPlayground(ctx, route, q, r) })
+	if err := group.Wait(); err != nil {
+		return nil, nil, err
+	}
+	f.playground.add(*r.playground)
+	if q.agent == "" {
+		around.history = usual
+	}
+	return f, around, nil
+}
+
+// heldFiguresOf puts a question's figures together from what is held and what it
+// reads anew, and for all agents what was used in the bars of its history.
+func (s *Service) heldFiguresOf(ctx context.Context, route string, q question, r *reading) (f *figures, usual []tally, err error) {
+	f = newFigures(q)
+	usual = make([]tally, max(0, len(r.history)-1))
+	cells := map[unit][]heldCell{}
+	missing := map[unit]tally{}
+	now := time.Now()
+	for _, p := range r.pieces {
+		_, known := cells[p.unit]
+		if _, lacking := missing[p.unit]; known || lacking || p.fromTotals() {
+			continue
+		}
+		total := r.totals.between(p.unit.from, p.unit.to)
+		if total.none() {
+			// Nothing was recorded, so no agent has anything.
+			cells[p.unit] = nil
+		} else if held, ok := s.held.get(heldKey{workspace: q.workspace, unit: p.unit}, total, now); ok {
+			cells[p.unit] = held
+		} else {
+			missing[p.unit] = total
+		}
+	}
+	s.metrics.heldUnits.WithLabelValues("held").Add(float64(len(cells)))
+	s.metrics.heldUnits.WithLabelValues("read").Add(float64(len(missing)))
+	if len(missing) > 0 {
+		read, err := s.readUnits(ctx, route, q, missing)
+		if err != nil {
+			return nil, nil, err
+		}
+		maps.Copy(cells, read)
+	}
+	for _, p := range r.pieces {
+		if p.fromTotals() {
+			usual[p.bar].add(r.totals.between(p.from, p.to))
+			continue
+		}
+		for i := range cells[p.unit] {
+			c := &cells[p.unit][i]
+			if c.at < p.from || c.at >= p.to {
+				continue
+			}
+			if p.of == partHistory {
+				usual[p.bar].add(c.tally)
+				continue
+			}
+			who := c.agent
+			if q.agent != "" && who != q.agent {
+				who = ""
+			}
+			f.add(p.bar, p.of == partComparison, who, c.tally)
+		}
+	}
+	f.finish()
+	return f, usual, nil
+}
+
+// fromTotals reports whether a workspace's totals say all that is asked of the
+// piece: whole hours, without agents.
+func (p piece) fromTotals() bool { return p.of == partHistory && p.step == 0 }
+
+// usageOf reads the figures of a question without its Playground tests, from
+// what is held where that can be.
+func (s *Service) usageOf(ctx context.Context, route string, q question, w watermark) (f *figures, err error) {
+	r := &reading{}
+	if s.held != nil {
+		r.pieces, r.held = piecesOfQuestion(q, nil)
+	}
+	if !r.held {
+		return s.figuresOf(ctx, route, q, false)
+	}
+	if r.totals, err = s.totalsOf(ctx, route, q, w); err == nil {
+		f, _, err = s.heldFiguresOf(ctx, route, q, r)
+	}
+	return f, err
+}
+
+// Steps of units that hold no usage of agents by hour but what surrounds it.
+const (
+	hoursUnit      = -1 - iota // a workspace's totals
+	seenUnit                   // which agents had sent events
+	lastUnit                   // when the last usage was
+	historyUnit                // an agent's usage before
+	playgroundUnit             // Playground tests by agent
+)
+
+// readPlayground reads the Playground tests of a question's range.
+func (s *Service) readPlayground(ctx context.Context, route string, q question, r *reading) error {
+	if r.playground != nil {
+		return nil
+	}
+	var sum tally
+	if r.totals.tests.none() {
+		r.playground = &sum
+		return nil
+	}
+	key := heldKey{workspace: q.workspace, unit: unit{q.interval.Start.Unix(), q.interval.End.Unix(), playgroundUnit}}
+	cells, err := s.heldCells(ctx, key, r.totals.tests, time.Time{}, func(ctx context.Context) (cells []heldCell, err error) {
+		b := newBuilder(q.workspace, "")
+		whole := []time.Time{q.interval.Start, q.interval.End}
+		b.add(playgroundTests, []span{{partPlayground, whole}}, time.Time{}, whoEach, false, false)
+		err = s.readRows(ctx, route, "playground", b, render("usage", map[string]any{"Branches": b.branches}), func(r row) {
+			cells = append(cells, heldCell{agent: string(r.who), tally: r.tally})
+		})
+		return cells, err
+	})
+	if err != nil {
+		return err
+	}
+	for _, c := range cells {
+		if q.agent == "" || c.agent == q.agent {
+			sum.add(c.tally)
+		}
+	}
+	r.playground = &sum
+	return nil
+}
+
+// settle is for how long after a change a rollup may lack what another has: the
+// views of one insert follow one another within milliseconds.
+const settle = 2 * time.Second
+
+// heldCells returns what is held under a key for as long as a total, which was
+// read before, has not changed, or reads it. What was read when that had only
+// just changed is read once more: it may have come from a rollup that lacked
+// what the totals had.
+func (s *Service) heldCells(ctx context.Context, key heldKey, total tally, changed time.Time, read func(context.Context) ([]heldCell, error)) ([]heldCell, error) {
+	now := time.Now()
+	if held := s.held.find(key, now); held != nil && held.total == total && (held.read.Sub(changed) > settle || now.Sub(held.read) < settle) {
+		return held.cells, nil
+	}
+	type flightKey struct {
+		heldKey
+		total tally
+	}
+	return share(ctx, &s.flights, flightKey{key, total}, func(ctx context.Context) ([]heldCell, error) {
+		now := time.Now()
+		cells, err := read(ctx)
+		if err == nil {
+			s.held.put(&heldEntry{key: key, cells: cells, total: total, read: now})
+		}
+		return cells, err
+	})
+}
+
+// heldSurroundingsOf is surroundingsOf from a workspace's totals and what is
+// held, but for the history of all agents.
+func (s *Service) heldSurroundingsOf(ctx context.Context, route string, q question, r *reading) (*surroundings, error) {
+	out := &surroundings{}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		out.seen, err = s.heldSeen(ctx, route, q, r.totals)
+		return err
+	})
+	group.Go(func() (err error) {
+		out.lastUsage, err = s.heldLastUsage(ctx, route, q, r.totals)
+		return err
+	})
+	if q.agent != "" {
+		group.Go(func() (err error) {
+			out.history, err = s.heldHistory(ctx, route, q, r)
+			return err
+		})
+	}
+	return out, group.Wait()
+}
+
+// heldSeen are the agents that had sent events as of the end of a question's
+// range, or ever while that is open, but for those that the figures know.
+func (s *Service) heldSeen(ctx context.Context, route string, q question, totals *workspaceTotals) (map[string]bool, error) {
+	end := q.interval.End
+	open := end.After(q.now)
+	if open && !totals.between(schemas.StepHour.Floor(end).Unix(), lastEdge).none() {
+		return s.seenBefore(ctx, route, q, time.Unix(lastEdge, 0).UTC(), totals)
+	}
+	// Those between the range's start and the next whole day are in the figures.
+	for _, step := range []schemas.Step{schemas.StepDay, schemas.StepHour} {
+		if before := step.Ceil(q.interval.Start); !before.After(end) {
+			return s.seenBefore(ctx, route, q, before, totals)
+		}
+	}
+	return s.seenBefore(ctx, route, q, q.interval.Start, totals)
+}
+
+// seenBefore are the agents that had sent events which occurred before.
+func (s *Service) seenBefore(ctx context.Context, route string, q question, before time.Time, totals *workspaceTotals) (map[string]bool, error) {
+	key := heldKey{workspace: q.workspace, unit: unit{firstEdge, before.Unix(), seenUnit}}
+	total := totals.before(schemas.StepHour.Ceil(before).Unix())
+	seen := map[string]bool{}
+	if total.none() {
+		return seen, nil
+	}
+	now := time.Now()
+	// They are held only if they add up, as bars are.
+	cells, ok := s.held.get(key, total, now)
+	if !ok {
+		entry := &heldEntry{key: key, read: now}
+		b := newBuilder(q.workspace, "")
+		b.add(usageByAgent, []span{{partSeen, []time.Time{time.Unix(firstEdge, 0).UTC(), before}}}, q.minutesFrom(), whoEach, false, false)
+		byAgent := map[string]tally{} // several tiers may know an agent
+		err := s.readRows(ctx, route, "seen", b, render("usage", map[string]any{"Branches": b.branches}), func(r row) {
+			sum := byAgent[string(r.who)]
+			sum.add(r.tally)
+			byAgent[string(r.who)] = sum
+			entry.total.add(r.tally)
+		})
+		if err != nil {
+			return nil, err
+		}
+		for agent, sum := range byAgent {
+			entry.cells = append(entry.cells, heldCell{agent: agent, tally: sum})
+		}
+		cells = entry.cells
+		s.held.put(entry)
+	}
+	for _, c := range cells {
+		if c.events != 0 {
+			seen[c.agent] = true
+		}
+	}
+	return seen, nil
+}
+
+// heldLastUsage is when the workspace, or the chosen agent, was last used, to the
+// quarter of an hour.
+func (s *Service) heldLastUsage(ctx context.Context, route string, q question, totals *workspaceTotals) (last time.Time, err error) {
+	total := totals.before(lastEdge)
+	if total.none() {
+		return time.Time{}, nil
+	}
+	key := heldKey{q.workspace, q.agent, unit{firstEdge, lastEdge, lastUnit}}
+	cells, err := s.heldCells(ctx, key, total, totals.changed, func(ctx context.Context) (cells []heldCell, err error) {
+		b := newBuilder(q.workspace, q.agent)
+		err = s.readRows(ctx, route, "last", b, contextStatement(b, q), func(r row) {
+			cells = append(cells, heldCell{at: int64(r.bar)})
+		})
+		return cells, err
+	})
+	for _, c := range cells {
+		last = time.Unix(c.at, 0).UTC()
+	}
+	return last, err
+}
+
+// heldHistory is what the chosen agent used in the bars of the history.
+func (s *Service) heldHistory(ctx context.Context, route string, q question, r *reading) ([]tally, error) {
+	history := make([]tally, max(0, len(r.history)-1))
+	if len(history) == 0 {
+		return history, nil
+	}
+	first, last := r.history[0], r.history[len(history)]
+	// The grain tells bars of one stretch apart.
+	key := heldKey{q.workspace, q.agent + "\x00" + string(q.grain) + "\x00" + q.zone.String(), unit{first.Unix(), last.Unix(), historyUnit}}
+	total := r.totals.between(schemas.StepHour.Floor(first).Unix(), schemas.StepHour.Ceil(last).Unix())
+	cells, err := s.heldCells(ctx, key, total, r.totals.changed, func(ctx context.Context) (cells []heldCell, err error) {
+		b := newBuilder(q.workspace, q.agent)
+		b.add(usageByAgent, []span{{partHistory, r.history}}, q.minutesFrom(), whoNone, true, true)
+		index := indexOf(r.history)
+		err = s.readRows(ctx, route, "history", b, render("usage", map[string]any{"Branches": b.branches}), func(r row) {
+			if bar, ok := index.find(r.bar); ok {
+				cells = append(cells, heldCell{at: int64(bar), tally: r.tally})
+			}
+		})
+		return cells, err
+	})
+	for _, c := range cells {
+		history[c.at].add(c.tally)
+	}
+	return history, err
+}
+
+// hashInto adds to a hash all that the question's figures, and what surrounds
+// them, depend on.
+func (r *reading) hashInto(h hash.Hash, q question) {
+	var b []byte
+	add := func(t tally) {
+		b = append(b, t.credits.String()...)
+		b = append(b, ' ')
+		b = binary.BigEndian.AppendUint64(b, uint64(t.messages))
+		b = binary.BigEndian.AppendUint64(b, uint64(t.events))
+	}
+	edges := []int64{firstEdge}
+	for _, p := range r.pieces {
+		edges = append(edges, p.unit.from, p.unit.to)
+	}
+	if q.interval.End.After(q.now) || q.agent != "" || r.totals.between(schemas.StepHour.Floor(q.interval.Start).Unix(), schemas.StepHour.Ceil(q.interval.End).Unix()).none() {
+		// What occurs after the range tells whom a slot belongs to while it is open,
+		// and the last usage where there is none in it, as for one agent there may
+		// be none though there is for the workspace.
+		edges = append(edges, lastEdge)
+	}
+	slices.Sort(edges)
+	for _, edge := range slices.Compact(edges) {
+		b = binary.BigEndian.AppendUint64(b, uint64(edge))
+		add(r.totals.before(edge))
+	}
+	add(*r.playground)
+	h.Write(b)
+}

@@ -1,0 +1,169 @@
+package query
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strconv"
+	"time"
+
+	"agentmeter/schemas"
+)
+
+// hourSums are what a whole workspace used, by hour.
+type hourSums struct {
+	hours []int64 // those with usage, in order, as Unix seconds
+	sums  []tally // of all before the hour; one more than hours: the last is of all
+}
+
+// usedHour is what was used in an hour.
+type usedHour struct {
+	hour int64
+	tally
+}
+
+// hoursOf adds up hours, which are in order.
+func hoursOf(used []usedHour) *hourSums {
+	h := &hourSums{hours: make([]int64, 0, len(used)), sums: make([]tally, 1, len(used)+1)}
+	for _, own := range used {
+		sum := h.sums[len(h.sums)-1]
+		sum.add(own.tally)
+		h.hours, h.sums = append(h.hours, own.hour), append(h.sums, sum)
+	}
+	return h
+}
+
+// before is what was used before a whole hour.
+func (h *hourSums) before(at int64) tally {
+	n, _ := slices.BinarySearch(h.hours, at)
+	return h.sums[n]
+}
+
+// workspaceTotals are what a whole workspace used, as it was when they were
+// read, between any whole hours.
+type workspaceTotals struct {
+	older  *hourSums // hours before from
+	from   int64
+	recent *hourSums // the hours from then on
+	tests  tally     // of the Playground, whenever they were
+	// changed is when they were first seen to be what they are.
+	changed time.Time
+}
+
+// before is what was used before a whole hour.
+func (t *workspaceTotals) before(at int64) tally {
+	if at <= t.from {
+		return t.older.before(at)
+	}
+	sum := t.older.before(t.from)
+	sum.add(t.recent.before(at))
+	return sum
+}
+
+// between is what was used from one whole hour to another.
+func (t *workspaceTotals) between(from, to int64) tally {
+	return t.before(to).minus(t.before(from))
+}
+
+// heldHours are a workspace's totals as they are held.
+type heldHours struct {
+	workspaceTotals
+	positions string    // how far its partitions were known to be counted before they were read
+	looked    time.Time // when they were read or last seen to be right
+}
+
+// olderAfter is how long ago an hour ends that is held: what occurs is counted
+// within seconds, so that hours before the last one seldom change.
+const olderAfter = time.Hour
+
+// totalsOf reads a workspace's totals. W was read before.
+//
+// As long as no partition of the workspace is known to have been counted any
+// further, the totals that were read last are the answer: they hold all that
+// counted_through promises, and answers with one snapshot have the same figures.
+// Otherwise the last hours are read, with the sum of all before, which are held
+// and are right as long as they have that sum.
+func (s *Service) totalsOf(ctx context.Context, route string, q question, w watermark) (*workspaceTotals, error) {
+	key := heldKey{workspace: q.workspace, unit: unit{firstEdge, lastEdge, hoursUnit}}
+	now := time.Now()
+	if entry := s.held.find(key, now); entry != nil && w.positions != "" && entry.hours.positions == w.positions && now.Sub(entry.hours.looked) < s.config.TotalsMaxAge {
+		s.metrics.totals.WithLabelValues("held").Inc()
+		return &entry.hours.workspaceTotals, nil
+	}
+	s.metrics.totals.WithLabelValues("read").Inc()
+	look := func(ctx context.Context) (*workspaceTotals, error) { return s.readTotals(ctx, route, q, w, key) }
+	if w.positions == "" {
+		return look(ctx)
+	}
+	type flightKey struct {
+		heldKey
+		positions string
+	}
+	return share(ctx, &s.flights, flightKey{key, w.positions}, look)
+}
+
+// readTotals reads a workspace's totals and holds them.
+func (s *Service) readTotals(ctx context.Context, route string, q question, w watermark, key heldKey) (*workspaceTotals, error) {
+	now := time.Now()
+	var held *heldHours
+	read := now
+	if entry := s.held.find(key, now); entry != nil {
+		held, read = entry.hours, entry.read
+	}
+	last := held
+	t := workspaceTotals{older: hoursOf(nil), recent: hoursOf(nil)}
+	if held != nil {
+		t.older, t.from = held.older, held.from
+	}
+	older, hours, err := s.readHours(ctx, route, q, &t)
+	if err == nil && older != t.older.before(t.from) {
+		// Something of the past has changed, which is read once more, whole.
+		held, t.from = nil, 0
+		_, hours, err = s.readHours(ctx, route, q, &t)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if held == nil {
+		read, t.from = now, schemas.StepHour.Floor(q.now.Add(-olderAfter)).Unix()
+		split := slices.IndexFunc(hours, func(h usedHour) bool { return h.hour >= t.from })
+		if split < 0 {
+			split = len(hours)
+		}
+		t.older, hours = hoursOf(hours[:split]), hours[split:]
+	}
+	t.recent = hoursOf(hours)
+	t.changed = now
+	if last != nil && last.before(lastEdge) == t.before(lastEdge) {
+		t.changed = last.changed
+	}
+	s.held.put(&heldEntry{key: key, read: read, hours: &heldHours{workspaceTotals: t, positions: w.positions, looked: now}})
+	return &t, nil
+}
+
+// readHours reads a workspace's hours from t's on, in order, the sum of those
+// before, and t's tests.
+func (s *Service) readHours(ctx context.Context, route string, q question, t *workspaceTotals) (older tally, hours []usedHour, err error) {
+	b := hoursStatement(q, t.from)
+	t.tests = tally{}
+	err = s.readRows(ctx, route, "hours", b, hoursSQL, func(r row) {
+		switch {
+		case r.part == partPlayground:
+			t.tests.add(r.tally)
+		case int64(r.bar) < t.from:
+			older.add(r.tally)
+		default:
+			hours = append(hours, usedHour{int64(r.bar), r.tally})
+		}
+	})
+	slices.SortFunc(hours, func(a, b usedHour) int { return cmp.Compare(a.hour, b.hour) })
+	return older, hours, err
+}
+
+func hoursStatement(q question, from int64) *builder {
+	b := newBuilder(q.workspace, "")
+	b.params["from"] = strconv.FormatInt(from, 10)
+	return b
+}
+
+var hoursSQL = render("hours", map[string]any{"Hours": partTotals, "Playground": partPlayground})

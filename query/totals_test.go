@@ -1,0 +1,161 @@
+package query
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"agentmeter/schemas"
+	"agentmeter/schemas/api"
+)
+
+func TestHourSumsAreTheSumsOfTheirHours(t *testing.T) {
+	rng := seeded(t)
+	for range 300 {
+		used := map[int64]tally{}
+		for range rng.IntN(40) {
+			used[hour*rng.Int64N(60)] = tally{schemas.SumOf(schemas.Credits(rng.Int64N(1000) - 100)), rng.Int64N(5), 1 + rng.Int64N(3)}
+		}
+		list := []usedHour{}
+		for at, own := range used {
+			list = append(list, usedHour{at, own})
+		}
+		slices.SortFunc(list, func(a, b usedHour) int { return int(a.hour - b.hour) })
+		// Cut anywhere into those that are older and the others.
+		cut := hour * rng.Int64N(62)
+		split := len(list)
+		for i := range list {
+			if list[i].hour >= cut {
+				split = i
+				break
+			}
+		}
+		totals := workspaceTotals{older: hoursOf(list[:split]), from: cut, recent: hoursOf(list[split:])}
+		for range 20 {
+			from := hour * rng.Int64N(62)
+			to := from + hour*rng.Int64N(10)
+			var want tally
+			for at, own := range used {
+				if from <= at && at < to {
+					want.add(own)
+				}
+			}
+			if got := totals.between(from, to); got != want {
+				t.Fatalf("from %d to %d, cut at %d: %+v, want %+v", from, to, cut, got, want)
+			}
+		}
+	}
+}
+
+// As long as nothing of a workspace is known to have been counted any further,
+// its totals are not read again; they are as soon as something is.
+func TestTotalsAreReadWhenMoreHasBeenCounted(t *testing.T) {
+	w := newWorld(t)
+	at := frozen.Add(-3 * time.Hour)
+	w.insert(t, []event{used("ws", "a", at, 1_000_000)})
+	w.progress(t, frozen.Add(-time.Second))
+	s := w.serve(t, frozen, Config{})
+	s.config.TotalsMaxAge = time.Hour
+	totals := func() (read, held float64) {
+		return testutil.ToFloat64(s.metrics.totals.WithLabelValues("read")), testutil.ToFloat64(s.metrics.totals.WithLabelValues("held"))
+	}
+	credits := func(query string) string {
+		t.Helper()
+		return ask[api.Dashboard](t, s, "/v1/usage/dashboard?workspace=ws&range=7d"+query).Summary.Credits
+	}
+	for _, query := range []string{"", "&tz=Asia/Kathmandu", "&agent=a", ""} {
+		if got := credits(query); got != "1" {
+			t.Errorf("%q: %s credits, want 1", query, got)
+		}
+	}
+	if read, held := totals(); read != 1 || held != 3 {
+		t.Errorf("read %v times and held %v, want once and 3", read, held)
+	}
+	// An event that is in the ledger, and not known to be counted yet, is not in
+	// the figures: they are of one state.
+	w.insert(t, []event{used("ws", "a", at, 2_000_000)})
+	if got := credits(""); got != "1" {
+		t.Errorf("before it is known to be counted: %s credits, want 1", got)
+	}
+	w.progress(t, frozen.Add(-time.Millisecond))
+	if got := credits(""); got != "3" {
+		t.Errorf("once it is: %s credits, want 3", got)
+	}
+	// What is changed by hand is seen after a while.
+	w.insert(t, []event{used("ws", "a", at, 4_000_000)})
+	s.config.TotalsMaxAge = time.Nanosecond
+	if got := credits(""); got != "7" {
+		t.Errorf("after the totals' age: %s credits, want 7", got)
+	}
+}
+
+// The hours of the past are read once; of what is counted now, the last hours.
+func TestOnlyTheLastHoursAreReadAgain(t *testing.T) {
+	w := newWorld(t)
+	var events []event
+	for n := range 400 {
+		events = append(events, used("ws", "a", frozen.Add(-time.Duration(n)*time.Hour), 1_000_000))
+	}
+	w.insert(t, events)
+	w.progress(t, frozen)
+	s := w.serve(t, frozen, Config{})
+	rows := func() float64 { return testutil.ToFloat64(s.metrics.rows.WithLabelValues("hours")) }
+	path := "/v1/usage/dashboard?workspace=ws&range=30d"
+	ask[api.Dashboard](t, s, path)
+	whole := rows()
+	if whole < 400 {
+		t.Fatalf("%v rows of hours, want 400", whole)
+	}
+	w.insert(t, []event{used("ws", "a", frozen, 1_000_000), used("ws", "b", frozen.Add(-time.Hour), 1_000_000)})
+	if got := ask[api.Dashboard](t, s, path).Summary.Credits; got != "402" {
+		t.Errorf("%s credits, want 402", got)
+	}
+	if read := rows() - whole; read > 5 {
+		t.Errorf("%v rows of hours for what was counted now", read)
+	}
+	before := rows()
+	w.insert(t, []event{used("ws", "a", frozen.Add(-300*time.Hour), 1_000_000)})
+	if got := ask[api.Dashboard](t, s, path).Summary.Credits; got != "403" {
+		t.Errorf("%s credits after a late event, want 403", got)
+	}
+	if read := rows() - before; read < 400 {
+		t.Errorf("%v rows of hours, although one of the past has changed", read)
+	}
+}
+
+// What was read at the moment of a change may lack what another rollup has, and
+// is read once more.
+func TestWhatSurroundsFiguresIsReadAgainAfterAChange(t *testing.T) {
+	w := newWorld(t)
+	s := w.serve(t, frozen, Config{})
+	key := heldKey{workspace: "ws", unit: unit{0, hour, lastUnit}}
+	total := tally{events: 1}
+	reads := 0
+	look := func(changed time.Time) {
+		t.Helper()
+		if _, err := s.heldCells(t.Context(), key, total, changed, func(context.Context) ([]heldCell, error) {
+			reads++
+			return []heldCell{{at: int64(reads)}}, nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now := time.Now()
+	look(now)
+	look(now)
+	if reads != 1 {
+		t.Errorf("%d reads at once, want one", reads)
+	}
+	s.held.find(key, now).read = now.Add(-settle) // that long ago
+	look(now.Add(-settle - time.Millisecond))
+	if reads != 2 {
+		t.Errorf("%d reads after it has settled, want two", reads)
+	}
+	look(now.Add(-time.Hour))
+	if reads != 2 {
+		t.Errorf("%d reads although it was read long after the change", reads)
+	}
+}
