@@ -61,7 +61,7 @@ func (y *year) start(b *testing.B) *service {
 	s.config = DefaultConfig()
 	s.config.QueryThreads = *benchThreads
 	began := time.Now()
-	s.Service.clock = func() time.Time { return frozen.Add(time.Since(began)) }
+	s.clock = func() time.Time { return frozen.Add(time.Since(began)) }
 	return s
 }
 

@@ -16,7 +16,7 @@ func TestWhoAsksTheSameAtTheSameTimeIsAnsweredOnce(t *testing.T) {
 		ask := func(key string) (string, error) {
 			return share(t.Context(), &f, key, func(context.Context) (string, error) {
 				calls[key]++ // one at a time for a key, and other keys are asked later
-				time.Sleep(time.Second)
+				<-time.After(time.Second)
 				return "of " + key, nil
 			})
 		}
@@ -77,7 +77,9 @@ func TestWhatNobodyWaitsForAnyMoreEnds(t *testing.T) {
 			t.Fatal("it ended although somebody waits for it")
 		}
 		leaveToo(gone)
-		<-results
+		if err := <-results; !errors.Is(err, gone) {
+			t.Errorf("the last is told %v", err)
+		}
 		synctest.Wait()
 		if len(ended) != 1 || !errors.Is(ended[0], context.Canceled) {
 			t.Errorf("it ended with %v, want cancelled", ended)

@@ -164,7 +164,7 @@ func startProcess(dir string) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start test engine: %w", err)
 	}
-	cmd := exec.Command(exe) //nolint:gosec // this binary, for as long as it runs
+	cmd := exec.Command(exe) //nolint:gosec,noctx // this binary, for as long as it runs
 	cmd.Env = append(os.Environ(), serveVariable+"="+dir)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
@@ -206,7 +206,7 @@ func serve(ctx context.Context, dir string, stdin io.Reader, stdout, stderr io.W
 			// The engine is not closed (a test's statement may run for minutes) and
 			// may write one more file while its directory goes.
 			for range 100 {
-				if os.RemoveAll(dir) == nil {
+				if os.RemoveAll(dir) == nil { //nolint:gosec // the one made above
 					return
 				}
 			}
