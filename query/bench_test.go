@@ -42,16 +42,34 @@ var benchZones = []string{"UTC", "UTC", "UTC", "UTC", "Europe/Copenhagen", "Amer
 //   - others: a year by week, an agent by hour, the total of a year, no change.
 //   - saturation: eight clients at once ask page.
 func BenchmarkYear(b *testing.B) {
-	y := &year{world: yearWorld(b)}
-	b.Run("select_1", func(b *testing.B) {
-		y.report(b, y.statement(b, *benchAsks, clickhouse.Statement{SQL: "SELECT 1 FORMAT Native"}), "")
-	})
+	y := &year{world: yearWorld(b, *yearEvents)}
+	y.run(b)
+	yearMedians = y.medians
+}
+
+// yearMedians are what BenchmarkYear measured, for BenchmarkTenth to compare
+// with.
+var yearMedians map[string]time.Duration
+
+// BenchmarkTenth asks the same of a year of a tenth of the events, and reports
+// how many times as long the whole one took.
+func BenchmarkTenth(b *testing.B) {
+	y := &year{world: yearWorld(b, *yearEvents/10), whole: yearMedians}
+	y.run(b)
+}
+
+func (y *year) run(b *testing.B) {
+	y.medians = map[string]time.Duration{}
 	for _, w := range []struct{ name, workspace string }{{"20", smallWorkspace}, {"300", largeWorkspace}} {
 		b.Run(w.name, func(b *testing.B) { y.ask(b, w.workspace) })
 	}
 }
 
-type year struct{ *world }
+type year struct {
+	*world
+	medians map[string]time.Duration // by benchmark
+	whole   map[string]time.Duration // of ten times the events, where they are known
+}
 
 // start is a service that holds nothing yet and whose clock runs from the
 // year's end.
@@ -76,7 +94,7 @@ func (y *year) ask(b *testing.B, workspace string) {
 		for range *benchAsks {
 			took = append(took, s.timed(b, page+drawZone(rng), "", http.StatusOK))
 		}
-		page50 = y.report(b, took, "")
+		page50 = y.report(b, workspace+"/page", took)
 		bare50 := percentile(y.statement(b, 50, bare), 50)
 		b.ReportMetric(milliseconds(bare50), "bare-p50-ms")
 		b.ReportMetric(float64(page50)/float64(bare50), "of-bare")
@@ -94,7 +112,9 @@ func (y *year) ask(b *testing.B, workspace string) {
 				took = append(took, s.timed(b, page+"&tz="+zone, "", http.StatusOK))
 				s.server.Close()
 			}
-			b.ReportMetric(milliseconds(percentile(took, 50)), strings.ToLower(zone[strings.LastIndexByte(zone, '/')+1:])+"-p50-ms")
+			name := strings.ToLower(zone[strings.LastIndexByte(zone, '/')+1:])
+			b.ReportMetric(milliseconds(percentile(took, 50)), name+"-p50-ms")
+			y.compare(b, workspace+"/first/"+name, percentile(took, 50), name+"-growth")
 		}
 	})
 	b.Run("moving", func(b *testing.B) {
@@ -104,7 +124,7 @@ func (y *year) ask(b *testing.B, workspace string) {
 		for range *benchAsks {
 			took = append(took, s.timed(b, page+drawZone(rng), "", http.StatusOK))
 		}
-		y.report(b, took, "")
+		y.report(b, workspace+"/moving", took)
 	})
 	for _, other := range []struct{ name, question string }{
 		{"year_by_week", "from=2025-11-25&to=2026-11-24&grain=week"},
@@ -117,7 +137,7 @@ func (y *year) ask(b *testing.B, workspace string) {
 			for range *benchAsks {
 				took = append(took, s.timed(b, "/v1/usage/dashboard?"+other.question+"&workspace="+workspace+drawZone(rng), "", http.StatusOK))
 			}
-			y.report(b, took, "")
+			y.report(b, workspace+"/"+other.name, took)
 		})
 	}
 	b.Run("unchanged", func(b *testing.B) {
@@ -128,7 +148,7 @@ func (y *year) ask(b *testing.B, workspace string) {
 		for range *benchAsks {
 			took = append(took, s.timed(b, path, response.Header.Get("ETag"), http.StatusNotModified))
 		}
-		y.report(b, took, "")
+		y.report(b, workspace+"/unchanged", took)
 	})
 	b.Run("saturation", func(b *testing.B) {
 		s := y.start(b)
@@ -253,11 +273,23 @@ func (s *service) timed(b *testing.B, path, etag string, status int) time.Durati
 }
 
 // report reports percentiles and returns the median.
-func (y *year) report(b *testing.B, took []time.Duration, prefix string) time.Duration {
+func (y *year) report(b *testing.B, name string, took []time.Duration) time.Duration {
 	b.Helper()
-	b.ReportMetric(milliseconds(percentile(took, 50)), prefix+"p50-ms")
-	b.ReportMetric(milliseconds(percentile(took, 99)), prefix+"p99-ms")
-	return percentile(took, 50)
+	median := percentile(took, 50)
+	b.ReportMetric(milliseconds(median), "p50-ms")
+	b.ReportMetric(milliseconds(percentile(took, 99)), "p99-ms")
+	y.compare(b, name, median, "growth")
+	return median
+}
+
+// compare keeps a median, and reports how many times as long ten times the
+// events take.
+func (y *year) compare(b *testing.B, name string, median time.Duration, metric string) {
+	b.Helper()
+	y.medians[name] = median
+	if whole, ok := y.whole[name]; ok {
+		b.ReportMetric(float64(whole)/float64(median), metric)
+	}
 }
 
 func percentile(took []time.Duration, percent int) time.Duration {

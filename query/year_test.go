@@ -22,7 +22,7 @@ import (
 	schema "agentmeter/schemas/clickhouse"
 )
 
-// yearEvents may be smaller, to see how time grows with the events.
+// yearEvents may be fewer where time is short.
 var yearEvents = flag.Int64("year-events", 100_000_000, "how many events the year of the benchmarks has")
 
 // The year's workspaces: fifty of very different size, with a thousand agents
@@ -93,7 +93,7 @@ WHERE block_lo = {first:Int64} AND outcome = 'counted' AND workspace IN ({large:
 // yearWorld is the year on the real engine. It is made once and kept in the
 // user's cache; a change of what it is made of makes another, and new migrations
 // are applied to it.
-func yearWorld(b *testing.B) *world {
+func yearWorld(b *testing.B, events int64) *world {
 	b.Helper()
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -101,7 +101,7 @@ func yearWorld(b *testing.B) *world {
 	}
 	hash := sha256.New()
 	fmt.Fprint(hash, yearInsert, yearRawTable, yearRaw, yearWorkspaces(), frozen, yearChunk)
-	dir := filepath.Join(cache, "agentmeter", "bench", fmt.Sprintf("year-%d-%s", *yearEvents, hex.EncodeToString(hash.Sum(nil)[:6])))
+	dir := filepath.Join(cache, "agentmeter", "bench", fmt.Sprintf("year-%d-%s", events, hex.EncodeToString(hash.Sum(nil)[:6])))
 	complete := filepath.Join(dir, "complete")
 	_, err = os.Stat(complete)
 	whole := err == nil
@@ -126,7 +126,7 @@ func yearWorld(b *testing.B) *world {
 	})
 	w := &world{client: client, stream: uuid.NewSHA1(uuid.NameSpaceOID, []byte("year"))}
 	if !whole {
-		w.makeYear(b)
+		w.makeYear(b, events)
 		if err := os.WriteFile(complete, nil, 0o600); err != nil {
 			b.Fatal(err)
 		}
@@ -137,7 +137,7 @@ func yearWorld(b *testing.B) *world {
 // yearChunk is how many events are appended at once, as one block.
 const yearChunk = 500_000
 
-func (w *world) makeYear(b *testing.B) {
+func (w *world) makeYear(b *testing.B, events int64) {
 	began := time.Now()
 	const length = 365 * 24 * time.Hour
 	// Minutes are kept for a month, counted from the year's end.
@@ -148,20 +148,20 @@ func (w *world) makeYear(b *testing.B) {
 	w.exec(b, "INSERT INTO usage_streams VALUES ({stream:UUID}, 'usage.events.v1', 10, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0], now64())",
 		map[string]string{"stream": w.stream.String()})
 	insert := strings.Replace(yearInsert, "[WORKSPACES]", "['"+strings.Join(yearWorkspaces(), "', '")+"']", 1)
-	for first := int64(0); first < *yearEvents; first += yearChunk {
+	for first := int64(0); first < events; first += yearChunk {
 		params := map[string]string{
 			"stream": w.stream.String(),
-			"first":  strconv.FormatInt(first, 10), "count": strconv.FormatInt(min(yearChunk, *yearEvents-first), 10),
+			"first":  strconv.FormatInt(first, 10), "count": strconv.FormatInt(min(yearChunk, events-first), 10),
 			"start":   strconv.FormatInt(frozen.Add(-length).Unix(), 10),
-			"seconds": strconv.FormatInt(int64(length/time.Second), 10), "events": strconv.FormatInt(*yearEvents, 10),
+			"seconds": strconv.FormatInt(int64(length/time.Second), 10), "events": strconv.FormatInt(events, 10),
 		}
 		w.yearStatement(b, insert, params)
 		w.yearStatement(b, yearRaw, map[string]string{"first": params["first"], "large": largeWorkspace, "small": smallWorkspace})
 		if done := first + yearChunk; done%(10*yearChunk) == 0 {
-			fmt.Fprintf(os.Stderr, "year: %d of %d million events after %v\n", done/1_000_000, *yearEvents/1_000_000, time.Since(began).Round(time.Second))
+			fmt.Fprintf(os.Stderr, "year: %d of %d million events after %v\n", done/1_000_000, events/1_000_000, time.Since(began).Round(time.Second))
 		}
 	}
-	w.yearProgress(b)
+	w.yearProgress(b, events)
 }
 
 // yearStatement waits while too many parts are to be merged, as a rollup does.
@@ -177,11 +177,11 @@ func (w *world) yearStatement(b *testing.B, sql string, params map[string]string
 }
 
 // yearProgress says that all partitions have been counted to the year's end.
-func (w *world) yearProgress(b *testing.B) {
+func (w *world) yearProgress(b *testing.B, events int64) {
 	b.Helper()
 	w.exec(b, `INSERT INTO rollup_progress (stream, partition, partitions, position, log_end, counted_through, halted, halted_from, updated_at)
 SELECT {stream:UUID}, number, 10, {events:Int64}, {events:Int64}, fromUnixTimestamp64Milli({through:Int64}, 'UTC'), '', toDateTime64(0, 3, 'UTC'), now64(3)
 FROM numbers(10)`, map[string]string{
-		"stream": w.stream.String(), "events": strconv.FormatInt(*yearEvents, 10), "through": strconv.FormatInt(frozen.Add(-time.Second).UnixMilli(), 10),
+		"stream": w.stream.String(), "events": strconv.FormatInt(events, 10), "through": strconv.FormatInt(frozen.Add(-time.Second).UnixMilli(), 10),
 	})
 }
