@@ -28,6 +28,9 @@ var rules = map[string]rule{
 	"schemas/api/ingestapi": {[]string{"schemas/api"}, "generated routes of the write side"},
 	"schemas/api/queryapi":  {[]string{"schemas/api"}, "generated routes of the read side"},
 
+	// For other people's programs, so it stands on shapes alone.
+	"client": {[]string{"schemas", "schemas/"}, "speaks to the HTTP API: retries, problems, iterators; its low-level part is schemas/api"},
+
 	// What stages stand on. None of them knows a stage.
 	"internal/kafka":                       {[]string{"schemas/"}, "how to speak to Kafka"},
 	"internal/clickhouse":                  {[]string{"schemas/"}, "how to speak to ClickHouse"},
@@ -38,7 +41,7 @@ var rules = map[string]rule{
 	"internal/fault":                       {nil, "names the steps of counting, where test builds strike"},
 	"internal/audit":                       {[]string{"schemas/clickhouse", "internal/clickhouse", "internal/kafka"}, "the proof, used by the command, the rollup's gauges and the read side"},
 	"internal/simulate":                    {[]string{"schemas", "schemas/", "internal/eventclient"}, "seeded traffic for demos, soak and benches"},
-	"internal/eventclient":                 {[]string{"schemas", "schemas/"}, "posts batches of events, with retries; shared by import and simulate"},
+	"internal/eventclient":                 {[]string{"schemas", "schemas/", "client"}, "the client as import and simulate use it: domain events, patience by time"},
 	"internal/eventclient/eventclienttest": {[]string{"schemas", "schemas/"}, "a write side with faults, for tests of what posts to one"},
 	"internal/deadletters":                 {[]string{"schemas", "schemas/", "internal/kafka"}, "what could not be counted, and the way back"},
 	"internal/importer":                    {[]string{"schemas", "schemas/", "internal/eventclient"}, "files to events, resumable"},
