@@ -4,61 +4,18 @@ import (
 	"encoding/json"
 	"slices"
 	"strconv"
-	"time"
 
+	"agentmeter/client"
 	"agentmeter/schemas"
 )
 
 // Batch is a run of events as JSON lines, ready to be sent. The zero value is
 // an empty batch; Reset makes it one again and keeps its memory.
-type Batch struct {
-	body []byte
-	ends []int // ends[i] is where item i's line ends in body, line feed included
-}
-
-// AddLine appends one item, a line of JSON without its line feed. It must not
-// be blank or contain a line feed: the server would count the items
-// differently.
-func (b *Batch) AddLine(line []byte) {
-	b.body = append(b.body, line...)
-	b.body = append(b.body, '\n')
-	b.ends = append(b.ends, len(b.body))
-}
+type Batch struct{ client.Batch }
 
 // AddEvent appends one event.
 func (b *Batch) AddEvent(e *schemas.Event) {
-	b.body = append(AppendEvent(b.body, e), '\n')
-	b.ends = append(b.ends, len(b.body))
-}
-
-// Len is the number of items.
-func (b *Batch) Len() int { return len(b.ends) }
-
-// Bytes is the size of all items, line feeds included.
-func (b *Batch) Bytes() int { return len(b.body) }
-
-// Item returns the line of item i without its line feed. It is valid until
-// Reset.
-func (b *Batch) Item(i int) []byte {
-	return b.body[b.start(i) : b.ends[i]-1 : b.ends[i]-1]
-}
-
-// Reset empties the batch.
-func (b *Batch) Reset() { b.body, b.ends = b.body[:0], b.ends[:0] }
-
-func (b *Batch) start(i int) int {
-	if i == 0 {
-		return 0
-	}
-	return b.ends[i-1]
-}
-
-// lines is the body of the items [from, to).
-func (b *Batch) lines(from, to int) []byte {
-	if from >= to {
-		return nil
-	}
-	return b.body[b.start(from):b.ends[to-1]]
+	b.AddFunc(func(dst []byte) []byte { return AppendEvent(dst, e) })
 }
 
 const occurredAtLayout = "2006-01-02T15:04:05.999999Z07:00"
@@ -112,19 +69,4 @@ func AppendString[T string | []byte](dst []byte, text T) []byte {
 	dst = append(dst, '"')
 	dst = append(dst, text...)
 	return append(dst, '"')
-}
-
-// retryAfter reads a Retry-After header: seconds or an HTTP date. Zero means
-// that there is none that makes sense.
-func retryAfter(header string, now time.Time) time.Duration {
-	if header == "" {
-		return 0
-	}
-	if seconds, err := strconv.ParseUint(header, 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second
-	}
-	if at, err := time.Parse(time.RFC1123, header); err == nil {
-		return max(0, at.Sub(now))
-	}
-	return 0
 }

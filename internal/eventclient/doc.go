@@ -1,12 +1,8 @@
 // Package eventclient sends usage events and directory changes to Agentmeter's
-// write side, as the importer and the simulator do.
-//
-// In flow batches of events as JSON lines; out comes, for each batch, how many
-// were accepted and which were not and why. It promises that an answer accounts
-// for every item of its batch, or there is an error instead; that what may have
-// been lost on the way is sent again, which is always safe because an id counts
-// once; that it gives up after a stated time; and that it never sends the token
-// anywhere but to the endpoint that it was given for.
+// write side, as the importer and the simulator do: the public package client
+// with what commands need beyond it, domain events as JSON lines without
+// allocation, and patience bounded by time instead of attempts. Requests, retries
+// and errors are client's; there is no second policy here.
 //
 // A server that restarts may come back at another address, so the endpoint is
 // asked for again before each retry.
