@@ -41,7 +41,8 @@ func ReadBody(w http.ResponseWriter, r *http.Request, maxBytes int64) ([]byte, e
 }
 
 // ReadJSON reads a body into v, strictly: one JSON value without duplicate or
-// unknown members.
+// unknown members. Null is no document: it says nothing, where an empty object
+// says that everything is left out.
 func ReadJSON(w http.ResponseWriter, r *http.Request, maxBytes int64, v any) error {
 	body, err := ReadBody(w, r, maxBytes)
 	if err != nil {
@@ -50,8 +51,10 @@ func ReadJSON(w http.ResponseWriter, r *http.Request, maxBytes int64, v any) err
 	err = json.Unmarshal(body, v, json.RejectUnknownMembers(true))
 	var semantic *json.SemanticError
 	switch {
-	case err == nil:
+	case err == nil && jsontext.Value(body).Kind() != jsontext.KindNull:
 		return nil
+	case err == nil:
+		return Invalid(schemas.FieldError{Field: "", Code: "field_invalid", Detail: "has the wrong type"})
 	case errors.As(err, &semantic):
 		field := strings.TrimPrefix(string(semantic.JSONPointer), "/")
 		if errors.Is(err, json.ErrUnknownName) {

@@ -30,6 +30,8 @@ func TestJSONBodiesAreReadStrictly(t *testing.T) {
 		{"duplicate", "application/json", "", `{"name":"a","name":"b"}`, 400, "json_invalid"},
 		{"unknown member", "application/json", "", `{"nam":"a"}`, 422, "fields_invalid"},
 		{"wrong type", "application/json", "", `{"name":5}`, 422, "fields_invalid"},
+		{"no object", "application/json", "", `[]`, 422, "fields_invalid"},
+		{"null", "application/json", "", ` null `, 422, "fields_invalid"},
 		{"too large", "application/json", "", `{"name":"` + strings.Repeat("x", 100) + `"}`, 413, "body_too_large"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
