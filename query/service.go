@@ -87,10 +87,20 @@ func (s *Service) Mount(guarded, open httpapi.Mux) {
 		BaseRouter:       guarded,
 		ErrorHandlerFunc: parameterError,
 	})
-	guarded.HandleFunc("GET /w/{ws}/usage", s.page.Index().ServeHTTP)
+	guarded.HandleFunc("GET /w/{ws}/usage", s.getPage)
 	guarded.HandleFunc("GET "+page.FiguresRoute, s.getFigures)
 	guarded.HandleFunc("GET "+page.ProofRoute, s.getProof)
 	open.HandleFunc("GET "+page.AssetsPrefix, s.page.Assets().ServeHTTP)
+}
+
+// getPage answers GET /w/{ws}/usage, the same for every workspace that there can
+// be.
+func (s *Service) getPage(w http.ResponseWriter, r *http.Request) {
+	if schemas.ValidateID("ws", r.PathValue("ws")) != nil {
+		httpapi.WriteError(w, r, httpapi.ErrNotFound)
+		return
+	}
+	s.page.Index().ServeHTTP(w, r)
 }
 
 // DeniedPage is the page for people who may not see it: it says so in its own

@@ -97,6 +97,16 @@ func TestThePageIsServed(t *testing.T) {
 	}
 }
 
+func TestWhatCannotBeAWorkspaceHasNoPage(t *testing.T) {
+	w := newWorld(t)
+	s := w.serve(t, frozen, Config{})
+	for _, id := range []string{strings.Repeat("w", 129), "ws%00", "%20ws"} {
+		if response, body := s.get(t, "/w/"+id+"/usage"); response.StatusCode != http.StatusNotFound {
+			t.Errorf("%q: %d %.100s", id, response.StatusCode, body)
+		}
+	}
+}
+
 func TestTooManyQuestionsAreToldToComeAgain(t *testing.T) {
 	w := newWorld(t)
 	w.progress(t, frozen)
