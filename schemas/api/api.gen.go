@@ -620,6 +620,7 @@ type DirectoryReceipt struct {
 
 // EntityName defines model for EntityName.
 type EntityName struct {
+	// Name No control characters, no white space around it.
 	Name string `json:"name"`
 }
 

@@ -625,20 +625,20 @@ export interface components {
              */
             timezone?: string | null;
             /**
-             * Format: date
              * @description Billing periods begin on this day of the month (a shorter month's last day
              *     where the month has no such day); by default the first.
              */
-            billing_anchor?: string | null;
+            billing_anchor?: string | "" | null;
             /** @description How many agents the workspace may have; null: not limited. */
-            agent_slots?: number | null;
+            agent_slots?: number | string | null;
             /** @description How many team members the workspace may have; null: not limited. */
-            seats?: number | null;
+            seats?: number | string | null;
             links?: components["schemas"]["WorkspaceLinks"] | null;
             support_email?: string | null;
             product_name?: string | null;
         };
         EntityName: {
+            /** @description No control characters, no white space around it. */
             name: string;
         };
         DirectoryReceipt: {
