@@ -40,6 +40,7 @@ e2e: build page-modules test-tools ## Test the whole product from outside, with 
 
 KILLS ?= 500
 SEED ?= 0
+EXAMPLES ?= 50
 .PHONY: bench
 bench: engine-library ## Measure against the goals: a table on stdout, and bench-results.json.
 	@go run ./internal/bench -out bench-results.json
@@ -92,3 +93,7 @@ verify: page-modules ## Check that generated files are fresh and the module file
 .PHONY: fuzz
 fuzz: ## Fuzz each decoder for FUZZTIME (default 30s).
 	@internal/tools/fuzz.sh $${FUZZTIME:-30s}
+
+.PHONY: fuzz-api
+fuzz-api: build ## Fuzz a running instance from its contract: EXAMPLES (50) an operation, on the draws of SEED.
+	@SEED=$(SEED) EXAMPLES=$(EXAMPLES) internal/tools/fuzz-api.sh
