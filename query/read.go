@@ -33,7 +33,12 @@ func (s *Service) read(ctx context.Context, route, name, sql string, params map[
 func (s *Service) readStatement(ctx context.Context, route, name string, statement clickhouse.Statement, columns proto.Results, onBlock func(rows int)) error {
 	began := time.Now()
 	total := 0
-	settings := map[string]string{"max_threads": strconv.Itoa(s.config.QueryThreads)}
+	settings := map[string]string{
+		"max_threads": strconv.Itoa(s.config.QueryThreads),
+		// A statement whose request has ended must not keep ClickHouse busy. It
+		// stops those alone that are declared to change nothing.
+		"readonly": "2", "cancel_http_readonly_queries_on_client_close": "1",
+	}
 	if deadline, ok := ctx.Deadline(); ok {
 		// The engine gives up when nobody waits for it any more.
 		left := time.Until(deadline) / time.Second

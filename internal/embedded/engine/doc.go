@@ -26,10 +26,13 @@
 //     none of their values can become SQL.
 //   - While a statement with query_id=X runs, another one with X is refused with
 //     error 216 and changes nothing. "Runs" means: in the engine. A client that
-//     goes away does not end its statement (a SELECT alone is cancelled, and its
-//     id stays held until the engine has stopped). After an error the session is
-//     used once more (SELECT 1), because only then does the engine forget a
-//     failed INSERT; then the id is released.
+//     goes away does not end its statement, and with it the hold on the id, with
+//     two exceptions, whose ids stay held until the engine has stopped: a SELECT
+//     whose result is being streamed ends with the first piece that cannot be
+//     sent, and a statement with readonly and
+//     cancel_http_readonly_queries_on_client_close is stopped at once, as on a
+//     server (unless it has a log_comment of its own). After an error the session is used once more (SELECT 1), because
+//     only then does the engine forget a failed INSERT; then the id is released.
 //   - An INSERT begins when its body has arrived in full. A broken body, or a
 //     client that dies while sending, inserts nothing.
 //   - At most Config.MaxStatements statements run and Config.MaxWaiting wait;

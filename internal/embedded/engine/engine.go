@@ -36,7 +36,8 @@ type Engine struct {
 	ids      runningIDs
 	metrics  *metrics
 	registry *prometheus.Registry
-	root     *session // keeps the engine up while the pool is empty
+	rootMu   sync.Mutex // guards root
+	root     *session   // keeps the engine up while the pool is empty, and stops statements
 	version  string
 	zone     string
 	started  time.Time
@@ -190,6 +191,7 @@ func (e *Engine) openSession(spec sessionSpec) (_ *session, err error) {
 			s.close()
 		}
 	}()
+	spec = spec.marked(s)
 	for _, sql := range spec.statements() {
 		r := s.query([]byte(sql), "Null", nil)
 		r.release()

@@ -172,7 +172,7 @@ func (e *Engine) serveQuery(w http.ResponseWriter, r *http.Request) {
 		// id at once.
 		defer e.ids.release(id)
 		defer e.pool.leave()
-		return e.run(a, req, data)
+		return e.run(r.Context(), a, req, data)
 	}()
 	if err != nil {
 		a.fail(asException(err))
@@ -196,8 +196,9 @@ func asException(err error) *Exception {
 }
 
 // run executes the statement and writes its result. When it returns, the engine
-// is done with the statement.
-func (e *Engine) run(a *answer, req *request, data *body) (f facts, err error) {
+// is done with the statement. The client's end stops what it may stop; see
+// sessionSpec.endsWithClient.
+func (e *Engine) run(client context.Context, a *answer, req *request, data *body) (f facts, err error) {
 	spec := req.spec
 	streaming := req.kind == kindSelect && streams(req.outputFormat()) && !req.whole
 	if req.kind == kindSelect && !streaming && settingValue(spec.settings, "max_result_bytes") == "" {
@@ -215,8 +216,10 @@ func (e *Engine) run(a *answer, req *request, data *body) (f facts, err error) {
 	e.metrics.running.Inc()
 	began := time.Now()
 	clean := false
+	held := e.leash(client, req, s)
 	defer func() {
 		// Also when the code in between panics.
+		left := held.release()
 		if clean && req.kind != kindSession {
 			e.pool.put(s)
 		} else {
@@ -226,7 +229,7 @@ func (e *Engine) run(a *answer, req *request, data *body) (f facts, err error) {
 		e.metrics.seconds.WithLabelValues(req.kind.String()).Observe(time.Since(began).Seconds())
 		outcome := "ok"
 		switch {
-		case a.failed:
+		case a.failed, left && err != nil:
 			outcome = "client_gone"
 		case err != nil:
 			outcome = "error"

@@ -147,6 +147,7 @@ func loadLibrary(path string) error {
 // database, one statement at a time. Not safe for concurrent use.
 type session struct {
 	conn *C.chdb_connection
+	mark string // see marked
 }
 
 func openSession(args []string) (*session, error) {

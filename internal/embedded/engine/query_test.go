@@ -302,6 +302,75 @@ func TestASelectIsCancelledWhenItsClientLeaves(t *testing.T) {
 	t.Logf("cancelled after %v", time.Since(began))
 }
 
+func TestAReadOnlyStatementIsStoppedWhenItsClientLeavesIfThatIsAskedFor(t *testing.T) {
+	d := start(t)
+	for name, sql := range map[string]string{
+		"one that has nothing to send": "SELECT sum(cityHash64(number)) FROM numbers(4000000000000) -- endless",
+		"one that answers as a whole":  "SELECT number, sleepEachRow(0.01) FROM numbers(60000) SETTINGS max_block_size = 10 FORMAT JSON -- endless",
+		"no SELECT":                    "EXPLAIN ESTIMATE SELECT (SELECT sum(cityHash64(number)) FROM numbers(4000000000000)) -- endless",
+		"one with parameters":          "SELECT sum(cityHash64(number)) AS endless FROM numbers({many:UInt64})",
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := &db{t: t, url: d.url, name: d.name}
+			ctx, leave := context.WithCancel(t.Context())
+			defer leave()
+			done := make(chan response, 1)
+			go func() {
+				done <- d.do(ctx, http.MethodPost, strings.NewReader(sql), nil, "query_id=long", "wait_end_of_query=1",
+					"readonly=2", "cancel_http_readonly_queries_on_client_close=1", "param_many=4000000000000")
+			}()
+			d.running("endless")
+			d.refuse("216", "SELECT 1", "query_id=long")
+			leave()
+			if r := <-done; r.err == nil {
+				t.Fatalf("the client did not leave: %d %s", r.status, r.body)
+			}
+			began := time.Now()
+			eventually(t, "the engine is done with the statement", func() bool { return d.post("SELECT 1", "query_id=long").status == http.StatusOK })
+			t.Logf("stopped after %v", time.Since(began))
+			d.want("0", "SELECT count() FROM system.processes WHERE query LIKE '%endless%' AND query NOT LIKE '%system.processes%'")
+		})
+	}
+}
+
+// outcomes is how many statements of a kind have ended with an outcome.
+func (d *db) outcomes(kind, outcome string) string {
+	d.t.Helper()
+	res, err := http.Get(d.url + "/metrics")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer http.DefaultClient.CloseIdleConnections()
+	_, after, _ := strings.Cut(readAll(d.t, res), fmt.Sprintf("\nagentmeter_engine_statements_total{kind=%q,outcome=%q} ", kind, outcome))
+	number, _, _ := strings.Cut(after, "\n")
+	return number
+}
+
+func TestWhatMayChangeSomethingOrWasNotAskedToIsNotStopped(t *testing.T) {
+	d := start(t)
+	for name, settings := range map[string][]string{
+		"not asked for":       {"readonly=2"},
+		"not a read-only one": {"cancel_http_readonly_queries_on_client_close=1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := &db{t: t, url: d.url, name: d.name}
+			ctx, leave := context.WithCancel(t.Context())
+			defer leave()
+			done := make(chan response, 1)
+			go func() {
+				done <- d.do(ctx, http.MethodPost, strings.NewReader("SELECT sum(sleepEachRow(0.02)) FROM numbers(50) SETTINGS max_block_size = 10"), nil,
+					append(settings, "query_id=short", "wait_end_of_query=1")...)
+			}()
+			d.running("sleepEachRow(0.02)")
+			ended := d.outcomes("select", "ok")
+			leave()
+			<-done
+			eventually(t, "the statement has ended as if nothing had been", func() bool { return d.outcomes("select", "ok") != ended })
+			d.want("1", "SELECT 1", "query_id=short")
+		})
+	}
+}
+
 func TestBrowsersAndStrangersAreTurnedAway(t *testing.T) {
 	d := start(t)
 	for _, header := range []map[string]string{
