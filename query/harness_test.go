@@ -263,12 +263,21 @@ type service struct {
 // serve starts the service with the routes, guard and router of the product.
 func (w *world) serve(t testing.TB, now time.Time, config Config) *service {
 	t.Helper()
+	s, router := newService(t, w.client, now, config)
+	s.server = httptest.NewServer(router)
+	t.Cleanup(s.server.Close)
+	return s
+}
+
+// newService makes a service and its router, which nothing listens for yet.
+func newService(t testing.TB, client *clickhouse.Client, now time.Time, config Config) (*service, http.Handler) {
+	t.Helper()
 	s := &service{now: now}
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	registry := prometheus.NewRegistry()
 	var err error
 	s.Service, err = New(config, Deps{
-		ClickHouse: w.client, Log: log, Registerer: registry, Clock: func() time.Time { return s.now }, Mutex: testMutex,
+		ClickHouse: client, Log: log, Registerer: registry, Clock: func() time.Time { return s.now }, Mutex: testMutex,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -279,16 +288,21 @@ func (w *world) serve(t testing.TB, now time.Time, config Config) *service {
 	if s.key, err = auth.LoadOrCreateKey(filepath.Join(t.TempDir(), "key")); err != nil {
 		t.Fatal(err)
 	}
-	s.token, err = s.key.Mint(auth.Grant{Workspace: auth.AllWorkspaces, Scopes: []auth.Scope{auth.UsageRead}, TTL: time.Hour})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s.token = s.mint(t, time.Hour, auth.UsageRead)
 	s.health = httpapi.NewHealth(log)
 	router := httpapi.NewRouter(s.health, log, registry)
 	s.Mount(auth.NewGuard(s.key.Verifier(), nil).Mux(router), router)
-	s.server = httptest.NewServer(router)
-	t.Cleanup(s.server.Close)
-	return s
+	return s, router
+}
+
+// mint makes a token for all workspaces.
+func (s *service) mint(t testing.TB, ttl time.Duration, scopes ...auth.Scope) string {
+	t.Helper()
+	token, err := s.key.Mint(auth.Grant{Workspace: auth.AllWorkspaces, Scopes: scopes, TTL: ttl})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
 }
 
 // get asks for a path and holds the answer against the contract.

@@ -1,8 +1,9 @@
 package query
 
 import (
-	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -25,7 +26,9 @@ const (
 
 // GetLive answers GET /v1/usage/live: a stream of watermarks, one whenever more
 // has been counted. It ends when the reader goes, when its access expires, when
-// the server drains, or when ClickHouse cannot be asked; the reader comes back.
+// the server drains, or when ClickHouse cannot be asked; the reader comes back,
+// and says by Last-Event-ID what it has heard, so that it need not read its
+// figures again where nothing has moved.
 func (s *Service) GetLive(w http.ResponseWriter, r *http.Request, _ api.GetLiveParams) {
 	p := readParameters(r)
 	workspace := p.workspace()
@@ -44,7 +47,7 @@ func (s *Service) GetLive(w http.ResponseWriter, r *http.Request, _ api.GetLiveP
 		s.metrics.live.Dec()
 		<-s.live
 	}()
-	stream := &liveStream{service: s, w: w, route: r.Pattern, workspace: workspace}
+	stream := &liveStream{service: s, w: w, route: r.Pattern, workspace: workspace, heard: r.Header.Get(lastEventID)}
 	update, err := stream.look(r.Context())
 	if err != nil {
 		httpapi.WriteError(w, r, err)
@@ -56,7 +59,7 @@ func (s *Service) GetLive(w http.ResponseWriter, r *http.Request, _ api.GetLiveP
 	header.Set("X-Accel-Buffering", "no") // a proxy must not hold news back
 	w.WriteHeader(http.StatusOK)
 	opening := fmt.Appendf(nil, "retry: %d\n\n", liveRetry.Milliseconds())
-	if stream.send(opening) != nil || stream.send(watermarkEvent(update)) != nil {
+	if stream.send(opening) != nil || stream.send(stream.event(update)) != nil {
 		return
 	}
 	stream.run(r.Context())
@@ -69,9 +72,22 @@ type liveStream struct {
 	workspace schemas.WorkspaceID
 
 	last     watermark
-	known    bool // whether counted holds
-	counted  tally
+	known    bool // whether position holds
 	position string
+	heard    string // the id of the last event that the reader has, whatever it says itself
+}
+
+// lastEventID is the header in which a reader that comes back names the last
+// event that it has received.
+const lastEventID = "Last-Event-ID"
+
+// liveID names what has been counted of a workspace. Whoever has heard it and
+// read figures since has all of that: figures are never older than the ledger
+// at the moment they are asked for. It says nothing of how far the watermark
+// was, which moves while a workspace is idle. Every process makes the same.
+func liveID(workspace schemas.WorkspaceID, counted tally) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%d\n%d", workspace, counted.credits, counted.messages, counted.events))
+	return base64.RawURLEncoding.EncodeToString(sum[:15])
 }
 
 func (l *liveStream) run(ctx context.Context) {
@@ -102,7 +118,7 @@ func (l *liveStream) run(ctx context.Context) {
 			}
 			return
 		}
-		message := watermarkEvent(update)
+		message := l.event(update)
 		if !update.Changed && l.last.countedThrough.Equal(before.countedThrough) {
 			if time.Since(spoken) < liveSilence {
 				continue
@@ -138,21 +154,23 @@ func (l *liveStream) look(ctx context.Context) (api.LiveUpdate, error) {
 		if err != nil {
 			return err
 		}
-		// What came before the first look is not known: the reader may have read its
-		// figures a moment too early.
-		update.Changed = !l.known || counted != l.counted
-		l.counted, l.known = counted, true
+		// A reader that has heard nothing yet, or something that is not known here, may
+		// have read its figures a moment too early.
+		id := liveID(l.workspace, counted)
+		update.Changed = id != l.heard
+		l.heard, l.known = id, true
 		return nil
 	})
 	return update, err
 }
 
-func watermarkEvent(update api.LiveUpdate) []byte {
+// event is what is sent of an update.
+func (l *liveStream) event(update api.LiveUpdate) []byte {
 	data, err := json.Marshal(update)
 	if err != nil {
 		panic("query: encode live update: " + err.Error()) // a time, a number and a bool
 	}
-	return bytes.Join([][]byte{[]byte("event: watermark\ndata: "), data, []byte("\n\n")}, nil)
+	return fmt.Appendf(nil, "event: watermark\nid: %s\ndata: %s\n\n", l.heard, data)
 }
 
 func (l *liveStream) send(message []byte) error {

@@ -16,6 +16,7 @@ import (
 	"agentmeter/internal/httpapi"
 	"agentmeter/query/page"
 	"agentmeter/schemas"
+	"agentmeter/schemas/api"
 	"agentmeter/schemas/api/queryapi"
 )
 
@@ -85,7 +86,7 @@ func (s *Service) Mount(guarded, open httpapi.Mux) {
 	guarded = limitedMux{guarded, s.rates}
 	queryapi.HandlerWithOptions(s, queryapi.StdHTTPServerOptions{
 		BaseRouter:       guarded,
-		ErrorHandlerFunc: parameterError,
+		ErrorHandlerFunc: s.parameterError,
 	})
 	guarded.HandleFunc("GET /w/{ws}/usage", s.getPage)
 	guarded.HandleFunc("GET "+page.FiguresRoute, s.getFigures)
@@ -110,7 +111,13 @@ func (s *Service) DeniedPage(status int) http.Handler { return s.page.Denied(sta
 // parameterError answers for a parameter that the generated code could not
 // read. The handlers read the query themselves, and say more precisely what is
 // wrong, all at once; so does this.
-func parameterError(w http.ResponseWriter, r *http.Request, err error) {
+func (s *Service) parameterError(w http.ResponseWriter, r *http.Request, err error) {
+	var repeated *queryapi.TooManyValuesForParamError
+	var malformed *queryapi.InvalidParamFormatError
+	if errors.As(err, &repeated) && repeated.ParamName == lastEventID || errors.As(err, &malformed) && malformed.ParamName == lastEventID {
+		s.GetLive(w, r, api.GetLiveParams{}) // which takes any, and knows what to make of it
+		return
+	}
 	p := readParameters(r)
 	p.workspace()
 	p.agent()

@@ -727,7 +727,7 @@ type Link = string
 
 // LiveUpdate The data of the stream's `watermark` events.
 type LiveUpdate struct {
-	// Changed Whether this workspace has new figures since the event before.
+	// Changed Whether this workspace has new figures since the event before, or, in a stream's first event, since the one that Last-Event-ID names.
 	Changed        bool       `json:"changed"`
 	CountedThrough *time.Time `json:"counted_through"`
 	LagSeconds     *float64   `json:"lag_seconds"`
@@ -1339,6 +1339,9 @@ type ExportUsageParams struct {
 type GetLiveParams struct {
 	// Workspace The workspace's id.
 	Workspace WorkspaceParam `form:"workspace" json:"workspace"`
+
+	// LastEventID The `id` of the last event that was received; browsers send it by themselves. Without it, or with one that the service does not know, the first event says that figures have changed.
+	LastEventID *string `json:"Last-Event-ID,omitempty"`
 }
 
 // GetReconcileParams defines parameters for GetReconcile.
@@ -1801,6 +1804,10 @@ type ClientInterface interface {
 	// Server-sent events. Event `watermark` carries a LiveUpdate as JSON whenever
 	// more has been counted; a comment line keeps an idle connection open. The stream
 	// ends when the server drains; reconnect after the `retry` that it names.
+	//
+	// Each event has an `id`, which names what had been counted of the workspace. A reader
+	// that comes back and names the last one that it received is told whether anything has
+	// been counted since.
 	//
 	// Corresponds with GET /v1/usage/live (the `GetLive` operationId).
 	GetLive(ctx context.Context, params *GetLiveParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -2302,6 +2309,10 @@ func (c *Client) ExportUsage(ctx context.Context, params *ExportUsageParams, req
 // Server-sent events. Event `watermark` carries a LiveUpdate as JSON whenever
 // more has been counted; a comment line keeps an idle connection open. The stream
 // ends when the server drains; reconnect after the `retry` that it names.
+//
+// Each event has an `id`, which names what had been counted of the workspace. A reader
+// that comes back and names the last one that it received is told whether anything has
+// been counted since.
 //
 // Corresponds with GET /v1/usage/live (the `GetLive` operationId).
 func (c *Client) GetLive(ctx context.Context, params *GetLiveParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -3511,6 +3522,21 @@ func NewGetLiveRequest(server string, params *GetLiveParams) (*http.Request, err
 		return nil, err
 	}
 
+	if params != nil {
+
+		if params.LastEventID != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Last-Event-ID", *params.LastEventID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Last-Event-ID", headerParam0)
+		}
+
+	}
+
 	return req, nil
 }
 
@@ -4248,6 +4274,10 @@ type ClientWithResponsesInterface interface {
 	// Server-sent events. Event `watermark` carries a LiveUpdate as JSON whenever
 	// more has been counted; a comment line keeps an idle connection open. The stream
 	// ends when the server drains; reconnect after the `retry` that it names.
+	//
+	// Each event has an `id`, which names what had been counted of the workspace. A reader
+	// that comes back and names the last one that it received is told whether anything has
+	// been counted since.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -6936,6 +6966,10 @@ func (c *ClientWithResponses) ExportUsageWithResponse(ctx context.Context, param
 // Server-sent events. Event `watermark` carries a LiveUpdate as JSON whenever
 // more has been counted; a comment line keeps an idle connection open. The stream
 // ends when the server drains; reconnect after the `retry` that it names.
+//
+// Each event has an `id`, which names what had been counted of the workspace. A reader
+// that comes back and names the last one that it received is told whether anything has
+// been counted since.
 //
 // Returns a wrapper object for the known response body format(s).
 //

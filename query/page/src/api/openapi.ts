@@ -323,6 +323,10 @@ export interface paths {
          * @description Server-sent events. Event `watermark` carries a LiveUpdate as JSON whenever
          *     more has been counted; a comment line keeps an idle connection open. The stream
          *     ends when the server drains; reconnect after the `retry` that it names.
+         *
+         *     Each event has an `id`, which names what had been counted of the workspace. A reader
+         *     that comes back and names the last one that it received is told whether anything has
+         *     been counted since.
          */
         get: operations["getLive"];
         put?: never;
@@ -876,7 +880,7 @@ export interface components {
             counted_through: string | null;
             /** Format: double */
             lag_seconds: number | null;
-            /** @description Whether this workspace has new figures since the event before. */
+            /** @description Whether this workspace has new figures since the event before, or, in a stream's first event, since the one that Last-Event-ID names. */
             changed: boolean;
         };
         LedgerTotals: {
@@ -1843,7 +1847,10 @@ export interface operations {
                  */
                 workspace: components["parameters"]["WorkspaceParam"];
             };
-            header?: never;
+            header?: {
+                /** @description The `id` of the last event that was received; browsers send it by themselves. Without it, or with one that the service does not know, the first event says that figures have changed. */
+                "Last-Event-ID"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -1859,6 +1866,7 @@ export interface operations {
                      * @example retry: 2000
                      *
                      *     event: watermark
+                     *     id: b5zQ1nXv0cV2hC7iT3Yq
                      *     data: {"counted_through":"2026-11-24T13:32:05.118Z","lag_seconds":0.4,"changed":true}
                      */
                     "text/event-stream": string;
