@@ -140,7 +140,7 @@ async function answer(request, response) {
         lag_seconds: (at - to) / 1000,
         changed: true,
       };
-      response.write(`event: watermark\ndata: ${JSON.stringify(update)}\n\n`);
+      response.write(`event: watermark\nid: ${to}\ndata: ${JSON.stringify(update)}\n\n`);
     };
     const timer = setInterval(tell, 2_000);
     request.on('close', () => clearInterval(timer));

@@ -44,7 +44,6 @@ export function stream(path: string, { atMostMs, slowMs, fastMs }: Pace): Source
     let stopPolling = poll(slowMs)(hint);
     let waiting: LiveUpdate | null = null;
     let busy = false;
-    let unheard = true;
 
     const deliver = async () => {
       while (waiting && !busy) {
@@ -56,15 +55,12 @@ export function stream(path: string, { atMostMs, slowMs, fastMs }: Pace): Source
         busy = false;
       }
     };
+    // The first word of a connection says whether anything changed before it: since the last word of the one
+    // before, whose id the browser names, or, where there is none, always.
     events.addEventListener('watermark', event => {
       const update = JSON.parse(event.data) as LiveUpdate;
-      waiting = { ...update, changed: update.changed || unheard || (waiting?.changed ?? false) };
-      unheard = false;
+      waiting = { ...update, changed: update.changed || (waiting?.changed ?? false) };
       void deliver();
-    });
-    // Whatever happened before the first word of a connection went unheard.
-    events.addEventListener('open', () => {
-      unheard = true;
     });
     events.addEventListener('error', () => {
       // The browser reconnects by itself unless the service refused.
