@@ -135,6 +135,7 @@ func (s *Service) GetDashboard(w http.ResponseWriter, r *http.Request, _ api.Get
 		if err != nil {
 			return err
 		}
+		q.heard = r.Header.Get(lastEventID)
 		reading, err := s.begin(ctx, u.route, q, st.watermark, historyEdges(q, st.watermark))
 		if err != nil {
 			return err

@@ -81,12 +81,14 @@ type liveStream struct {
 // event that it has received.
 const lastEventID = "Last-Event-ID"
 
-// liveID names what has been counted of a workspace. Whoever has heard it and
-// read figures since has all of that: figures are never older than the ledger
-// at the moment they are asked for. It says nothing of how far the watermark
-// was, which moves while a workspace is idle. Every process makes the same.
-func liveID(workspace schemas.WorkspaceID, counted tally) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%d\n%d", workspace, counted.credits, counted.messages, counted.events))
+// liveID names what has been counted of a workspace, Playground tests included.
+// Whoever has heard it and asks for figures with it gets all of that, from
+// whichever process. It says nothing of how far the watermark was, which moves
+// while a workspace is idle. Every process makes the same.
+func liveID(workspace schemas.WorkspaceID, t *workspaceTotals) string {
+	counted := t.before(lastEdge)
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%d\n%d\n%d\n%d", workspace,
+		counted.credits, counted.messages, counted.events, t.tests.messages, t.tests.events))
 	return base64.RawURLEncoding.EncodeToString(sum[:15])
 }
 
@@ -148,15 +150,14 @@ func (l *liveStream) look(ctx context.Context) (api.LiveUpdate, error) {
 			return nil
 		}
 		l.position = l.last.positions
-		var counted tally
-		b := newBuilder(l.workspace, "")
-		err = l.service.readRows(ctx, l.route, "version", b, render("version", nil), func(r row) { counted.add(r.tally) })
+		// Here figures begin, too.
+		totals, err := l.service.totalsOf(ctx, l.route, question{workspace: l.workspace, now: l.service.clock().UTC()}, l.last)
 		if err != nil {
 			return err
 		}
 		// A reader that has heard nothing yet, or something that is not known here, may
 		// have read its figures a moment too early.
-		id := liveID(l.workspace, counted)
+		id := liveID(l.workspace, totals)
 		update.Changed = id != l.heard
 		l.heard, l.known = id, true
 		return nil

@@ -131,14 +131,15 @@ func (w *liveWire) answer(out http.ResponseWriter, r *http.Request) {
 		}
 	case strings.Contains(sql, "FROM usage_workspace_hour"):
 		sum := w.counted[r.URL.Query().Get("param_workspace")]
-		rows = 1
+		// All of it occurred at one hour, and there are no tests.
+		rows = 2
 		columns = proto.Input{
-			{Name: "part", Data: proto.ColUInt8{0}},
-			{Name: "bar", Data: proto.ColUInt32{0}},
-			{Name: "who", Data: stringColumn("")},
-			{Name: "spent", Data: proto.ColInt128{{Low: sum.credits.Lo, High: uint64(sum.credits.Hi)}}},
-			{Name: "answered", Data: proto.ColInt64{sum.messages}},
-			{Name: "recorded", Data: proto.ColInt64{sum.events}},
+			{Name: "part", Data: proto.ColUInt8{uint8(partTotals), uint8(partPlayground)}},
+			{Name: "bar", Data: proto.ColUInt32{uint32(frozen.Truncate(time.Hour).Unix()), 0}},
+			{Name: "who", Data: stringColumn("", "")},
+			{Name: "spent", Data: proto.ColInt128{{Low: sum.credits.Lo, High: uint64(sum.credits.Hi)}, {}}},
+			{Name: "answered", Data: proto.ColInt64{sum.messages, 0}},
+			{Name: "recorded", Data: proto.ColInt64{sum.events, 0}},
 		}
 	default:
 		w.t.Errorf("the live stream asks for %s", sql)

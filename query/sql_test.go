@@ -128,7 +128,7 @@ func TestStatementsAreWhatTheyWere(t *testing.T) {
 	golden(t, "sql/reconcile.sql", shown(sql, b.params))
 	everywhere, params := tiersStatement(q, tiersOf(q), placed{})
 	golden(t, "sql/reconcile_tiers.sql", shown(everywhere, params))
-	for _, name := range []string{"progress", "workspace", "directory", "version", "spenders", "streams", "ready"} {
+	for _, name := range []string{"progress", "workspace", "directory", "spenders", "streams", "ready"} {
 		golden(t, "sql/"+name+".sql", render(name, nil))
 	}
 	b = hoursStatement(q, frozen.Truncate(time.Hour).Unix())

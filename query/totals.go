@@ -83,16 +83,20 @@ const olderAfter = time.Hour
 // counted_through promises, and answers with one snapshot have the same figures.
 // Otherwise the last hours are read, with the sum of all before, which are held
 // and are right as long as they have that sum.
+//
+// A reader that has heard of news from the live stream, maybe from another
+// process, says of which; unless the totals are those, they are read.
 func (s *Service) totalsOf(ctx context.Context, route string, q question, w watermark) (*workspaceTotals, error) {
 	key := heldKey{workspace: q.workspace, unit: unit{firstEdge, lastEdge, hoursUnit}}
 	now := time.Now()
-	if entry := s.held.find(key, now); entry != nil && w.positions != "" && entry.hours.positions == w.positions && now.Sub(entry.hours.looked) < s.config.TotalsMaxAge {
+	if entry := s.held.find(key, now); entry != nil && w.positions != "" && entry.hours.positions == w.positions && now.Sub(entry.hours.looked) < s.config.TotalsMaxAge &&
+		(q.heard == "" || liveID(q.workspace, &entry.hours.workspaceTotals) == q.heard) {
 		s.metrics.totals.WithLabelValues("held").Inc()
 		return &entry.hours.workspaceTotals, nil
 	}
 	s.metrics.totals.WithLabelValues("read").Inc()
 	look := func(ctx context.Context) (*workspaceTotals, error) { return s.readTotals(ctx, route, q, w, key) }
-	if w.positions == "" {
+	if w.positions == "" || q.heard != "" {
 		return look(ctx)
 	}
 	type flightKey struct {

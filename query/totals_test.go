@@ -2,6 +2,7 @@ package query
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"testing"
 	"time"
@@ -157,5 +158,45 @@ func TestWhatSurroundsFiguresIsReadAgainAfterAChange(t *testing.T) {
 	look(now.Add(-time.Hour))
 	if reads != 2 {
 		t.Errorf("%d reads although it was read long after the change", reads)
+	}
+}
+
+// A reader that one process has told of news gets them from another one, too,
+// though that has read the totals at the same positions before.
+func TestNewsThatOneProcessToldAreInTheAnswersOfAnother(t *testing.T) {
+	w := newWorld(t)
+	at := frozen.Add(-3 * time.Hour)
+	w.insert(t, []event{used("ws", "a", at, 1_000_000)})
+	w.progress(t, frozen)
+	const path = "/v1/usage/dashboard?workspace=ws&range=7d"
+	answering, telling := w.serve(t, frozen, Config{}), w.serve(t, frozen, Config{})
+	answering.config.TotalsMaxAge = time.Hour
+	answering.get(t, path)
+	w.insert(t, []event{used("ws", "a", at, 2_000_000)})
+
+	q := question{workspace: "ws", now: frozen}
+	totals, err := telling.totalsOf(t.Context(), "test", q, watermark{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct{ heard, want string }{{"", "1"}, {liveID("ws", totals), "3"}} {
+		heard, want := step.heard, step.want
+		_, body := answering.get(t, path, lastEventID, heard)
+		var answer api.Dashboard
+		if err := json.Unmarshal(body, &answer); err != nil {
+			t.Fatal(err)
+		}
+		if answer.Summary.Credits != want {
+			t.Errorf("with the event %q: %s credits, want %s", heard, answer.Summary.Credits, want)
+		}
+		if heard == "" {
+			continue
+		}
+		// Having read them it need not do so again.
+		before := testutil.ToFloat64(answering.metrics.totals.WithLabelValues("read"))
+		answering.get(t, path, lastEventID, heard)
+		if after := testutil.ToFloat64(answering.metrics.totals.WithLabelValues("read")); after != before {
+			t.Error("what it has is read again")
+		}
 	}
 }

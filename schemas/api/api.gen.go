@@ -1300,6 +1300,9 @@ type GetDashboardParams struct {
 
 	// IfNoneMatch The ETag of the answer at hand.
 	IfNoneMatch *IfNoneMatchParam `json:"If-None-Match,omitempty"`
+
+	// LastEventID The `id` of the live stream's event that made the reader ask: the figures hold at least what was counted when it was sent.
+	LastEventID *string `json:"Last-Event-ID,omitempty"`
 }
 
 // ExportUsageParams defines parameters for ExportUsage.
@@ -3310,6 +3313,17 @@ func NewGetDashboardRequest(server string, params *GetDashboardParams) (*http.Re
 			}
 
 			req.Header.Set("If-None-Match", headerParam0)
+		}
+
+		if params.LastEventID != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Last-Event-ID", *params.LastEventID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Last-Event-ID", headerParam1)
 		}
 
 	}

@@ -35,10 +35,10 @@ test('an unchanged answer says how far everything is counted, by the clock of th
     return new Response(null, { status: 304, headers });
   });
   const { signal } = new AbortController();
-  expect(await revalidate('/v1/usage/dashboard', { signal, etag: '"a.b"' })).toEqual({
+  expect(await revalidate('/v1/usage/dashboard', { signal, etag: '"a.b"', since: 'x' })).toEqual({
     freshness: { counted_through: '2026-11-05T12:00:00.5Z', lag_seconds: 1.5 },
   });
-  expect((asked[0]!.headers as Record<string, string>)['If-None-Match']).toBe('"a.b"');
+  expect(asked[0]!.headers).toMatchObject({ 'If-None-Match': '"a.b"', 'Last-Event-ID': 'x' });
 });
 
 test('where nothing is known of what is counted, an unchanged answer says so', async () => {

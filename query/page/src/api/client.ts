@@ -49,15 +49,18 @@ export interface Unchanged {
 
 /** Asks for what the caller does not hold. */
 export async function get<T>(path: string, { signal }: { signal?: AbortSignal } = {}): Promise<Answer<T>> {
-  return readAnswer(await send(path, signal, null), signal);
+  return readAnswer(await send(path, signal), signal);
 }
 
 /** Asks again for what the caller holds with that tag, if it has any. */
 export async function revalidate<T>(
   path: string,
-  { signal, etag }: { signal: AbortSignal; etag: string | null },
+  { signal, etag, since }: { signal: AbortSignal; etag: string | null; since?: string | undefined },
 ): Promise<Answer<T> | Unchanged> {
-  const response = await send(path, signal, etag);
+  const holds: Record<string, string> = {};
+  if (etag) holds['If-None-Match'] = etag;
+  if (since) holds['Last-Event-ID'] = since;
+  const response = await send(path, signal, holds);
   if (response.status !== 304) return readAnswer(response, signal);
   const through = response.headers.get('Counted-Through');
   // By the service's clock, not this machine's.
@@ -67,10 +70,9 @@ export async function revalidate<T>(
 }
 
 /** The answer of a request that did not fail. */
-async function send(path: string, signal: AbortSignal | undefined, etag: string | null): Promise<Response> {
+async function send(path: string, signal?: AbortSignal, holds?: Record<string, string>): Promise<Response> {
   const limit = AbortSignal.timeout(patience);
-  const headers: Record<string, string> = { Accept: 'application/json, application/problem+json' };
-  if (etag) headers['If-None-Match'] = etag;
+  const headers = { Accept: 'application/json, application/problem+json', ...holds };
   let response: Response;
   try {
     response = await fetch(path, {

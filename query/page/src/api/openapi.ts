@@ -1578,6 +1578,8 @@ export interface operations {
             header?: {
                 /** @description The ETag of the answer at hand. */
                 "If-None-Match"?: components["parameters"]["IfNoneMatchParam"];
+                /** @description The `id` of the live stream's event that made the reader ask: the figures hold at least what was counted when it was sent. */
+                "Last-Event-ID"?: string;
             };
             path?: never;
             cookie?: never;

@@ -7,8 +7,10 @@
 import type { LiveUpdate } from '../api/types.ts';
 
 export type Unsubscribe = () => void;
+/** With the id of the event, by which the service knows what the figures have to hold. */
+export type Update = LiveUpdate & { id: string };
 /** null is "ask and see". A source does not call again before the call before it has ended. */
-export type Hint = (update: LiveUpdate | null) => Promise<void>;
+export type Hint = (update: Update | null) => Promise<void>;
 export type Source = (hint: Hint) => Unsubscribe;
 
 export function poll(everyMs: number): Source {
@@ -42,7 +44,7 @@ export function stream(path: string, { atMostMs, slowMs, fastMs }: Pace): Source
   return hint => {
     const events = new EventSource(path);
     let stopPolling = poll(slowMs)(hint);
-    let waiting: LiveUpdate | null = null;
+    let waiting: Update | null = null;
     let busy = false;
 
     const deliver = async () => {
@@ -59,7 +61,7 @@ export function stream(path: string, { atMostMs, slowMs, fastMs }: Pace): Source
     // before, whose id the browser names, or, where there is none, always.
     events.addEventListener('watermark', event => {
       const update = JSON.parse(event.data) as LiveUpdate;
-      waiting = { ...update, changed: update.changed || (waiting?.changed ?? false) };
+      waiting = { ...update, id: event.lastEventId, changed: update.changed || (waiting?.changed ?? false) };
       void deliver();
     });
     events.addEventListener('error', () => {

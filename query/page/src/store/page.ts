@@ -91,7 +91,7 @@ export function start() {
     let owed = false;
     return source(async update => {
       if (update && !update.changed && !owed) usage.confirm(update);
-      else owed = !(await usage.refresh());
+      else owed = !(await usage.refresh(update?.id));
     });
   });
   // Whoever comes back, to the tab or to the network, wants to see what is true now.

@@ -45,8 +45,11 @@ export interface Usage {
   /** Asks `key`; the answer replaces what is shown. */
   ask: (key: string) => void;
   retry: () => void;
-  /** Asks the shown question again without any sign of it; false when something was under way or went wrong. */
-  refresh: () => Promise<boolean>;
+  /**
+   * Asks the shown question again without any sign of it; false when something was under way or went wrong.
+   * Since is the id of the live stream's event that says so, if one does.
+   */
+  refresh: (since?: string) => Promise<boolean>;
   /** Nothing changed but how far everything is counted. */
   confirm: (update: Unchanged['freshness']) => void;
   cancel: () => void;
@@ -55,7 +58,7 @@ export interface Usage {
 export interface Options {
   get: (
     path: string,
-    init: { signal: AbortSignal; etag: string | null },
+    init: { signal: AbortSignal; etag: string | null; since?: string | undefined },
   ) => Promise<Answer<Dashboard> | Unchanged>;
   /** Monotonic milliseconds. */
   clock?: () => number;
@@ -177,13 +180,13 @@ export function createUsage({
     retry() {
       void run(asked);
     },
-    async refresh() {
+    async refresh(since) {
       const key = shown.value?.key;
       if (running || key === undefined || key !== asked) return false;
       const controller = new AbortController();
       running = controller;
       try {
-        const answer = await get(path(key), { signal: controller.signal, etag: tag(key) });
+        const answer = await get(path(key), { signal: controller.signal, etag: tag(key), since });
         if (controller.signal.aborted) return false;
         accept(key, answer);
         return true;
