@@ -163,6 +163,44 @@ func TestTimeoutBoundsTheSilenceOfAnExport(t *testing.T) {
 	}
 }
 
+// The Timeout of an http.Client cuts whatever takes longer. Here it is that of an
+// attempt, so that streams may.
+func TestTimeoutOfAGivenClientDoesNotCutStreams(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWire(t, func(_ int, w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/v1/usage/export.csv" {
+				wait(r, time.Hour)
+				return
+			}
+			fmt.Fprint(w, exportHeader)
+			for range 10 {
+				fmt.Fprint(w, "2026-11-24T00:00:00Z,2026-11-25T00:00:00Z,agt,Bot,1.5,1,final\n")
+				_ = http.NewResponseController(w).Flush()
+				wait(r, 2*time.Second)
+			}
+		})
+		w.Timeout = 3 * time.Second
+		c := newClient(t, w, client.WithRetries(client.Retries{Attempts: 1}))
+		rows := 0
+		for _, err := range c.ExportRows(t.Context(), api.ExportUsageParams{Workspace: "ws"}) {
+			if err != nil {
+				t.Fatalf("%d rows, then %v", rows, err)
+			}
+			rows++
+		}
+		if rows != 10 {
+			t.Errorf("%d rows, want 10", rows)
+		}
+		var err error
+		if took := elapsed(func() { _, err = c.Workspace(t.Context(), "ws") }); err == nil || took != 3*time.Second {
+			t.Errorf("got %v after %s", err, took)
+		}
+		if w.Timeout != 3*time.Second || w.CheckRedirect != nil {
+			t.Error("the caller's client has changed")
+		}
+	})
+}
+
 func TestExportThatIsLeftIsHungUpOn(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		hungUp := false
