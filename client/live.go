@@ -36,8 +36,8 @@ const (
 // lets every stream break before its first event, the client gives up after
 // Retries.For; the number of attempts bounds nothing here unless it is 1.
 //
-// The first update of each stream says Changed, because what happened in between
-// is not known: read the figures then.
+// Read the figures whenever an update says Changed. The first one after a break
+// does where the server cannot tell that nothing happened meanwhile.
 func (c *Client) Live(ctx context.Context, workspace string) iter.Seq2[api.LiveUpdate, error] {
 	return func(yield func(api.LiveUpdate, error) bool) {
 		events := eventStream{retry: liveRetry}

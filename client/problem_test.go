@@ -53,6 +53,10 @@ func TestTokenIsInNoError(t *testing.T) {
 		"a good one": func(w http.ResponseWriter, r *http.Request) { reply(w, 200, `"`+r.Header.Get("Authorization")+`"`) },
 		"no JSON":    func(w http.ResponseWriter, r *http.Request) { reply(w, 200, r.Header.Get("Authorization")) },
 		"a redirect": func(w http.ResponseWriter, r *http.Request) {
+			if r.Host != "meter.test" {
+				problem(w, 404, "not_found")
+				return
+			}
 			http.Redirect(w, r, "http://other.test/?"+r.Header.Get("Authorization"), http.StatusFound)
 		},
 		"nothing": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
@@ -105,6 +109,8 @@ func TestTokenIsNotSentWhereTheServerRedirectsTo(t *testing.T) {
 		w := newWire(t, func(call int, w http.ResponseWriter, r *http.Request) {
 			if call > 0 {
 				t.Errorf("a second request: %s%s", r.Host, r.URL)
+				problem(w, 404, "not_found")
+				return
 			}
 			http.Redirect(w, r, "http://other.test/v1/workspaces/ws", http.StatusTemporaryRedirect)
 		})
