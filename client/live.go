@@ -36,8 +36,8 @@ const (
 // lets every stream break before its first event, the client gives up after
 // Retries.For; the number of attempts bounds nothing here unless it is 1.
 //
-// Read the figures whenever an update says Changed. The first one after a break
-// does where the server cannot tell that nothing happened meanwhile.
+// Read the figures whenever an update says Changed. The first one of all does; the
+// first after a break says whether there is anything new since the last.
 func (c *Client) Live(ctx context.Context, workspace string) iter.Seq2[api.LiveUpdate, error] {
 	return func(yield func(api.LiveUpdate, error) bool) {
 		events := eventStream{retry: liveRetry}
@@ -85,13 +85,11 @@ func (c *Client) openLive(ctx context.Context, workspace, lastID string) (io.Rea
 	err := c.do(ctx, operation{
 		safety: reads,
 		send: func(ctx context.Context, requests *api.Client, _ address) (*http.Response, error) {
-			return requests.GetLive(ctx, &api.GetLiveParams{Workspace: workspace}, func(_ context.Context, request *http.Request) error {
-				request.Header.Set("Cache-Control", "no-store")
-				if lastID != "" {
-					request.Header.Set("Last-Event-ID", lastID)
-				}
-				return nil
-			})
+			params := api.GetLiveParams{Workspace: workspace}
+			if lastID != "" {
+				params.LastEventID = &lastID
+			}
+			return requests.GetLive(ctx, &params)
 		},
 		take:   refused,
 		stream: &stream, accept: "text/event-stream", patience: max(c.timeout, liveSilence),

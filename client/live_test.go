@@ -42,7 +42,7 @@ func TestLiveGoesOnWhereAStreamEndedOrBroke(t *testing.T) {
 			ids = append(ids, r.Header.Get("Last-Event-ID"))
 			switch call {
 			case 0: // ends in good order; an event that was begun and not finished does not count
-				say(w, "retry: 8000\n\n: hello\nid: first\n"+watermark(1)+"id: second\ndata: {}\n\nid: third\n"+watermark(2)[:40])
+				say(w, "retry: 8000\n\n: hello\nid: first\n"+watermark(1)+"id: 2/+=&%,\ndata: {}\n\nid: third\n"+watermark(2)[:40])
 			case 1:
 				problem(w, 503, "draining")
 			case 2: // breaks; all ends of lines are good, and what is not known is passed over
@@ -71,7 +71,7 @@ func TestLiveGoesOnWhereAStreamEndedOrBroke(t *testing.T) {
 		if fmt.Sprint(minutes) != "[1 3 4 5]" {
 			t.Errorf("updates of the minutes %v", minutes)
 		}
-		if got := fmt.Sprintf("%q", ids); got != `["" "second" "second" "second" "second"]` {
+		if got := fmt.Sprintf("%q", ids); got != `["" "2/+=&%," "2/+=&%," "2/+=&%," "2/+=&%,"]` {
 			t.Errorf("came back with the ids %s", got)
 		}
 		first, second := 8*time.Second, 9*time.Second // the waits that the server named
