@@ -41,7 +41,7 @@ func (s *Service) GetUsageAgents(w http.ResponseWriter, r *http.Request, _ api.G
 			return
 		}
 	}
-	s.serve(w, r, s.config.QueryTimeout, func(ctx context.Context) error {
+	s.serve(w, u.explained(r), s.config.QueryTimeout, func(ctx context.Context) error {
 		st, err := s.standingOf(ctx, u)
 		if err != nil {
 			return err
@@ -76,6 +76,7 @@ func (s *Service) GetUsageAgents(w http.ResponseWriter, r *http.Request, _ api.G
 		for _, a := range rows {
 			answer.Agents = append(answer.Agents, a.row(q, st.directory, a.share))
 		}
+		answer.Explain = explanationFrom(ctx).answer()
 		s.metrics.answers.WithLabelValues(u.route, string(answer.Completeness)).Inc()
 		w.Header().Set("Cache-Control", "private, no-cache")
 		httpapi.WriteJSON(w, r, http.StatusOK, answer)

@@ -9,8 +9,10 @@ import (
 
 	"agentmeter/internal/httpapi"
 	"agentmeter/query/calendar"
+	"agentmeter/query/tiers"
 	"agentmeter/schemas"
 	"agentmeter/schemas/api"
+	schema "agentmeter/schemas/clickhouse"
 )
 
 // maxBreakdown is how many keys a breakdown lists.
@@ -34,7 +36,7 @@ func (s *Service) GetBreakdown(w http.ResponseWriter, r *http.Request, _ api.Get
 		httpapi.WriteError(w, r, err)
 		return
 	}
-	s.serve(w, r, s.config.QueryTimeout, func(ctx context.Context) error {
+	s.serve(w, u.explained(r), s.config.QueryTimeout, func(ctx context.Context) error {
 		st, err := s.standingOf(ctx, u)
 		if err != nil {
 			return err
@@ -51,6 +53,7 @@ func (s *Service) GetBreakdown(w http.ResponseWriter, r *http.Request, _ api.Get
 		answer.Range, answer.By = st.rangeAnswer(u, grain), by
 		answer.Freshness = st.watermark.freshness(st.now)
 		answer.Completeness = st.watermark.completeness(st.rng.Interval, st.now)
+		answer.Explain = explanationFrom(ctx).answer()
 		s.metrics.answers.WithLabelValues(u.route, string(answer.Completeness)).Inc()
 		w.Header().Set("Cache-Control", "private, no-cache")
 		httpapi.WriteJSON(w, r, http.StatusOK, answer)
@@ -80,6 +83,10 @@ func (s *Service) breakdownOf(ctx context.Context, u usageRequest, st *standing,
 	b.params["from"], b.params["to"] = unix(st.rng.Start), unix(st.rng.End)
 	b.params["limit"] = strconv.Itoa(maxBreakdown)
 	sql := render("breakdown", map[string]any{"Key": breakdownColumns[by], "OneAgent": u.agent != ""})
+	if explanationFrom(ctx) != nil {
+		whole := tiers.Read{Step: tiers.Ledger, From: st.rng.Start, To: st.rng.End}
+		ctx = explainReads(ctx, []branch{{Table: schema.Ledger, Reads: []read{b.read(whole)}}})
+	}
 	err = s.read(ctx, u.route, "breakdown", sql, b.params, proto.Results{
 		{Name: "key", Data: &key},
 		{Name: "spent", Data: &spent},

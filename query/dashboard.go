@@ -21,6 +21,7 @@ type usageRequest struct {
 	asked     asked
 	grain     calendar.Grain
 	compare   calendar.Comparison
+	explain   bool
 }
 
 // readUsage reads a request for figures.
@@ -32,6 +33,7 @@ func (p *parameters) readUsage(r *http.Request) usageRequest {
 		asked:     p.asked(),
 		grain:     p.grain(),
 		compare:   p.comparison(),
+		explain:   p.explain(),
 	}
 }
 
@@ -126,7 +128,7 @@ func (s *Service) GetDashboard(w http.ResponseWriter, r *http.Request, _ api.Get
 		httpapi.WriteError(w, r, err)
 		return
 	}
-	s.serve(w, r, s.config.QueryTimeout, func(ctx context.Context) error {
+	s.serve(w, u.explained(r), s.config.QueryTimeout, func(ctx context.Context) error {
 		st, err := s.standingOf(ctx, u)
 		if err != nil {
 			return err
@@ -146,7 +148,7 @@ func (s *Service) GetDashboard(w http.ResponseWriter, r *http.Request, _ api.Get
 		if through := st.watermark.countedThrough; !through.IsZero() {
 			header.Set("Counted-Through", through.Format(time.RFC3339Nano))
 		}
-		if known := r.Header.Get("If-None-Match"); known != "" && reading.held {
+		if known := r.Header.Get("If-None-Match"); known != "" && reading.held && !u.explain {
 			if err := s.readPlayground(ctx, u.route, q, reading); err != nil {
 				return err
 			}
@@ -161,7 +163,7 @@ func (s *Service) GetDashboard(w http.ResponseWriter, r *http.Request, _ api.Get
 		if err != nil {
 			return err
 		}
-		if reading.held {
+		if reading.held && !u.explain {
 			header.Set("ETag", entityTag(u, st, q, reading).String())
 		}
 		s.metrics.answers.WithLabelValues(u.route, string(answer.Completeness)).Inc()
@@ -218,6 +220,7 @@ func (s *Service) dashboard(ctx context.Context, u usageRequest, st *standing, q
 	if !around.lastUsage.IsZero() {
 		answer.LastUsageAt = &around.lastUsage
 	}
+	answer.Explain = explanationFrom(ctx).answer()
 	return answer, nil
 }
 

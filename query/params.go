@@ -28,10 +28,10 @@ var (
 	barParameters   = append(slices.Clone(rangeParameters), "grain", "compare")
 
 	parametersOf = map[string][]string{
-		"GET /v1/usage/dashboard":  barParameters,
+		"GET /v1/usage/dashboard":  append(slices.Clone(barParameters), "explain"),
 		"GET /v1/usage/export.csv": barParameters,
-		"GET /v1/usage/agents":     append(slices.Clone(barParameters), "sort", "order", "cursor", "limit"),
-		"GET /v1/usage/breakdown":  append(slices.Clone(barParameters), "by"),
+		"GET /v1/usage/agents":     append(slices.Clone(barParameters), "sort", "order", "cursor", "limit", "explain"),
+		"GET /v1/usage/breakdown":  append(slices.Clone(barParameters), "by", "explain"),
 		"GET /v1/usage/reconcile":  rangeParameters,
 		"GET /v1/usage/live":       {"workspace"},
 		"GET /v1/agents":           {"workspace", "query", "cursor", "limit"},
@@ -284,6 +284,10 @@ func (p *parameters) grain() calendar.Grain {
 		return ""
 	}
 	return calendar.Grain(choice)
+}
+
+func (p *parameters) explain() bool {
+	return oneOf(p, "explain", api.ExplainNothing, api.ExplainNothing, api.ExplainAnswer) == api.ExplainAnswer
 }
 
 func (p *parameters) comparison() calendar.Comparison {

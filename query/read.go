@@ -46,12 +46,19 @@ func (s *Service) readStatement(ctx context.Context, route, name string, stateme
 	}
 	maps.Copy(settings, statement.Settings)
 	statement.Settings = settings
+	explained := explanationFrom(ctx)
+	if explained != nil {
+		statement.Summary = &clickhouse.Summary{}
+	}
 	err := s.clickhouse.Select(ctx, statement, columns, func(rows int) error {
 		total += rows
 		onBlock(rows)
 		return nil
 	})
 	s.metrics.observeStatement(name, route, began, total)
+	if explained != nil && err == nil {
+		explained.statement(ctx, name, began, *statement.Summary, total)
+	}
 	if err != nil {
 		return fmt.Errorf("read %s: %w", name, storeError(ctx, err))
 	}

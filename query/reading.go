@@ -125,6 +125,7 @@ func (s *Service) heldFiguresOf(ctx context.Context, route string, q question, r
 	}
 	s.metrics.heldUnits.WithLabelValues("held").Add(float64(len(cells)))
 	s.metrics.heldUnits.WithLabelValues("read").Add(float64(len(missing)))
+	explanationFrom(ctx).bars(len(cells), len(missing))
 	if len(missing) > 0 {
 		read, err := s.readUnits(ctx, route, q, missing)
 		if err != nil {

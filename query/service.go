@@ -124,6 +124,7 @@ func (s *Service) parameterError(w http.ResponseWriter, r *http.Request, err err
 	p.asked()
 	p.grain()
 	p.comparison()
+	p.explain()
 	p.limit()
 	var missing *queryapi.RequiredParamError
 	if errors.As(err, &missing) && missing.ParamName == "by" {

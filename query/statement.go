@@ -92,6 +92,7 @@ type read struct {
 	Skip       bool
 	Inside     bool
 	InsideStep int64 // seconds
+	planned    tiers.Read
 }
 
 // builder gathers the branches and parameters of one statement.
@@ -194,7 +195,7 @@ func (f family) branch(step schemas.Step) branch {
 }
 
 func (b *builder) read(r tiers.Read) read {
-	own := read{Name: "r" + strconv.Itoa(b.reads), Step: seconds(r.Step), InsideStep: seconds(r.InsideStep)}
+	own := read{Name: "r" + strconv.Itoa(b.reads), Step: seconds(r.Step), InsideStep: seconds(r.InsideStep), planned: r}
 	b.reads++
 	b.tiers = append(b.tiers, tierName(r.Step))
 	b.params[own.Name+"_from"] = unix(r.From)

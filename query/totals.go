@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"agentmeter/query/tiers"
 	"agentmeter/schemas"
 )
 
@@ -167,6 +168,12 @@ func (s *Service) readHours(ctx context.Context, route string, q question, t *wo
 func hoursStatement(q question, from int64) *builder {
 	b := newBuilder(q.workspace, "")
 	b.params["from"] = strconv.FormatInt(from, 10)
+	// Its text is one of its own; this says what it reads.
+	all := tiers.Read{Step: schemas.StepHour, From: time.Unix(firstEdge, 0), To: time.Unix(lastEdge, 0)}
+	used := usageByWorkspace.branch(schemas.StepHour)
+	used.Reads = []read{{Step: hour, planned: all}}
+	b.branches = append(b.branches, used)
+	b.tiers = append(b.tiers, tierName(schemas.StepHour))
 	return b
 }
 

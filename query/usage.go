@@ -194,6 +194,9 @@ func (s *Service) readRows(ctx context.Context, route, name string, b *builder, 
 	for _, tier := range b.tiers {
 		s.metrics.reads.WithLabelValues(tier).Inc()
 	}
+	if explanationFrom(ctx) != nil {
+		ctx = explainReads(ctx, b.branches)
+	}
 	return s.read(ctx, route, name, sql, b.params, proto.Results{
 		{Name: "part", Data: &parts},
 		{Name: "bar", Data: &bars},

@@ -77,10 +77,11 @@ func (g *Guard) admit(r *http.Request, policy Policy) (*http.Request, error) {
 		return nil, err
 	}
 	if !access.Has(policy.Scope) {
-		return nil, &httpapi.Problem{
-			Status: http.StatusForbidden, Code: "scope_missing",
-			Detail:  fmt.Sprintf("The token lacks the scope %q.", policy.Scope),
-			Headers: map[string]string{"WWW-Authenticate": fmt.Sprintf(`Bearer realm="agentmeter", error="insufficient_scope", scope=%q`, policy.Scope)},
+		return nil, scopeMissing(policy.Scope)
+	}
+	if policy.Also != nil {
+		if also := policy.Also(r); also != "" && !access.Has(also) {
+			return nil, scopeMissing(also)
 		}
 	}
 	if policy.Workspace != nil {
@@ -96,6 +97,14 @@ func (g *Guard) admit(r *http.Request, policy Policy) (*http.Request, error) {
 		}
 	}
 	return r.WithContext(WithAccess(r.Context(), access)), nil
+}
+
+func scopeMissing(scope Scope) *httpapi.Problem {
+	return &httpapi.Problem{
+		Status: http.StatusForbidden, Code: "scope_missing",
+		Detail:  fmt.Sprintf("The token lacks the scope %q.", scope),
+		Headers: map[string]string{"WWW-Authenticate": fmt.Sprintf(`Bearer realm="agentmeter", error="insufficient_scope", scope=%q`, scope)},
+	}
 }
 
 // authenticate takes the Bearer token or, where it is allowed and no token was

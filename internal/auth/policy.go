@@ -6,6 +6,9 @@ import "net/http"
 type Policy struct {
 	// Scope that a token needs. A route without one is public.
 	Scope Scope
+	// Also tells which scope a request needs beside Scope, by what it asks for;
+	// "" is none. Nil: never any.
+	Also func(*http.Request) Scope
 	// Workspace tells where the request names the workspace that the token must
 	// cover; nil: it does not, or in its body.
 	Workspace func(*http.Request) []string
@@ -20,10 +23,22 @@ func workspaceInPath(r *http.Request) []string { return []string{r.PathValue("ws
 
 func workspaceInQuery(r *http.Request) []string { return r.URL.Query()["workspace"] }
 
+// opsToExplain: how an answer was made tells of tables and load, and is for
+// operators. A value that is none is no way round.
+func opsToExplain(r *http.Request) Scope {
+	for _, value := range r.URL.Query()["explain"] {
+		if value != "0" {
+			return OpsRead
+		}
+	}
+	return ""
+}
+
 var (
 	public        = Policy{}
 	directory     = Policy{Scope: DirectoryWrite, Workspace: workspaceInPath}
 	usage         = Policy{Scope: UsageRead, Workspace: workspaceInQuery, Cookie: true}
+	explained     = Policy{Scope: UsageRead, Also: opsToExplain, Workspace: workspaceInQuery, Cookie: true}
 	workspacePage = Policy{Scope: UsageRead, Workspace: workspaceInPath, Cookie: true}
 )
 
@@ -41,10 +56,10 @@ var policies = map[string]Policy{
 	"GET /session/{code}":                     public,
 	"GET /v1/workspaces/{ws}":                 workspacePage,
 	"GET /v1/agents":                          usage,
-	"GET /v1/usage/dashboard":                 usage,
-	"GET /v1/usage/agents":                    usage,
+	"GET /v1/usage/dashboard":                 explained,
+	"GET /v1/usage/agents":                    explained,
 	"GET /v1/usage/export.csv":                usage,
-	"GET /v1/usage/breakdown":                 usage,
+	"GET /v1/usage/breakdown":                 explained,
 	"GET /v1/usage/live":                      usage,
 	"GET /v1/usage/reconcile":                 usage,
 	"GET /w/{ws}/usage":                       workspacePage,

@@ -20,7 +20,7 @@ const (
 	AdjustmentsWrite Scope = "adjustments:write" // correct figures
 	DirectoryWrite   Scope = "directory:write"   // state workspaces, agents and members
 	UsageRead        Scope = "usage:read"        // read usage
-	OpsRead          Scope = "ops:read"          // read metrics
+	OpsRead          Scope = "ops:read"          // read metrics, and how answers are made
 )
 
 // Scopes lists them all.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -29,6 +30,31 @@ type Statement struct {
 	Mutex string
 	// Body is sent after SQL, in the format that SQL names.
 	Body []byte
+	// Summary, where not nil, is filled in with what the statement took, once it
+	// has succeeded.
+	Summary *Summary
+}
+
+// Summary is what ClickHouse says that a statement took.
+type Summary struct {
+	// Known is whether it said so; the rest is zero where it did not.
+	Known bool
+	// ReadRows and ReadBytes are what was read from tables, decompressed.
+	ReadRows, ReadBytes uint64
+}
+
+// summaryOf reads X-ClickHouse-Summary. Since ClickHouse answers at a
+// statement's end here, what it says is about the whole of it.
+func summaryOf(header http.Header) Summary {
+	var said struct {
+		ReadRows  *uint64 `json:"read_rows,string"`
+		ReadBytes *uint64 `json:"read_bytes,string"`
+	}
+	err := json.Unmarshal([]byte(header.Get("X-ClickHouse-Summary")), &said)
+	if err != nil || said.ReadRows == nil || said.ReadBytes == nil {
+		return Summary{}
+	}
+	return Summary{Known: true, ReadRows: *said.ReadRows, ReadBytes: *said.ReadBytes}
 }
 
 // ClickHouse reads parameters in its escaped format, in which these characters
@@ -169,6 +195,9 @@ func (c *Client) send(ctx context.Context, statement Statement) (io.ReadCloser, 
 		// statement it is that has ended.
 		id := response.Header.Get("X-ClickHouse-Query-Id")
 		if id != "" && (statement.Mutex == "" || id == statement.Mutex) {
+			if statement.Summary != nil {
+				*statement.Summary = summaryOf(response.Header)
+			}
 			return response.Body, nil
 		}
 		_ = response.Body.Close()

@@ -152,6 +152,24 @@ func (e Completeness) Valid() bool {
 	}
 }
 
+// Defines values for ExplainChoice.
+const (
+	ExplainAnswer  ExplainChoice = "1"
+	ExplainNothing ExplainChoice = "0"
+)
+
+// Valid indicates whether the value is a known member of the ExplainChoice enum.
+func (e ExplainChoice) Valid() bool {
+	switch e {
+	case ExplainAnswer:
+		return true
+	case ExplainNothing:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for Grain.
 const (
 	GrainDay    Grain = "day"
@@ -487,11 +505,14 @@ type BarState string
 
 // Breakdown defines model for Breakdown.
 type Breakdown struct {
-	By           BreakdownBy     `json:"by"`
-	Completeness Completeness    `json:"completeness"`
-	Freshness    Freshness       `json:"freshness"`
-	Items        []BreakdownItem `json:"items"`
-	Range        UsageRange      `json:"range"`
+	By           BreakdownBy  `json:"by"`
+	Completeness Completeness `json:"completeness"`
+
+	// Explain How an answer was made, for operators. Times are of the service's clock.
+	Explain   *Explanation    `json:"explain,omitempty"`
+	Freshness Freshness       `json:"freshness"`
+	Items     []BreakdownItem `json:"items"`
+	Range     UsageRange      `json:"range"`
 
 	// Rest What is not among the items, together.
 	Rest  BreakdownRest `json:"rest"`
@@ -586,9 +607,12 @@ type Dashboard struct {
 	// AgentsTotal How many agents have usage in the range.
 	AgentsTotal  int64        `json:"agents_total"`
 	Completeness Completeness `json:"completeness"`
-	Freshness    Freshness    `json:"freshness"`
-	Insights     Insights     `json:"insights"`
-	LastUsageAt  *time.Time   `json:"last_usage_at"`
+
+	// Explain How an answer was made, for operators. Times are of the service's clock.
+	Explain     *Explanation `json:"explain,omitempty"`
+	Freshness   Freshness    `json:"freshness"`
+	Insights    Insights     `json:"insights"`
+	LastUsageAt *time.Time   `json:"last_usage_at"`
 
 	// PlaygroundMessages A whole number. It can be negative where adjustments exceed what they correct.
 	//
@@ -660,6 +684,75 @@ type EventOrEvents struct {
 
 // Events defines model for Events.
 type Events = []Event
+
+// ExplainChoice defines model for ExplainChoice.
+type ExplainChoice string
+
+// ExplainedBars Bars, and the hours that a bar's edge cuts, of the range and of what it is compared with, by where their figures are from. Both are 0 where nothing is held for such a question.
+type ExplainedBars struct {
+	// Held Were held in memory, or known to be empty.
+	Held int64 `json:"held"`
+
+	// Read Had to be read.
+	Read int64 `json:"read"`
+}
+
+// ExplainedRead defines model for ExplainedRead.
+type ExplainedRead struct {
+	// StepSeconds The length of its buckets; null for the ledger, whose rows are events.
+	StepSeconds *int64             `json:"step_seconds"`
+	Stretches   []ExplainedStretch `json:"stretches"`
+
+	// Table Examples: usage_day
+	Table string `json:"table"`
+
+	// Tier The rollup's step, or `ledger`.
+	//
+	// Examples: day
+	Tier string `json:"tier"`
+}
+
+// ExplainedStatement defines model for ExplainedStatement.
+type ExplainedStatement struct {
+	// BeganMicroseconds After the request was understood.
+	BeganMicroseconds int64 `json:"began_microseconds"`
+
+	// BytesRead By ClickHouse, decompressed; null: it did not say.
+	BytesRead *string `json:"bytes_read"`
+
+	// DurationMicroseconds Until its last row was there.
+	DurationMicroseconds int64 `json:"duration_microseconds"`
+
+	// Name As in the label `statement` of the service's metrics.
+	Name string `json:"name"`
+
+	// Reads The tables of usage that it reads, with the stretches of time; none for a statement that is about no time.
+	Reads []ExplainedRead `json:"reads"`
+
+	// Rows That ClickHouse answered with.
+	Rows string `json:"rows"`
+
+	// RowsRead By ClickHouse, from its tables; null: it did not say.
+	RowsRead *string `json:"rows_read"`
+}
+
+// ExplainedStretch Half-open.
+type ExplainedStretch struct {
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+}
+
+// Explanation How an answer was made, for operators. Times are of the service's clock.
+type Explanation struct {
+	// Bars Bars, and the hours that a bar's edge cuts, of the range and of what it is compared with, by where their figures are from. Both are 0 where nothing is held for such a question.
+	Bars ExplainedBars `json:"bars"`
+
+	// DurationMicroseconds From when the request was understood to when its answer was put together.
+	DurationMicroseconds int64 `json:"duration_microseconds"`
+
+	// Statements What was put to ClickHouse for this answer, in the order in which it was begun. What was known from a moment ago, or is being asked for by another request, is not in it.
+	Statements []ExplainedStatement `json:"statements"`
+}
 
 // FieldProblem defines model for FieldProblem.
 type FieldProblem struct {
@@ -982,7 +1075,10 @@ type UsageAgentsPage struct {
 	Agents       []AgentUsage `json:"agents"`
 	AgentsTotal  int64        `json:"agents_total"`
 	Completeness Completeness `json:"completeness"`
-	Freshness    Freshness    `json:"freshness"`
+
+	// Explain How an answer was made, for operators. Times are of the service's clock.
+	Explain   *Explanation `json:"explain,omitempty"`
+	Freshness Freshness    `json:"freshness"`
 
 	// NextCursor null after the last page.
 	NextCursor *string    `json:"next_cursor"`
@@ -1077,6 +1173,9 @@ type EndParam = time.Time
 
 // EntityPathParam 1 to 128 characters, no control characters, no white space around it.
 type EntityPathParam = Identifier
+
+// ExplainParam defines model for ExplainParam.
+type ExplainParam = ExplainChoice
 
 // FromParam defines model for FromParam.
 type FromParam = openapi_types.Date
@@ -1219,6 +1318,9 @@ type GetUsageAgentsParams struct {
 	// Tz An IANA time zone; by default the workspace's, else UTC. It holds for everything in the answer.
 	Tz *TimeZoneParam `form:"tz,omitempty" json:"tz,omitempty"`
 
+	// Explain `1` adds to the answer how it was made. It needs a token with the scope `ops:read` beside `usage:read`, and the answer has no ETag.
+	Explain *ExplainParam `form:"explain,omitempty" json:"explain,omitempty"`
+
 	// Sort What the rows are ordered by; the largest first, or A to Z for the name. `order` turns it round.
 	Sort *AgentSort `form:"sort,omitempty" json:"sort,omitempty"`
 
@@ -1264,6 +1366,9 @@ type GetBreakdownParams struct {
 
 	// Tz An IANA time zone; by default the workspace's, else UTC. It holds for everything in the answer.
 	Tz *TimeZoneParam `form:"tz,omitempty" json:"tz,omitempty"`
+
+	// Explain `1` adds to the answer how it was made. It needs a token with the scope `ops:read` beside `usage:read`, and the answer has no ETag.
+	Explain *ExplainParam `form:"explain,omitempty" json:"explain,omitempty"`
 }
 
 // GetDashboardParams defines parameters for GetDashboard.
@@ -1297,6 +1402,9 @@ type GetDashboardParams struct {
 
 	// Tz An IANA time zone; by default the workspace's, else UTC. It holds for everything in the answer.
 	Tz *TimeZoneParam `form:"tz,omitempty" json:"tz,omitempty"`
+
+	// Explain `1` adds to the answer how it was made. It needs a token with the scope `ops:read` beside `usage:read`, and the answer has no ETag.
+	Explain *ExplainParam `form:"explain,omitempty" json:"explain,omitempty"`
 
 	// IfNoneMatch The ETag of the answer at hand.
 	IfNoneMatch *IfNoneMatchParam `json:"If-None-Match,omitempty"`
@@ -2919,6 +3027,18 @@ func NewGetUsageAgentsRequest(server string, params *GetUsageAgentsParams) (*htt
 
 		}
 
+		if params.Explain != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "explain", *params.Explain, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if params.Sort != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "sort", *params.Sort, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
@@ -3133,6 +3253,18 @@ func NewGetBreakdownRequest(server string, params *GetBreakdownParams) (*http.Re
 
 		}
 
+		if params.Explain != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "explain", *params.Explain, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if encoded := queryValues.Encode(); encoded != "" {
 			rawQueryFragments = append(rawQueryFragments, encoded)
 		}
@@ -3282,6 +3414,18 @@ func NewGetDashboardRequest(server string, params *GetDashboardParams) (*http.Re
 		if params.Tz != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tz", *params.Tz, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Explain != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "explain", *params.Explain, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {

@@ -811,6 +811,73 @@ export interface components {
             /** @description Names the state of the ledger that the answer was read from. */
             snapshot: string;
         };
+        /**
+         * @default 0
+         * @enum {string}
+         */
+        ExplainChoice: "0" | "1";
+        /** @description How an answer was made, for operators. Times are of the service's clock. */
+        Explanation: {
+            /**
+             * Format: int64
+             * @description From when the request was understood to when its answer was put together.
+             */
+            duration_microseconds: number;
+            /** @description What was put to ClickHouse for this answer, in the order in which it was begun. What was known from a moment ago, or is being asked for by another request, is not in it. */
+            statements: components["schemas"]["ExplainedStatement"][];
+            bars: components["schemas"]["ExplainedBars"];
+        };
+        ExplainedStatement: {
+            /** @description As in the label `statement` of the service's metrics. */
+            name: string;
+            /**
+             * Format: int64
+             * @description After the request was understood.
+             */
+            began_microseconds: number;
+            /**
+             * Format: int64
+             * @description Until its last row was there.
+             */
+            duration_microseconds: number;
+            /** @description By ClickHouse, from its tables; null: it did not say. */
+            rows_read: string | null;
+            /** @description By ClickHouse, decompressed; null: it did not say. */
+            bytes_read: string | null;
+            /** @description That ClickHouse answered with. */
+            rows: string;
+            /** @description The tables of usage that it reads, with the stretches of time; none for a statement that is about no time. */
+            reads: components["schemas"]["ExplainedRead"][];
+        };
+        ExplainedRead: {
+            /**
+             * @description The rollup's step, or `ledger`.
+             * @example day
+             */
+            tier: string;
+            /** @example usage_day */
+            table: string;
+            /**
+             * Format: int64
+             * @description The length of its buckets; null for the ledger, whose rows are events.
+             */
+            step_seconds: number | null;
+            stretches: components["schemas"]["ExplainedStretch"][];
+        };
+        /** @description Half-open. */
+        ExplainedStretch: {
+            /** Format: date-time */
+            from: string;
+            /** Format: date-time */
+            to: string;
+        };
+        /** @description Bars, and the hours that a bar's edge cuts, of the range and of what it is compared with, by where their figures are from. Both are 0 where nothing is held for such a question. */
+        ExplainedBars: {
+            /** @description Were held in memory, or known to be empty. */
+            held: number;
+            /** @description Had to be read. */
+            read: number;
+        };
         Dashboard: {
             range: components["schemas"]["UsageRange"];
             summary: components["schemas"]["Summary"];
@@ -828,6 +895,7 @@ export interface components {
             recorded_events: components["schemas"]["Count"];
             /** Format: date-time */
             last_usage_at: string | null;
+            explain?: components["schemas"]["Explanation"];
         };
         UsageAgentsPage: {
             range: components["schemas"]["UsageRange"];
@@ -837,6 +905,7 @@ export interface components {
             next_cursor: string | null;
             freshness: components["schemas"]["Freshness"];
             completeness: components["schemas"]["Completeness"];
+            explain?: components["schemas"]["Explanation"];
         };
         AgentChoice: {
             id: components["schemas"]["Identifier"];
@@ -873,6 +942,7 @@ export interface components {
             total: components["schemas"]["Totals"];
             freshness: components["schemas"]["Freshness"];
             completeness: components["schemas"]["Completeness"];
+            explain?: components["schemas"]["Explanation"];
         };
         /** @description The data of the stream's `watermark` events. */
         LiveUpdate: {
@@ -1177,6 +1247,8 @@ export interface components {
          * @example Europe/Copenhagen
          */
         TimeZoneParam: string;
+        /** @description `1` adds to the answer how it was made. It needs a token with the scope `ops:read` beside `usage:read`, and the answer has no ETag. */
+        ExplainParam: components["schemas"]["ExplainChoice"];
         /** @description The `next_cursor` of the page before. */
         CursorParam: string;
         /** @description How many rows a page holds. */
@@ -1574,6 +1646,8 @@ export interface operations {
                  * @example Europe/Copenhagen
                  */
                 tz?: components["parameters"]["TimeZoneParam"];
+                /** @description `1` adds to the answer how it was made. It needs a token with the scope `ops:read` beside `usage:read`, and the answer has no ETag. */
+                explain?: components["parameters"]["ExplainParam"];
             };
             header?: {
                 /** @description The ETag of the answer at hand. */
@@ -1654,6 +1728,8 @@ export interface operations {
                  * @example Europe/Copenhagen
                  */
                 tz?: components["parameters"]["TimeZoneParam"];
+                /** @description `1` adds to the answer how it was made. It needs a token with the scope `ops:read` beside `usage:read`, and the answer has no ETag. */
+                explain?: components["parameters"]["ExplainParam"];
                 /** @description What the rows are ordered by; the largest first, or A to Z for the name. `order` turns it round. */
                 sort?: components["schemas"]["AgentSort"];
                 /** @description By default descending, and ascending for the name. */
@@ -1814,6 +1890,8 @@ export interface operations {
                  * @example Europe/Copenhagen
                  */
                 tz?: components["parameters"]["TimeZoneParam"];
+                /** @description `1` adds to the answer how it was made. It needs a token with the scope `ops:read` beside `usage:read`, and the answer has no ETag. */
+                explain?: components["parameters"]["ExplainParam"];
             };
             header?: never;
             path?: never;
