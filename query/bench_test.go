@@ -180,6 +180,7 @@ func (y *year) ask(b *testing.B, workspace string) {
 		}})
 		b.ReportMetric(milliseconds(percentile(raw, 50)), "p50-ms")
 		if page50 > 0 {
+			b.ReportMetric(milliseconds(page50), "page-p50-ms")
 			b.ReportMetric(float64(percentile(raw, 50))/float64(page50), "of-page")
 		}
 	})

@@ -1,5 +1,10 @@
 package main
 
+import (
+	"slices"
+	"strings"
+)
+
 // suite is the benchmarks of one package that belong here.
 type suite struct {
 	pkg     string
@@ -43,4 +48,49 @@ var suites = []suite{
 			{name: "memory of the id filter", benchmark: "OldIDs/load", metric: "MB/million_ids", unit: "MB/million", atMost: 3.6},
 		},
 	},
+	{
+		pkg:     "./query",
+		bench:   "^Benchmark(Year|Tenth)$",
+		figures: slices.Concat(questions("20", 5, 15), questions("300", 15, 40)),
+	},
+}
+
+// questions are the figures of one workspace of the query service's year, with
+// the goals for the page's question in milliseconds.
+func questions(agents string, p50, p99 float64) []figure {
+	year := "Year/" + agents + "/"
+	of := func(what string) string { return what + ", " + agents + " agents" }
+	figures := []figure{
+		{name: of("page: 30 days compared, median"), benchmark: year + "page", metric: "p50-ms", unit: "ms", atMost: p50},
+		{name: of("page, 99th percentile"), benchmark: year + "page", metric: "p99-ms", unit: "ms", atMost: p99},
+		{
+			name: of("page against its SQL"), benchmark: year + "page", metric: "p50-ms", unit: "ms",
+			reference: "the statement alone", referenceMetric: "bare-p50-ms", ratioMetric: "of-bare", atMost: 1.5,
+		},
+		{
+			name: of("page against SELECT 1"), benchmark: year + "page", metric: "p50-ms", unit: "ms",
+			reference: "SELECT 1", referenceMetric: "select1-p50-ms", ratioMetric: "of-select1",
+		},
+		{name: of("page while more is counted all the time, median"), benchmark: year + "moving", metric: "p50-ms", unit: "ms", atMost: p50},
+		{name: of("the same, 99th percentile"), benchmark: year + "moving", metric: "p99-ms", unit: "ms", atMost: p99},
+		{name: of("nothing has changed"), benchmark: year + "unchanged", metric: "p50-ms", unit: "ms", atMost: 2},
+		{name: of("page, eight clients at once"), benchmark: year + "saturation", metric: "answers/s", unit: "answers/s"},
+		{
+			name: of("page's figures from raw events"), benchmark: year + "raw", metric: "p50-ms", unit: "ms",
+			reference: "page", referenceMetric: "page-p50-ms", ratioMetric: "of-page",
+		},
+	}
+	for _, zone := range []string{"utc", "copenhagen", "new_york", "kolkata", "kathmandu"} {
+		figures = append(figures, figure{name: of("page, the first time in " + zone), benchmark: year + "first", metric: zone + "-p50-ms", unit: "ms"})
+	}
+	for _, other := range []string{"year_by_week", "agent_by_hour", "total_of_a_year"} {
+		name := of(strings.ReplaceAll(other, "_", " "))
+		figures = append(figures, figure{name: name + ", median", benchmark: year + other, metric: "p50-ms", unit: "ms"},
+			figure{name: name + ", 99th percentile", benchmark: year + other, metric: "p99-ms", unit: "ms"})
+	}
+	tenth := "Tenth/" + agents + "/"
+	for _, what := range []string{"page", "moving", "year_by_week", "agent_by_hour", "total_of_a_year"} {
+		figures = append(figures, figure{name: of(strings.ReplaceAll(what, "_", " ") + ", ten times the events"), benchmark: tenth + what, metric: "growth", unit: "times", atMost: 1.5})
+	}
+	return append(figures, figure{name: of("page, the first time, ten times the events"), benchmark: tenth + "first", metric: "copenhagen-growth", unit: "times", atMost: 1.5})
 }
