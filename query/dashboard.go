@@ -22,6 +22,8 @@ type usageRequest struct {
 	grain     calendar.Grain
 	compare   calendar.Comparison
 	explain   bool
+	figures   bool   // the answer begins with the workspace's totals
+	heard     string // the last event of the live stream that the reader has, "" for none
 }
 
 // readUsage reads a request for figures.
@@ -45,18 +47,25 @@ type standing struct {
 	directory directory
 	zone      *time.Location
 	rng       calendar.Range
+	totals    *workspaceTotals // nil where they are not asked for, or nothing is held
 }
 
-// standingOf reads the watermark, the workspace's settings and its directory,
-// and resolves the range with them.
+// standingOf reads the watermark, the workspace's settings, its directory and
+// its totals, and resolves the range with them.
 func (s *Service) standingOf(ctx context.Context, u usageRequest) (*standing, error) {
 	st := &standing{now: s.clock().UTC()}
-	var progress []partitionProgress
+	progress, err := s.recentProgress(ctx, u.route)
+	if err != nil {
+		return nil, err
+	}
+	st.watermark = watermarkOf(u.workspace, progress)
 	group, groupCtx := errgroup.WithContext(ctx)
-	group.Go(func() (err error) {
-		progress, err = s.recentProgress(groupCtx, u.route)
-		return err
-	})
+	if u.figures && s.held != nil {
+		group.Go(func() (err error) {
+			st.totals, err = s.totalsOf(groupCtx, u, st.now, st.watermark)
+			return err
+		})
+	}
 	group.Go(func() error {
 		book, err := s.recentBook(groupCtx, u.route, u.workspace)
 		if err == nil {
@@ -67,9 +76,7 @@ func (s *Service) standingOf(ctx context.Context, u usageRequest) (*standing, er
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	st.watermark = watermarkOf(u.workspace, progress)
 	current := st.settings.asOf(st.now)
-	var err error
 	if st.zone = u.asked.zone; st.zone == nil {
 		if st.zone, err = current.zone(); err != nil {
 			return nil, err
@@ -124,6 +131,7 @@ func (st *standing) rangeAnswer(u usageRequest, grain calendar.Grain) api.UsageR
 func (s *Service) GetDashboard(w http.ResponseWriter, r *http.Request, _ api.GetDashboardParams) {
 	p := readParameters(r)
 	u := p.readUsage(r)
+	u.figures, u.heard = true, r.Header.Get(lastEventID)
 	if err := p.err(); err != nil {
 		httpapi.WriteError(w, r, err)
 		return
@@ -137,11 +145,7 @@ func (s *Service) GetDashboard(w http.ResponseWriter, r *http.Request, _ api.Get
 		if err != nil {
 			return err
 		}
-		q.heard = r.Header.Get(lastEventID)
-		reading, err := s.begin(ctx, u.route, q, st.watermark, historyEdges(q, st.watermark))
-		if err != nil {
-			return err
-		}
+		reading := begin(st, q)
 		header := w.Header()
 		header.Set("Cache-Control", "private, no-cache")
 		header.Set("Vary", "Authorization, Cookie")

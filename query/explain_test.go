@@ -95,7 +95,7 @@ func TestAnExplanationNamesTheTiersThatAnswered(t *testing.T) {
 			if got := explained(t, first.Explain, "usage"); !slices.Equal(got, tt.usage) {
 				t.Errorf("the figures are read from\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(tt.usage, "\n"))
 			}
-			if got := explained(t, first.Explain, "totals"); len(got) != 1 || !strings.HasPrefix(got[0], "hour of usage_workspace_hour by 3600 ") {
+			if got := explained(t, first.Explain, "hours"); len(got) != 1 || !strings.HasPrefix(got[0], "hour of usage_workspace_hour by 3600 ") {
 				t.Errorf("the totals are read from %q", got)
 			}
 			if first.Explain.Bars.Read == 0 {

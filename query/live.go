@@ -151,7 +151,7 @@ func (l *liveStream) look(ctx context.Context) (api.LiveUpdate, error) {
 		}
 		l.position = l.last.positions
 		// Here figures begin, too.
-		totals, err := l.service.totalsOf(ctx, l.route, question{workspace: l.workspace, now: l.service.clock().UTC()}, l.last)
+		totals, err := l.service.totalsOf(ctx, usageRequest{route: l.route, workspace: l.workspace}, l.service.clock().UTC(), l.last)
 		if err != nil {
 			return err
 		}

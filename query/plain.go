@@ -41,16 +41,14 @@ func plainRequest(r *http.Request) (*parameters, url.Values) {
 func (s *Service) getFigures(w http.ResponseWriter, r *http.Request) {
 	p, asked := plainRequest(r)
 	u := p.readUsage(r)
+	u.figures = true
 	var f page.Figures
 	f.Plain = s.answerPlain(w, r, p, u, asked, func(ctx context.Context, st *standing) error {
 		q, err := st.barQuestion(u)
 		if err != nil {
 			return err
 		}
-		reading, err := s.begin(ctx, u.route, q, st.watermark, historyEdges(q, st.watermark))
-		if err == nil {
-			f.Data, err = s.dashboard(ctx, u, st, q, reading)
-		}
+		f.Data, err = s.dashboard(ctx, u, st, q, begin(st, q))
 		return err
 	})
 	s.page.WriteFigures(w, r, f)

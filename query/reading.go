@@ -50,19 +50,13 @@ func piecesOfQuestion(q question, history []time.Time) (pieces []piece, ok bool)
 	return pieces, true
 }
 
-// begin reads what the workspace used, if the question can be answered from what
-// is held. W was read before.
-func (s *Service) begin(ctx context.Context, route string, q question, w watermark, history []time.Time) (*reading, error) {
-	r := &reading{history: history}
-	if s.held == nil {
-		return r, nil
+// begin says how a question is to be answered.
+func begin(st *standing, q question) *reading {
+	r := &reading{history: historyEdges(q, st.watermark), totals: st.totals}
+	if r.totals != nil {
+		r.pieces, r.held = piecesOfQuestion(q, r.history)
 	}
-	if r.pieces, r.held = piecesOfQuestion(q, history); !r.held {
-		return r, nil
-	}
-	var err error
-	r.totals, err = s.totalsOf(ctx, route, q, w)
-	return r, err
+	return r
 }
 
 // finish reads a question's figures and what surrounds them. SeenBefore bounds
@@ -164,17 +158,15 @@ func (p piece) fromTotals() bool { return p.of == partHistory && p.step == 0 }
 
 // usageOf reads the figures of a question without its Playground tests, from
 // what is held where that can be.
-func (s *Service) usageOf(ctx context.Context, route string, q question, w watermark) (f *figures, err error) {
-	r := &reading{}
-	if s.held != nil {
+func (s *Service) usageOf(ctx context.Context, route string, q question, st *standing) (*figures, error) {
+	r := &reading{totals: st.totals}
+	if r.totals != nil {
 		r.pieces, r.held = piecesOfQuestion(q, nil)
 	}
 	if !r.held {
 		return s.figuresOf(ctx, route, q, false)
 	}
-	if r.totals, err = s.totalsOf(ctx, route, q, w); err == nil {
-		f, _, err = s.heldFiguresOf(ctx, route, q, r)
-	}
+	f, _, err := s.heldFiguresOf(ctx, route, q, r)
 	return f, err
 }
 

@@ -131,7 +131,7 @@ func TestStatementsAreWhatTheyWere(t *testing.T) {
 	for _, name := range []string{"progress", "workspace", "directory", "spenders", "streams", "ready"} {
 		golden(t, "sql/"+name+".sql", render(name, nil))
 	}
-	b = hoursStatement(q, frozen.Truncate(time.Hour).Unix())
+	b = hoursStatement(q.workspace, frozen.Truncate(time.Hour).Unix())
 	golden(t, "sql/hours.sql", shown(hoursSQL, b.params))
 	for by, column := range breakdownColumns {
 		golden(t, "sql/breakdown_"+string(by)+".sql", render("breakdown", map[string]any{"Key": column, "OneAgent": by == api.ByModel}))

@@ -77,7 +77,7 @@ type heldHours struct {
 // within seconds, so that hours before the last one seldom change.
 const olderAfter = time.Hour
 
-// totalsOf reads a workspace's totals. W was read before.
+// totalsOf reads a workspace's totals, at an instant by the clock. W was read before.
 //
 // As long as no partition of the workspace is known to have been counted any
 // further, the totals that were read last are the answer: they hold all that
@@ -87,17 +87,17 @@ const olderAfter = time.Hour
 //
 // A reader that has heard of news from the live stream, maybe from another
 // process, says of which; unless the totals are those, they are read.
-func (s *Service) totalsOf(ctx context.Context, route string, q question, w watermark) (*workspaceTotals, error) {
-	key := heldKey{workspace: q.workspace, unit: unit{firstEdge, lastEdge, hoursUnit}}
+func (s *Service) totalsOf(ctx context.Context, u usageRequest, at time.Time, w watermark) (*workspaceTotals, error) {
+	key := heldKey{workspace: u.workspace, unit: unit{firstEdge, lastEdge, hoursUnit}}
 	now := time.Now()
 	if entry := s.held.find(key, now); entry != nil && w.positions != "" && entry.hours.positions == w.positions && now.Sub(entry.hours.looked) < s.config.TotalsMaxAge &&
-		(q.heard == "" || liveID(q.workspace, &entry.hours.workspaceTotals) == q.heard) {
+		(u.heard == "" || liveID(u.workspace, &entry.hours.workspaceTotals) == u.heard) {
 		s.metrics.totals.WithLabelValues("held").Inc()
 		return &entry.hours.workspaceTotals, nil
 	}
 	s.metrics.totals.WithLabelValues("read").Inc()
-	look := func(ctx context.Context) (*workspaceTotals, error) { return s.readTotals(ctx, route, q, w, key) }
-	if w.positions == "" || q.heard != "" {
+	look := func(ctx context.Context) (*workspaceTotals, error) { return s.readTotals(ctx, u, at, w, key) }
+	if w.positions == "" || u.heard != "" {
 		return look(ctx)
 	}
 	type flightKey struct {
@@ -108,7 +108,7 @@ func (s *Service) totalsOf(ctx context.Context, route string, q question, w wate
 }
 
 // readTotals reads a workspace's totals and holds them.
-func (s *Service) readTotals(ctx context.Context, route string, q question, w watermark, key heldKey) (*workspaceTotals, error) {
+func (s *Service) readTotals(ctx context.Context, u usageRequest, at time.Time, w watermark, key heldKey) (*workspaceTotals, error) {
 	now := time.Now()
 	var held *heldHours
 	read := now
@@ -120,17 +120,17 @@ func (s *Service) readTotals(ctx context.Context, route string, q question, w wa
 	if held != nil {
 		t.older, t.from = held.older, held.from
 	}
-	older, hours, err := s.readHours(ctx, route, q, &t)
+	older, hours, err := s.readHours(ctx, u, &t)
 	if err == nil && older != t.older.before(t.from) {
 		// Something of the past has changed, which is read once more, whole.
 		held, t.from = nil, 0
-		_, hours, err = s.readHours(ctx, route, q, &t)
+		_, hours, err = s.readHours(ctx, u, &t)
 	}
 	if err != nil {
 		return nil, err
 	}
 	if held == nil {
-		read, t.from = now, schemas.StepHour.Floor(q.now.Add(-olderAfter)).Unix()
+		read, t.from = now, schemas.StepHour.Floor(at.Add(-olderAfter)).Unix()
 		split := slices.IndexFunc(hours, func(h usedHour) bool { return h.hour >= t.from })
 		if split < 0 {
 			split = len(hours)
@@ -148,10 +148,10 @@ func (s *Service) readTotals(ctx context.Context, route string, q question, w wa
 
 // readHours reads a workspace's hours from t's on, in order, the sum of those
 // before, and t's tests.
-func (s *Service) readHours(ctx context.Context, route string, q question, t *workspaceTotals) (older tally, hours []usedHour, err error) {
-	b := hoursStatement(q, t.from)
+func (s *Service) readHours(ctx context.Context, u usageRequest, t *workspaceTotals) (older tally, hours []usedHour, err error) {
+	b := hoursStatement(u.workspace, t.from)
 	t.tests = tally{}
-	err = s.readRows(ctx, route, "hours", b, hoursSQL, func(r row) {
+	err = s.readRows(ctx, u.route, "hours", b, hoursSQL, func(r row) {
 		switch {
 		case r.part == partPlayground:
 			t.tests.add(r.tally)
@@ -165,8 +165,8 @@ func (s *Service) readHours(ctx context.Context, route string, q question, t *wo
 	return older, hours, err
 }
 
-func hoursStatement(q question, from int64) *builder {
-	b := newBuilder(q.workspace, "")
+func hoursStatement(workspace schemas.WorkspaceID, from int64) *builder {
+	b := newBuilder(workspace, "")
 	b.params["from"] = strconv.FormatInt(from, 10)
 	// Its text is one of its own; this says what it reads.
 	all := tiers.Read{Step: schemas.StepHour, From: time.Unix(firstEdge, 0), To: time.Unix(lastEdge, 0)}

@@ -174,8 +174,7 @@ func TestNewsThatOneProcessToldAreInTheAnswersOfAnother(t *testing.T) {
 	answering.get(t, path)
 	w.insert(t, []event{used("ws", "a", at, 2_000_000)})
 
-	q := question{workspace: "ws", now: frozen}
-	totals, err := telling.totalsOf(t.Context(), "test", q, watermark{})
+	totals, err := telling.totalsOf(t.Context(), usageRequest{route: "test", workspace: "ws"}, frozen, watermark{})
 	if err != nil {
 		t.Fatal(err)
 	}

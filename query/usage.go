@@ -22,7 +22,6 @@ type question struct {
 	edges      []time.Time
 	comparison *comparison // nil: none
 	now        time.Time
-	heard      string // the last event of the live stream that the reader has, "" for none
 }
 
 // comparison is what a question's range is compared with.
