@@ -85,7 +85,7 @@ func (s *Service) breakdownOf(ctx context.Context, u usageRequest, st *standing,
 	sql := render("breakdown", map[string]any{"Key": breakdownColumns[by], "OneAgent": u.agent != ""})
 	if explanationFrom(ctx) != nil {
 		whole := tiers.Read{Step: tiers.Ledger, From: st.rng.Start, To: st.rng.End}
-		ctx = explainReads(ctx, []branch{{Table: schema.Ledger, Reads: []read{b.read(whole)}}})
+		ctx = explainReads(ctx, []branch{{Table: schema.Ledger, Reads: []read{{planned: whole}}}})
 	}
 	err = s.read(ctx, u.route, "breakdown", sql, b.params, proto.Results{
 		{Name: "key", Data: &key},

@@ -169,11 +169,14 @@ func hoursStatement(workspace schemas.WorkspaceID, from int64) *builder {
 	b := newBuilder(workspace, "")
 	b.params["from"] = strconv.FormatInt(from, 10)
 	// Its text is one of its own; this says what it reads.
-	all := tiers.Read{Step: schemas.StepHour, From: time.Unix(firstEdge, 0), To: time.Unix(lastEdge, 0)}
-	used := usageByWorkspace.branch(schemas.StepHour)
-	used.Reads = []read{{Step: hour, planned: all}}
-	b.branches = append(b.branches, used)
-	b.tiers = append(b.tiers, tierName(schemas.StepHour))
+	for _, f := range []family{usageByWorkspace, playgroundTests} {
+		step := f.steps[0]
+		all := tiers.Read{Step: step, From: time.Unix(firstEdge, 0), To: time.Unix(lastEdge, 0)}
+		own := f.branch(step)
+		own.Reads = []read{{Step: seconds(step), planned: all}}
+		b.branches = append(b.branches, own)
+		b.tiers = append(b.tiers, tierName(step))
+	}
 	return b
 }
 
