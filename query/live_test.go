@@ -446,3 +446,27 @@ func TestALiveStreamsIDMovesWithTheFiguresAlone(t *testing.T) {
 		}
 	})
 }
+
+func TestNoLastEventIDIsAnError(t *testing.T) {
+	w := newWorld(t)
+	w.progress(t, frozen)
+	s := w.serve(t, frozen, Config{})
+	for _, ids := range [][]string{{""}, {"garbage"}, {"\x80\xff"}, {"one", "another"}} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.server.URL+"/v1/usage/dashboard?workspace=ws", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Authorization", "Bearer "+s.token)
+		request.Header[http.CanonicalHeaderKey(lastEventID)] = ids
+		response, err := s.server.Client().Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var answer api.Dashboard
+		err = json.NewDecoder(response.Body).Decode(&answer)
+		_ = response.Body.Close()
+		if err != nil || response.StatusCode != http.StatusOK || len(answer.Series) == 0 {
+			t.Errorf("%q: %s, %+v, %v", ids, response.Status, answer, err)
+		}
+	}
+}

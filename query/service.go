@@ -112,11 +112,15 @@ func (s *Service) DeniedPage(status int) http.Handler { return s.page.Denied(sta
 // read. The handlers read the query themselves, and say more precisely what is
 // wrong, all at once; so does this.
 func (s *Service) parameterError(w http.ResponseWriter, r *http.Request, err error) {
-	var repeated *queryapi.TooManyValuesForParamError
-	var malformed *queryapi.InvalidParamFormatError
-	if errors.As(err, &repeated) && repeated.ParamName == lastEventID || errors.As(err, &malformed) && malformed.ParamName == lastEventID {
-		s.GetLive(w, r, api.GetLiveParams{}) // which takes any, and knows what to make of it
-		return
+	if ignorable(err) {
+		switch r.Pattern { // these take whatever is in it, and know what to make of it
+		case "GET /v1/usage/live":
+			s.GetLive(w, r, api.GetLiveParams{})
+			return
+		case "GET /v1/usage/dashboard":
+			s.GetDashboard(w, r, api.GetDashboardParams{})
+			return
+		}
 	}
 	p := readParameters(r)
 	p.workspace()
@@ -138,6 +142,15 @@ func (s *Service) parameterError(w http.ResponseWriter, r *http.Request, err err
 		}
 	}
 	httpapi.WriteError(w, r, problem)
+}
+
+// ignorable reports whether all that is wrong is the Last-Event-ID, which is
+// none that the service knows then.
+func ignorable(err error) bool {
+	var repeated *queryapi.TooManyValuesForParamError
+	var malformed *queryapi.InvalidParamFormatError
+	return errors.As(err, &repeated) && repeated.ParamName == lastEventID ||
+		errors.As(err, &malformed) && malformed.ParamName == lastEventID
 }
 
 // requiredTables is how many tables ready.sql asks for.
