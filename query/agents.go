@@ -15,10 +15,12 @@ import (
 	"agentmeter/schemas/api"
 )
 
-// maxTextRunes bounds what is looked for and cursors.
+// How long what is looked for and a cursor may be. A cursor holds a name and an
+// id, which JSON and base64 make some eight times as long as they have
+// characters.
 const (
 	maxQueryRunes  = 256
-	maxCursorRunes = 1024
+	maxCursorRunes = 4096
 )
 
 // GetUsageAgents answers GET /v1/usage/agents: the leaderboard, page by page.

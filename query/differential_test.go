@@ -43,6 +43,14 @@ const day = 24 * time.Hour
 // right at what cuts bars and tiers.
 func drawEvents(rng *rand.Rand, now time.Time) []event {
 	var events []event
+	zones := make([]*time.Location, len(differentialZones))
+	for i, name := range differentialZones {
+		zone, err := calendar.LoadZone(name)
+		if err != nil {
+			panic(err) // there is no test without its zones
+		}
+		zones[i] = zone
+	}
 	add := func(workspace string, agents, n int, largest int64) {
 		for range n {
 			var back time.Duration
@@ -55,14 +63,26 @@ func drawEvents(rng *rand.Rand, now time.Time) []event {
 				back = time.Duration(rng.Int64N(int64(100 * day)))
 			}
 			at := now.Add(-back).Truncate(time.Microsecond)
-			if rng.IntN(3) == 0 { // at an edge, to the microsecond on either side
+			edge := time.Duration(rng.IntN(3)-1) * time.Microsecond
+			switch rng.IntN(6) {
+			case 0, 1: // at an edge, to the microsecond on either side
 				step := []time.Duration{time.Minute, 15 * time.Minute, time.Hour, day}[rng.IntN(4)]
-				at = at.Truncate(step).Add(time.Duration(rng.IntN(3)-1) * time.Microsecond)
+				at = at.Truncate(step).Add(edge)
+			case 2: // where days begin for somebody
+				zone := zones[rng.IntN(len(zones))]
+				at = dayStart(todayIn(at, zone), zone).Add(edge)
 			}
 			e := event{
 				workspace: workspace, agent: fmt.Sprintf("agt_%d", int(rng.ExpFloat64()*float64(agents)/4)%agents),
 				at: at, credits: schemas.Credits(rng.Int64N(largest)), messages: rng.Int64N(4),
-				outcome: counted, channel: "embed",
+				outcome: counted, channel: []string{"embed", "api", "whatsapp", "Köln"}[rng.IntN(4)],
+				model: []string{"", "small", "large"}[rng.IntN(3)],
+			}
+			if rng.IntN(2) == 0 { // amounts that are equal more often
+				e.credits -= e.credits % 500_000
+			}
+			if rng.IntN(3) > 0 {
+				e.conversation = fmt.Sprintf("conv_%d", int(rng.ExpFloat64()*40))
 			}
 			switch rng.IntN(20) {
 			case 0:
@@ -70,7 +90,7 @@ func drawEvents(rng *rand.Rand, now time.Time) []event {
 			case 1:
 				e.outcome, e.credits = duplicate, 0
 			case 2:
-				e.outcome, e.credits, e.messages = adjustment, -e.credits, -e.messages
+				e.outcome, e.credits, e.messages, e.channel = adjustment, -e.credits, -e.messages, ""
 			}
 			events = append(events, e)
 		}
@@ -89,7 +109,8 @@ func drawDirectory(rng *rand.Rand, now time.Time) []registered {
 		for n := range 12 {
 			id := fmt.Sprintf("agt_%d", n*2)
 			from := now.Add(-time.Duration(rng.Int64N(int64(200 * day)))).Truncate(time.Microsecond)
-			all = append(all, agentNamed(workspace, id, "Bot "+strconv.Itoa(n), from))
+			name := []string{"Bot", "bot", "Åse", "ase", "Éva", "ﬁx"}[rng.IntN(6)]
+			all = append(all, agentNamed(workspace, id, name+" "+strconv.Itoa(n), from))
 			if rng.IntN(3) == 0 {
 				later := from.Add(time.Duration(rng.Int64N(int64(now.Sub(from)))))
 				all = append(all, agentDeleted(workspace, id, later.Truncate(time.Microsecond)))
@@ -219,6 +240,12 @@ func TestFiguresEqualTheEvents(t *testing.T) {
 		if n%4 == 0 {
 			_, body := s.get(t, "/v1/usage/export.csv?"+a.query())
 			c.checkCSV(string(body), d)
+		}
+		if n%3 == 0 {
+			c.checkPages(s, rng)
+		}
+		if n%3 == 1 {
+			c.checkBreakdown(s, rng)
 		}
 		if n%8 == 0 {
 			c.checkReconcile(ask[api.Reconciliation](t, s, "/v1/usage/reconcile?"+strings.ReplaceAll(strings.ReplaceAll(a.query(), "grain="+a.grain, ""), "compare="+a.compare, "")))
