@@ -6,11 +6,12 @@
 // figures have moved. The page itself is package page.
 //
 // How a question is answered. Package calendar turns words into instants and
-// bars; package tiers decides which rollup answers which stretch of time; one
-// SQL statement reads all of it; and the headline, the bars, the leaderboard
-// and the CSV are added up in Go from the very rows of that statement. So they
-// agree by construction. How far the ledger had been counted is read before
-// that statement, so that what an answer claims to hold is always in it.
+// bars; what is held of them in memory is used if it adds up to what the
+// workspace used in all (held.go, totals.go); package tiers decides which rollup
+// answers which stretch of the rest; one SQL statement reads all of that; and the
+// headline, the bars, the leaderboard and the CSV are added up in Go from the very
+// same rows. So they agree by construction. How far the ledger had been counted is
+// read before all of them, so that what an answer claims to hold is always in it.
 //
 // What is promised when things break. A figure is either right or says that it
 // is not complete: bars that end after counted_through are in_progress, bars

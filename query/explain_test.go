@@ -285,3 +285,80 @@ func TestStretchesLeaveOutWhatAFinerTierAnswers(t *testing.T) {
 		}
 	}
 }
+
+// Reads that are joined cover the same time, each instant once.
+func TestJoinedReadsCoverTheSame(t *testing.T) {
+	rng := seeded(t)
+	covered := func(reads []tiers.Read) []schemas.Interval {
+		var all []schemas.Interval
+		for _, r := range reads {
+			all = append(all, stretches(r)...)
+		}
+		slices.SortFunc(all, func(a, b schemas.Interval) int { return a.Start.Compare(b.Start) })
+		var merged []schemas.Interval
+		for _, i := range all {
+			n := len(merged)
+			switch {
+			case n > 0 && merged[n-1].End.After(i.Start):
+				t.Fatalf("%v is read twice", i)
+			case n > 0 && merged[n-1].End.Equal(i.Start):
+				merged[n-1].End = i.End
+			default:
+				merged = append(merged, i)
+			}
+		}
+		return merged
+	}
+	joined := 0
+	for range 500 {
+		var units []unit
+		at := frozen.Truncate(time.Hour).Unix()
+		for range 1 + rng.IntN(40) {
+			at += hour * rng.Int64N(30)
+			u := unit{from: at, to: at + hour}
+			switch rng.IntN(4) {
+			case 0:
+				u.to += hour * rng.Int64N(40)
+			case 1:
+				u.step = minute
+			case 2:
+				u.step = quarter
+			default:
+				u.edge = quarter * (1 + rng.Int64N(3))
+			}
+			units = append(units, u)
+			at = u.to
+		}
+		for _, b := range unitsStatement(question{workspace: "ws"}, units).branches {
+			var planned []tiers.Read
+			for _, r := range b.Reads {
+				planned = append(planned, r.planned)
+			}
+			covered(planned)
+		}
+		// By hand: what the tiers say of each run of units, and the same joined.
+		bySteps := map[schemas.Step][]tiers.Read{}
+		for _, u := range units {
+			edges := []time.Time{time.Unix(u.from, 0)}
+			for at := u.from; at < u.to; {
+				at = u.after(at)
+				edges = append(edges, time.Unix(at, 0))
+			}
+			for _, r := range tiers.Plan(edges, time.Time{}, usageByAgent.steps) {
+				bySteps[r.Step] = append(bySteps[r.Step], r)
+			}
+		}
+		for step, reads := range bySteps {
+			after := joinHours(reads)
+			if len(after) < len(reads) {
+				joined++
+			}
+			if want, got := covered(reads), covered(after); !slices.EqualFunc(want, got, func(a, b schemas.Interval) bool { return a.Start.Equal(b.Start) && a.End.Equal(b.End) }) {
+				t.Fatalf("joined reads of %v cover\n%v\nwant\n%v", step, got, want)
+			}
+		}
+	}
+	if joined < 100 {
+		t.Errorf("%d times reads were joined: this test has shown little", joined)
+	}
+}

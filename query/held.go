@@ -53,11 +53,11 @@ type heldKey struct {
 	unit
 }
 
-// unit is a stretch of whole hours, from and to in Unix seconds. With a step its
-// cells are told apart by that many seconds: an hour that the edge of a bar
-// cuts.
+// unit is a stretch of whole hours, from and to in Unix seconds. An hour that the
+// edge of a bar cuts has several cells: with a step one for every so many
+// seconds, or with an edge one before and one after so many seconds.
 type unit struct {
-	from, to, step int64
+	from, to, step, edge int64
 }
 
 // heldEntry is what is held under a key. What it holds never changes.
@@ -69,9 +69,9 @@ type heldEntry struct {
 	read  time.Time
 }
 
-// heldCell is what one agent used in a step of a unit.
+// heldCell is what one agent used in a cell of a unit.
 type heldCell struct {
-	at    int64 // where the step begins, in Unix seconds
+	at    int64 // where the cell begins, in Unix seconds
 	agent string
 	tally
 }
@@ -162,25 +162,28 @@ func piecesOf(edges []time.Time, of part) (pieces []piece, ok bool) {
 			return nil, false
 		}
 		first, last := (from+hour-1)/hour*hour, to/hour*hour
-		cut := func(at, from, to int64) {
+		// The minute that the clock is in moves; cells of all minutes do for the next.
+		cut := func(at, from, to, edge int64) {
 			if from >= to {
 				return
 			}
-			step := minute
+			own := unit{from: at, to: at + hour, step: minute}
 			if from%quarter == 0 && to%quarter == 0 {
-				step = quarter
+				if own.step = quarter; edge != 0 {
+					own.step, own.edge = 0, edge
+				}
 			}
-			pieces = append(pieces, piece{unit{at, at + hour, step}, from, to, i, of})
+			pieces = append(pieces, piece{own, from, to, i, of})
 		}
 		if first > last { // within one hour
-			cut(last, from, to)
+			cut(last, from, to, 0)
 			continue
 		}
-		cut(first-hour, from, first)
+		cut(first-hour, from, first, from-(first-hour))
 		if first < last {
-			pieces = append(pieces, piece{unit{first, last, 0}, first, last, i, of})
+			pieces = append(pieces, piece{unit{from: first, to: last}, first, last, i, of})
 		}
-		cut(last, last, to)
+		cut(last, last, to, to-last)
 	}
 	return pieces, true
 }
@@ -191,21 +194,32 @@ var (
 	lastEdge  = schemas.StepHour.Ceil(schemas.MaxOccurredAt).Unix()
 )
 
-// unitsStatement asks for units by step and agent. They are sorted, and do not
+// after is the edge of the unit's cells that follows another.
+func (u unit) after(edge int64) int64 {
+	switch {
+	case u.step > 0:
+		return min(edge+u.step, u.to)
+	case edge < u.from+u.edge:
+		return u.from + u.edge
+	default:
+		return u.to
+	}
+}
+
+// unitsStatement asks for units by cell and agent. They are sorted, and do not
 // overlap.
 func unitsStatement(q question, units []unit) *builder {
 	var spans []span
 	for i, u := range units {
-		step := u.step
-		if step == 0 {
-			step = u.to - u.from
-		}
 		if i == 0 || units[i-1].to != u.from {
 			spans = append(spans, span{part: partRange, edges: []time.Time{time.Unix(u.from, 0).UTC()}})
 		}
 		last := &spans[len(spans)-1]
-		for at := u.from + step; at <= u.to; at += step {
+		for at := u.after(u.from); ; at = u.after(at) {
 			last.edges = append(last.edges, time.Unix(at, 0).UTC())
+			if at >= u.to {
+				break
+			}
 		}
 	}
 	b := newBuilder(q.workspace, "")
@@ -214,7 +228,7 @@ func unitsStatement(q question, units []unit) *builder {
 }
 
 func compareUnits(a, b unit) int {
-	return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.to, b.to), cmp.Compare(a.step, b.step))
+	return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(a.to, b.to), cmp.Compare(a.step, b.step), cmp.Compare(a.edge, b.edge))
 }
 
 // roundsOf puts units into statements: in each they are sorted and do not
@@ -241,7 +255,7 @@ func (s *Service) readUnits(ctx context.Context, route string, q question, missi
 	key := fmt.Appendf(nil, "units of %s:", q.workspace)
 	for _, u := range units {
 		total := missing[u]
-		key = fmt.Appendf(key, " %d-%d/%d=%v,%d,%d", u.from, u.to, u.step, total.credits, total.messages, total.events)
+		key = fmt.Appendf(key, " %d-%d/%d|%d=%v,%d,%d", u.from, u.to, u.step, u.edge, total.credits, total.messages, total.events)
 	}
 	return share(ctx, &s.flights, string(key), func(ctx context.Context) (map[unit][]heldCell, error) {
 		return s.readUnitsAlone(ctx, route, q, units)
@@ -261,7 +275,7 @@ func (s *Service) readUnitsAlone(ctx context.Context, route string, q question, 
 			names := map[string]string{}
 			return s.readRows(ctx, route, "usage", b, render("usage", map[string]any{"Branches": b.branches}), func(r row) {
 				at := int64(r.bar)
-				// The last unit that begins at or before the row's step.
+				// The last unit that begins at or before the row's cell.
 				n, found := slices.BinarySearchFunc(round, at, func(u unit, at int64) int { return cmp.Compare(u.from, at) })
 				if !found {
 					n--

@@ -138,8 +138,20 @@ func TestPiecesTileTheirBars(t *testing.T) {
 			if p.from != at || p.to <= p.from || p.from < p.unit.from || p.to > p.unit.to {
 				t.Fatalf("piece %+v after %d", p, at)
 			}
-			if p.unit.from%hour != 0 || p.unit.to%hour != 0 || p.step != 0 && (p.from%p.step != 0 || p.to%p.step != 0 || p.unit.to-p.unit.from != hour) || p.step == 0 && (p.from != p.unit.from || p.to != p.unit.to) {
-				t.Fatalf("piece %+v is not made of whole steps", p)
+			if p.unit.from%hour != 0 || p.unit.to%hour != 0 || (p.step != 0 || p.edge != 0) && p.unit.to-p.unit.from != hour {
+				t.Fatalf("piece %+v is not of whole hours", p)
+			}
+			cells := map[int64]bool{p.unit.from: true}
+			for at := p.unit.from; at < p.unit.to; {
+				if next := p.after(at); next <= at {
+					t.Fatalf("piece %+v: the cell at %d ends at %d", p, at, next)
+				} else {
+					at = next
+				}
+				cells[at] = true
+			}
+			if !cells[p.from] || !cells[p.to] || !cells[p.unit.to] {
+				t.Fatalf("piece %+v is not made of whole cells", p)
 			}
 			if edges[p.bar].Unix() > p.from || edges[p.bar+1].Unix() < p.to {
 				t.Fatalf("piece %+v lies outside of its bar", p)
@@ -159,7 +171,7 @@ func TestHeldFiguresAreBoundedInNumberAndAge(t *testing.T) {
 	h := newHeldFigures(100, time.Minute)
 	now := time.Now()
 	entry := func(n int64, cells int) *heldEntry {
-		e := &heldEntry{key: heldKey{workspace: "ws", unit: unit{n * hour, (n + 1) * hour, 0}}, read: now, total: tally{events: int64(cells)}}
+		e := &heldEntry{key: heldKey{workspace: "ws", unit: unit{from: n * hour, to: (n + 1) * hour}}, read: now, total: tally{events: int64(cells)}}
 		for i := range cells {
 			e.cells = append(e.cells, heldCell{agent: fmt.Sprint(i), tally: tally{events: 1}})
 		}

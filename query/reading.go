@@ -154,7 +154,9 @@ func (s *Service) heldFiguresOf(ctx context.Context, route string, q question, r
 
 // fromTotals reports whether a workspace's totals say all that is asked of the
 // piece: whole hours, without agents.
-func (p piece) fromTotals() bool { return p.of == partHistory && p.step == 0 }
+func (p piece) fromTotals() bool {
+	return p.of == partHistory && p.from == p.unit.from && p.to == p.unit.to
+}
 
 // usageOf reads the figures of a question without its Playground tests, from
 // what is held where that can be.
@@ -189,7 +191,7 @@ func (s *Service) readPlayground(ctx context.Context, route string, q question, 
 		r.playground = &sum
 		return nil
 	}
-	key := heldKey{workspace: q.workspace, unit: unit{q.interval.Start.Unix(), q.interval.End.Unix(), playgroundUnit}}
+	key := heldKey{workspace: q.workspace, unit: unit{q.interval.Start.Unix(), q.interval.End.Unix(), playgroundUnit, 0}}
 	cells, err := s.heldCells(ctx, key, r.totals.tests, time.Time{}, func(ctx context.Context) (cells []heldCell, err error) {
 		b := newBuilder(q.workspace, "")
 		whole := []time.Time{q.interval.Start, q.interval.End}
@@ -279,7 +281,7 @@ func (s *Service) heldSeen(ctx context.Context, route string, q question, totals
 
 // seenBefore are the agents that had sent events which occurred before.
 func (s *Service) seenBefore(ctx context.Context, route string, q question, before time.Time, totals *workspaceTotals) (map[string]bool, error) {
-	key := heldKey{workspace: q.workspace, unit: unit{firstEdge, before.Unix(), seenUnit}}
+	key := heldKey{workspace: q.workspace, unit: unit{firstEdge, before.Unix(), seenUnit, 0}}
 	total := totals.before(schemas.StepHour.Ceil(before).Unix())
 	seen := map[string]bool{}
 	if total.none() {
@@ -323,7 +325,7 @@ func (s *Service) heldLastUsage(ctx context.Context, route string, q question, t
 	if total.none() {
 		return time.Time{}, nil
 	}
-	key := heldKey{q.workspace, q.agent, unit{firstEdge, lastEdge, lastUnit}}
+	key := heldKey{q.workspace, q.agent, unit{firstEdge, lastEdge, lastUnit, 0}}
 	cells, err := s.heldCells(ctx, key, total, totals.changed, func(ctx context.Context) (cells []heldCell, err error) {
 		b := newBuilder(q.workspace, q.agent)
 		err = s.readRows(ctx, route, "last", b, contextStatement(b, q), func(r row) {
@@ -345,7 +347,7 @@ func (s *Service) heldHistory(ctx context.Context, route string, q question, r *
 	}
 	first, last := r.history[0], r.history[len(history)]
 	// The grain tells bars of one stretch apart.
-	key := heldKey{q.workspace, q.agent + "\x00" + string(q.grain) + "\x00" + q.zone.String(), unit{first.Unix(), last.Unix(), historyUnit}}
+	key := heldKey{q.workspace, q.agent + "\x00" + string(q.grain) + "\x00" + q.zone.String(), unit{first.Unix(), last.Unix(), historyUnit, 0}}
 	total := r.totals.between(schemas.StepHour.Floor(first).Unix(), schemas.StepHour.Ceil(last).Unix())
 	cells, err := s.heldCells(ctx, key, total, r.totals.changed, func(ctx context.Context) (cells []heldCell, err error) {
 		b := newBuilder(q.workspace, q.agent)

@@ -161,11 +161,57 @@ func (b *builder) add(f family, spans []span, minutesFrom time.Time, who string,
 	for _, step := range order {
 		g := groups[step]
 		g.branch.Part, g.branch.Edges, g.branch.Who, g.branch.OneAgent = spans[0].part, edges, who, oneAgent
-		for _, r := range g.reads {
+		for _, r := range joinHours(g.reads) {
 			g.branch.Reads = append(g.branch.Reads, b.read(r))
 		}
 		b.branches = append(b.branches, g.branch)
 	}
+}
+
+// joinHours makes one read of those that are of whole hours with gaps between
+// them: hours that the edges of bars cut, each day. A list of hours costs the
+// engine next to nothing, and a condition for each of them is tried on each row.
+func joinHours(reads []tiers.Read) []tiers.Read {
+	var hours []time.Time
+	joined := tiers.Read{InsideStep: schemas.StepHour}
+	left := reads[:0:0]
+	for _, r := range reads {
+		own, ok := hoursOfRead(r)
+		if !ok {
+			left = append(left, r)
+			continue
+		}
+		joined.Step = r.Step
+		hours = append(hours, own...)
+	}
+	if len(left) >= len(reads)-1 {
+		return reads // nothing to join
+	}
+	joined.Inside = hours
+	joined.From, joined.To = hours[0], hours[len(hours)-1].Add(time.Duration(schemas.StepHour))
+	return append(left, joined)
+}
+
+// maxJoined is how many hours one stretch may have to be listed one by one.
+const maxJoined = 24
+
+// hoursOfRead lists the hours that a read is made of, in order; ok is false where
+// it is made of something else, or of very many.
+func hoursOfRead(r tiers.Read) (hours []time.Time, ok bool) {
+	hour := time.Duration(schemas.StepHour)
+	switch {
+	case r.Skip != nil || r.Step == tiers.Ledger || r.Step >= schemas.StepHour:
+		return nil, false
+	case r.Inside != nil:
+		first, last := r.Inside[0], r.Inside[len(r.Inside)-1]
+		return r.Inside, r.InsideStep == schemas.StepHour && r.From.Equal(first) && r.To.Equal(last.Add(hour))
+	case !schemas.StepHour.Aligned(r.From) || !schemas.StepHour.Aligned(r.To) || r.To.Sub(r.From) > maxJoined*hour:
+		return nil, false
+	}
+	for at := r.From; at.Before(r.To); at = at.Add(hour) {
+		hours = append(hours, at)
+	}
+	return hours, true
 }
 
 // continues reports whether one stretch begins where another ends, both whole.

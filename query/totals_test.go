@@ -132,7 +132,7 @@ func TestOnlyTheLastHoursAreReadAgain(t *testing.T) {
 func TestWhatSurroundsFiguresIsReadAgainAfterAChange(t *testing.T) {
 	w := newWorld(t)
 	s := w.serve(t, frozen, Config{})
-	key := heldKey{workspace: "ws", unit: unit{0, hour, lastUnit}}
+	key := heldKey{workspace: "ws", unit: unit{0, hour, lastUnit, 0}}
 	total := tally{events: 1}
 	reads := 0
 	look := func(changed time.Time) {
