@@ -571,6 +571,12 @@ func TestWhatIsBehindAnAgent(t *testing.T) {
 	if b.Total.Credits != "7140" || b.Total.Messages != "120" || b.Rest.Count != 0 || b.Rest.Credits != "0" {
 		t.Errorf("in all %+v, the rest %+v", b.Total, b.Rest)
 	}
+	whole := "/v1/usage/breakdown?workspace=ws&by=channel&grain=month&"
+	ask[api.Breakdown](t, s, whole+"from=2025-10-21&to=2026-11-24") // 400 days
+	response, body := s.get(t, whole+"from=2025-10-20&to=2026-11-24")
+	if response.StatusCode != http.StatusBadRequest || !strings.Contains(string(body), `"range_too_long"`) {
+		t.Errorf("a breakdown of more than 400 days: %d %s", response.StatusCode, body)
+	}
 	b = ask[api.Breakdown](t, s, "/v1/usage/breakdown?workspace=ws&by=conversation&range=today&agent=a")
 	if len(b.Items) != 50 || b.Items[0].Key != "conv_59" || b.Rest.Count != 10 || b.Total.Credits != "7140" {
 		t.Errorf("by conversation: %d items, first %+v, the rest %+v of %+v", len(b.Items), b.Items[0], b.Rest, b.Total)

@@ -2,8 +2,10 @@ package query
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/ClickHouse/ch-go/proto"
 
@@ -25,6 +27,10 @@ var breakdownColumns = map[api.BreakdownBy]string{
 	api.ByConversation: "conversation",
 }
 
+// maxBreakdownRange is how much time one breakdown may be about: more than a
+// year, so that any year is whole. A year of 100 million events takes seconds.
+const maxBreakdownRange = 400 * 24 * time.Hour
+
 // GetBreakdown answers GET /v1/usage/breakdown: what is behind a bar or an
 // agent. No rollup knows channels, models and conversations, so it reads the
 // ledger.
@@ -40,6 +46,12 @@ func (s *Service) GetBreakdown(w http.ResponseWriter, r *http.Request, _ api.Get
 		st, err := s.standingOf(ctx, u)
 		if err != nil {
 			return err
+		}
+		if st.rng.End.Sub(st.rng.Start) > maxBreakdownRange {
+			problem := httpapi.InvalidParameter("range", "range_too_long", fmt.Sprintf("is longer than %d days", maxBreakdownRange/(24*time.Hour)))
+			problem.Code = "range_too_long"
+			problem.Detail += " What is behind figures is read event by event. Ask for less time."
+			return problem
 		}
 		grain := u.grain
 		if grain == "" {

@@ -1885,7 +1885,8 @@ type ClientInterface interface {
 
 	// GetBreakdown What is behind a bar or an agent
 	//
-	// The 50 heaviest channels, models or conversations of the range, and the rest in one row.
+	// The 50 heaviest channels, models or conversations of the range, and the rest in
+	// one row. The range may be 400 days long; more is 400 `range_too_long`.
 	//
 	// Corresponds with GET /v1/usage/breakdown (the `GetBreakdown` operationId).
 	GetBreakdown(ctx context.Context, params *GetBreakdownParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -2360,7 +2361,8 @@ func (c *Client) GetUsageAgents(ctx context.Context, params *GetUsageAgentsParam
 
 // GetBreakdown What is behind a bar or an agent
 //
-// The 50 heaviest channels, models or conversations of the range, and the rest in one row.
+// The 50 heaviest channels, models or conversations of the range, and the rest in
+// one row. The range may be 400 days long; more is 400 `range_too_long`.
 //
 // Corresponds with GET /v1/usage/breakdown (the `GetBreakdown` operationId).
 func (c *Client) GetBreakdown(ctx context.Context, params *GetBreakdownParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -4396,7 +4398,8 @@ type ClientWithResponsesInterface interface {
 
 	// GetBreakdownWithResponse What is behind a bar or an agent
 	//
-	// The 50 heaviest channels, models or conversations of the range, and the rest in one row.
+	// The 50 heaviest channels, models or conversations of the range, and the rest in
+	// one row. The range may be 400 days long; more is 400 `range_too_long`.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -7070,7 +7073,8 @@ func (c *ClientWithResponses) GetUsageAgentsWithResponse(ctx context.Context, pa
 
 // GetBreakdownWithResponse What is behind a bar or an agent
 //
-// The 50 heaviest channels, models or conversations of the range, and the rest in one row.
+// The 50 heaviest channels, models or conversations of the range, and the rest in
+// one row. The range may be 400 days long; more is 400 `range_too_long`.
 //
 // Returns a wrapper object for the known response body format(s).
 //

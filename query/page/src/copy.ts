@@ -22,6 +22,8 @@ export const copy = {
   showAll: 'Show All Agents',
 
   errorTitle: 'Usage couldn’t load for this range',
+  tooLongToLookBehind:
+    'What is behind these figures can be looked up for at most 400 days. Choose a shorter range.',
   /** Followed by the address to write to, and a full stop. */
   errorText:
     'A temporary hiccup can stop a range from loading. Re-apply the date range or reload the page to retry. ' +

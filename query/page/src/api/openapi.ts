@@ -300,7 +300,8 @@ export interface paths {
         };
         /**
          * What is behind a bar or an agent
-         * @description The 50 heaviest channels, models or conversations of the range, and the rest in one row.
+         * @description The 50 heaviest channels, models or conversations of the range, and the rest in
+         *     one row. The range may be 400 days long; more is 400 `range_too_long`.
          */
         get: operations["getBreakdown"];
         put?: never;

@@ -141,10 +141,16 @@ function Part({ by, title, column, question }: PartProps) {
       <h3 id={id}>{title}</h3>
       {failure.value && (
         <p role="alert">
-          {copy.errorTitle}.{' '}
-          <button type="button" class="link" onClick={() => tries.value++}>
-            {copy.tryAgain}
-          </button>
+          {failure.value.kind === 'rejected' ? (
+            copy.tooLongToLookBehind
+          ) : (
+            <>
+              {copy.errorTitle}.{' '}
+              <button type="button" class="link" onClick={() => tries.value++}>
+                {copy.tryAgain}
+              </button>
+            </>
+          )}
           {failure.value.reference && (
             <span class="muted small"> {copy.reference(failure.value.reference)}</span>
           )}
