@@ -91,12 +91,13 @@ func TestAnExplanationNamesTheTiersThatAnswered(t *testing.T) {
 			if got := explained(t, first.Explain, "usage"); !slices.Equal(got, tt.usage) {
 				t.Errorf("the figures are read from\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(tt.usage, "\n"))
 			}
-			all := []string{
-				"hour of usage_workspace_hour by 3600 01-01T00:00/01-01T00:00",
-				"quarter of usage_playground by 900 01-01T00:00/01-01T00:00",
-			}
-			if got := explained(t, first.Explain, "hours"); !slices.Equal(got, all) {
-				t.Errorf("the totals are read from %q, want %q", got, all)
+			for statement, all := range map[string]string{
+				"hours": "hour of usage_workspace_hour by 3600 01-01T00:00/01-01T00:00",
+				"tests": "quarter of usage_playground by 900 01-01T00:00/01-01T00:00",
+			} {
+				if got := explained(t, first.Explain, statement); !slices.Equal(got, []string{all}) {
+					t.Errorf("the %s are read from %q, want %q", statement, got, all)
+				}
 			}
 			if first.Explain.Bars.Read == 0 {
 				t.Errorf("bars %+v of the first question", first.Explain.Bars)

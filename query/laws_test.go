@@ -333,6 +333,9 @@ func (l law) oneAgent() bool {
 
 func (l law) behind() bool {
 	by := []string{"channel", "model", "conversation"}[l.rng.IntN(3)]
+	if l.whole.Range.End.Sub(l.whole.Range.Start) > maxBreakdownRange {
+		return false
+	}
 	got := ask[api.Breakdown](l.t, l.s, "/v1/usage/breakdown?"+l.with("by", by))
 	total := amountsOf(l.t, got.Rest.Credits, got.Rest.Messages)
 	for _, item := range got.Items {

@@ -133,6 +133,7 @@ func TestStatementsAreWhatTheyWere(t *testing.T) {
 	}
 	b = hoursStatement(q.workspace, frozen.Truncate(time.Hour).Unix())
 	golden(t, "sql/hours.sql", shown(hoursSQL, b.params))
+	golden(t, "sql/tests.sql", shown(testsSQL, wholeOf(q.workspace, playgroundTests).params))
 	for by, column := range breakdownColumns {
 		golden(t, "sql/breakdown_"+string(by)+".sql", render("breakdown", map[string]any{"Key": column, "OneAgent": by == api.ByModel}))
 	}

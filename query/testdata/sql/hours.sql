@@ -1,5 +1,4 @@
--- What the whole workspace used, by hour, with all before {from} as one hour; and its Playground tests. It is what
--- figures that are held must add up to.
+-- What the whole workspace used, by hour, with all before {from} as one hour: what figures that are held must add up to.
 SELECT
     toUInt8(6) AS part,
     if(time < toDateTime({from:UInt32}, 'UTC'), 0, toUInt32(time)) AS bar,
@@ -10,16 +9,6 @@ SELECT
 FROM usage_workspace_hour
 WHERE workspace = {workspace:String}
 GROUP BY bar
-UNION ALL
-SELECT
-    toUInt8(3),
-    toUInt32(0),
-    '',
-    toInt128(0),
-    sum(messages),
-    sum(events)
-FROM usage_playground
-WHERE workspace = {workspace:String}
 FORMAT Native
 -- from = 1795528800
 -- workspace = ws_acme
