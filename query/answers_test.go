@@ -462,7 +462,9 @@ func TestUnchangedFiguresOfAClosedRangeAreNotSentAgain(t *testing.T) {
 	expect("another question", path+"&agent=a", http.StatusOK)
 	expect("the same other question", path+"&agent=a", http.StatusNotModified)
 	w.insert(t, []event{used("ws", "b", frozen, 1_000_000)})
-	expect("the last usage may be the agent's", path+"&agent=a", http.StatusOK)
+	expect("the last usage, which is not the agent's", path+"&agent=a", http.StatusNotModified)
+	w.insert(t, []event{used("ws", "a", frozen.Add(30*time.Minute), 1_000_000)})
+	expect("the agent's last usage", path+"&agent=a", http.StatusOK)
 	expect("another comparison", path+"&agent=a&compare=prev", http.StatusOK)
 	expect("another zone", path+"&agent=a&compare=prev&tz=Asia/Kolkata", http.StatusOK)
 
@@ -470,6 +472,8 @@ func TestUnchangedFiguresOfAClosedRangeAreNotSentAgain(t *testing.T) {
 	expect("an empty range", empty, http.StatusOK)
 	expect("an empty range again", empty, http.StatusNotModified)
 	w.insert(t, []event{used("ws", "a", frozen, 1_000_000)})
+	expect("the last usage is the same", empty, http.StatusNotModified)
+	w.insert(t, []event{used("ws", "a", frozen.Add(time.Hour), 1_000_000)})
 	expect("the last usage is another", empty, http.StatusOK)
 
 	// A range that is open, as long as nothing of it has changed.

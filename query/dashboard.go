@@ -153,7 +153,7 @@ func (s *Service) GetDashboard(w http.ResponseWriter, r *http.Request, _ api.Get
 			header.Set("Counted-Through", through.Format(time.RFC3339Nano))
 		}
 		if known := r.Header.Get("If-None-Match"); known != "" && reading.held && !u.explain {
-			if err := s.readPlayground(ctx, u.route, q, reading); err != nil {
+			if err := s.readBeside(ctx, u.route, q, reading, false); err != nil {
 				return err
 			}
 			if tag := entityTag(u, st, q, reading).matching(known); tag != "" {
@@ -167,7 +167,7 @@ func (s *Service) GetDashboard(w http.ResponseWriter, r *http.Request, _ api.Get
 		if err != nil {
 			return err
 		}
-		if reading.held && !u.explain {
+		if reading.held && !u.explain && !reading.unsettled.Load() {
 			header.Set("ETag", entityTag(u, st, q, reading).String())
 		}
 		s.metrics.answers.WithLabelValues(u.route, string(answer.Completeness)).Inc()

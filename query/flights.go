@@ -18,7 +18,8 @@ type flights struct {
 	byKey map[any]*flight
 }
 
-// longestFlight bounds what is asked by a question that has no time limit.
+// longestFlight bounds what questions share. Each has a limit of its own, which
+// is shorter.
 const longestFlight = time.Minute
 
 type flight struct {
@@ -35,13 +36,9 @@ func share[T any](ctx context.Context, f *flights, key any, read func(context.Co
 	f.mu.Lock()
 	own := f.byKey[key]
 	if own == nil {
-		// It outlives the question that began it, as long as another one waits; but
-		// not the time that each has.
-		deadline, ok := ctx.Deadline()
-		if !ok {
-			deadline = time.Now().Add(longestFlight)
-		}
-		flying, cancel := context.WithDeadlineCause(context.WithoutCancel(ctx), deadline, errTimeout)
+		// It outlives the question that began it, and the time that this one has, as
+		// long as another one waits.
+		flying, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), longestFlight, errTimeout)
 		own = &flight{done: make(chan struct{}), cancel: cancel}
 		if f.byKey == nil {
 			f.byKey = map[any]*flight{}

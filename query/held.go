@@ -105,6 +105,15 @@ func (h *heldFigures) find(key heldKey, now time.Time) *heldEntry {
 	return entry
 }
 
+// drop lets go of what is held under a key.
+func (h *heldFigures) drop(key heldKey) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if element := h.byKey[key]; element != nil {
+		h.forget(element)
+	}
+}
+
 // put holds a unit, and lets go of those that were not used for longest where
 // there are too many cells.
 func (h *heldFigures) put(entry *heldEntry) {

@@ -6,6 +6,7 @@ import (
 	"hash"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -20,8 +21,17 @@ type reading struct {
 	pieces  []piece
 	history []time.Time // edges of the bars that say what is usual
 	totals  *workspaceTotals
-	// playground are the Playground tests of the range, once they are known.
+
+	// What is not in the totals, once it is known: Playground tests of the range,
+	// when the last usage was, and what the chosen agent used before.
 	playground *tally
+	lastUsage  *time.Time
+	ownHistory []tally
+
+	// unsettled: something that was read does not add up to the totals, since a
+	// block is in one rollup and not in another, or has come after them. Soon it
+	// will, and then the answer is another one.
+	unsettled atomic.Bool
 }
 
 // piecesOfQuestion cuts all that a question asks about into pieces. ok is false
@@ -79,17 +89,19 @@ func (s *Service) finish(ctx context.Context, route string, q question, r *readi
 		f, usual, err = s.heldFiguresOf(ctx, route, q, r)
 		return err
 	})
+	around = &surroundings{}
 	group.Go(func() (err error) {
-		around, err = s.heldSurroundingsOf(ctx, route, q, r)
+		around.seen, err = s.heldSeen(ctx, route, q, r)
 		return err
 	})
-	group.Go(func() error { return s.readPlayground(ctx, route, q, r) })
+	group.Go(func() error { return s.readBeside(ctx, route, q, r, true) })
 	if err := group.Wait(); err != nil {
 		return nil, nil, err
 	}
 	f.playground.add(*r.playground)
-	if q.agent == "" {
-		around.history = usual
+	around.lastUsage, around.history = *r.lastUsage, usual
+	if q.agent != "" {
+		around.history = r.ownHistory
 	}
 	return f, around, nil
 }
@@ -125,6 +137,11 @@ func (s *Service) heldFiguresOf(ctx context.Context, route string, q question, r
 		if err != nil {
 			return nil, nil, err
 		}
+		for u, own := range read {
+			if totalOf(own) != missing[u] {
+				r.unsettled.Store(true)
+			}
+		}
 		maps.Copy(cells, read)
 	}
 	for _, p := range r.pieces {
@@ -150,6 +167,13 @@ func (s *Service) heldFiguresOf(ctx context.Context, route string, q question, r
 	}
 	f.finish()
 	return f, usual, nil
+}
+
+func totalOf(cells []heldCell) (sum tally) {
+	for i := range cells {
+		sum.add(cells[i].tally)
+	}
+	return sum
 }
 
 // fromTotals reports whether a workspace's totals say all that is asked of the
@@ -181,18 +205,45 @@ const (
 	playgroundUnit             // Playground tests by agent
 )
 
+// lastUsageMatters reports whether an answer is another one when the last usage
+// is: where there is none in the range, as for one agent there may be none
+// though there is for the workspace.
+func (r *reading) lastUsageMatters(q question) bool {
+	return q.agent != "" || r.totals.between(schemas.StepHour.Floor(q.interval.Start).Unix(), schemas.StepHour.Ceil(q.interval.End).Unix()).none()
+}
+
+// readBeside reads what is not in the totals: all of it, or what decides whether
+// an answer has changed.
+func (s *Service) readBeside(ctx context.Context, route string, q question, r *reading, all bool) error {
+	group, ctx := errgroup.WithContext(ctx)
+	if r.playground == nil {
+		group.Go(func() error { return s.readPlayground(ctx, route, q, r) })
+	}
+	if r.lastUsage == nil && (all || r.lastUsageMatters(q)) {
+		group.Go(func() error {
+			last, err := s.heldLastUsage(ctx, route, q, r.totals)
+			r.lastUsage = &last
+			return err
+		})
+	}
+	if r.ownHistory == nil && q.agent != "" {
+		group.Go(func() (err error) {
+			r.ownHistory, err = s.heldHistory(ctx, route, q, r)
+			return err
+		})
+	}
+	return group.Wait()
+}
+
 // readPlayground reads the Playground tests of a question's range.
 func (s *Service) readPlayground(ctx context.Context, route string, q question, r *reading) error {
-	if r.playground != nil {
-		return nil
-	}
 	var sum tally
 	if r.totals.tests.none() {
 		r.playground = &sum
 		return nil
 	}
 	key := heldKey{workspace: q.workspace, unit: unit{q.interval.Start.Unix(), q.interval.End.Unix(), playgroundUnit, 0}}
-	cells, err := s.heldCells(ctx, key, r.totals.tests, time.Time{}, func(ctx context.Context) (cells []heldCell, err error) {
+	cells, err := s.heldCells(ctx, key, r.totals.tests, s.config.HeldMaxAge, func(ctx context.Context) (cells []heldCell, err error) {
 		b := newBuilder(q.workspace, "")
 		whole := []time.Time{q.interval.Start, q.interval.End}
 		b.add(playgroundTests, []span{{partPlayground, whole}}, time.Time{}, whoEach, false, false)
@@ -213,17 +264,15 @@ func (s *Service) readPlayground(ctx context.Context, route string, q question, 
 	return nil
 }
 
-// settle is for how long after a change a rollup may lack what another has: the
-// views of one insert follow one another within milliseconds.
-const settle = 2 * time.Second
+// unprovenMaxAge is for how long is held what cannot be added up to anything: it
+// may have been read while a block was in one rollup and not in another.
+const unprovenMaxAge = 10 * time.Second
 
 // heldCells returns what is held under a key for as long as a total, which was
-// read before, has not changed, or reads it. What was read when that had only
-// just changed is read once more: it may have come from a rollup that lacked
-// what the totals had.
-func (s *Service) heldCells(ctx context.Context, key heldKey, total tally, changed time.Time, read func(context.Context) ([]heldCell, error)) ([]heldCell, error) {
+// read before, has not changed, and for some time at most, or reads it.
+func (s *Service) heldCells(ctx context.Context, key heldKey, total tally, maxAge time.Duration, read func(context.Context) ([]heldCell, error)) ([]heldCell, error) {
 	now := time.Now()
-	if held := s.held.find(key, now); held != nil && held.total == total && (held.read.Sub(changed) > settle || now.Sub(held.read) < settle) {
+	if held := s.held.find(key, now); held != nil && held.total == total && now.Sub(held.read) < maxAge {
 		return held.cells, nil
 	}
 	type flightKey struct {
@@ -240,82 +289,57 @@ func (s *Service) heldCells(ctx context.Context, key heldKey, total tally, chang
 	})
 }
 
-// heldSurroundingsOf is surroundingsOf from a workspace's totals and what is
-// held, but for the history of all agents.
-func (s *Service) heldSurroundingsOf(ctx context.Context, route string, q question, r *reading) (*surroundings, error) {
-	out := &surroundings{}
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() (err error) {
-		out.seen, err = s.heldSeen(ctx, route, q, r.totals)
-		return err
-	})
-	group.Go(func() (err error) {
-		out.lastUsage, err = s.heldLastUsage(ctx, route, q, r.totals)
-		return err
-	})
-	if q.agent != "" {
-		group.Go(func() (err error) {
-			out.history, err = s.heldHistory(ctx, route, q, r)
-			return err
-		})
-	}
-	return out, group.Wait()
-}
-
 // heldSeen are the agents that had sent events as of the end of a question's
 // range, or ever while that is open, but for those that the figures know.
-func (s *Service) heldSeen(ctx context.Context, route string, q question, totals *workspaceTotals) (map[string]bool, error) {
+func (s *Service) heldSeen(ctx context.Context, route string, q question, r *reading) (map[string]bool, error) {
 	end := q.interval.End
 	open := end.After(q.now)
-	if open && !totals.between(schemas.StepHour.Floor(end).Unix(), lastEdge).none() {
-		return s.seenBefore(ctx, route, q, time.Unix(lastEdge, 0).UTC(), totals)
+	if open && !r.totals.between(schemas.StepHour.Floor(end).Unix(), lastEdge).none() {
+		return s.seenBefore(ctx, route, q, time.Unix(lastEdge, 0).UTC(), r)
 	}
 	// Those between the range's start and the next whole day are in the figures.
 	for _, step := range []schemas.Step{schemas.StepDay, schemas.StepHour} {
 		if before := step.Ceil(q.interval.Start); !before.After(end) {
-			return s.seenBefore(ctx, route, q, before, totals)
+			return s.seenBefore(ctx, route, q, before, r)
 		}
 	}
-	return s.seenBefore(ctx, route, q, q.interval.Start, totals)
+	return s.seenBefore(ctx, route, q, q.interval.Start, r)
 }
 
 // seenBefore are the agents that had sent events which occurred before.
-func (s *Service) seenBefore(ctx context.Context, route string, q question, before time.Time, totals *workspaceTotals) (map[string]bool, error) {
-	key := heldKey{workspace: q.workspace, unit: unit{firstEdge, before.Unix(), seenUnit, 0}}
-	total := totals.before(schemas.StepHour.Ceil(before).Unix())
+func (s *Service) seenBefore(ctx context.Context, route string, q question, before time.Time, r *reading) (map[string]bool, error) {
+	total := r.totals.before(schemas.StepHour.Ceil(before).Unix())
 	seen := map[string]bool{}
 	if total.none() {
 		return seen, nil
 	}
-	now := time.Now()
-	// They are held only if they add up, as bars are.
-	cells, ok := s.held.get(key, total, now)
-	if !ok {
-		entry := &heldEntry{key: key, read: now}
+	key := heldKey{workspace: q.workspace, unit: unit{firstEdge, before.Unix(), seenUnit, 0}}
+	read := func(ctx context.Context) (cells []heldCell, err error) {
 		b := newBuilder(q.workspace, "")
 		b.add(usageByAgent, []span{{partSeen, []time.Time{time.Unix(firstEdge, 0).UTC(), before}}}, q.minutesFrom(), whoEach, false, false)
 		byAgent := map[string]tally{} // several tiers may know an agent
-		err := s.readRows(ctx, route, "seen", b, render("usage", map[string]any{"Branches": b.branches}), func(r row) {
+		err = s.readRows(ctx, route, "seen", b, render("usage", map[string]any{"Branches": b.branches}), func(r row) {
 			sum := byAgent[string(r.who)]
 			sum.add(r.tally)
 			byAgent[string(r.who)] = sum
-			entry.total.add(r.tally)
 		})
-		if err != nil {
-			return nil, err
-		}
 		for agent, sum := range byAgent {
-			entry.cells = append(entry.cells, heldCell{agent: agent, tally: sum})
+			cells = append(cells, heldCell{agent: agent, tally: sum})
 		}
-		cells = entry.cells
-		s.held.put(entry)
+		return cells, err
+	}
+	cells, err := s.heldCells(ctx, key, total, s.config.HeldMaxAge, read)
+	if err == nil && totalOf(cells) != total {
+		// It does not add up; within an hour it cannot. It is for this answer alone.
+		r.unsettled.Store(true)
+		s.held.drop(key)
 	}
 	for _, c := range cells {
 		if c.events != 0 {
 			seen[c.agent] = true
 		}
 	}
-	return seen, nil
+	return seen, err
 }
 
 // heldLastUsage is when the workspace, or the chosen agent, was last used, to the
@@ -326,7 +350,7 @@ func (s *Service) heldLastUsage(ctx context.Context, route string, q question, t
 		return time.Time{}, nil
 	}
 	key := heldKey{q.workspace, q.agent, unit{firstEdge, lastEdge, lastUnit, 0}}
-	cells, err := s.heldCells(ctx, key, total, totals.changed, func(ctx context.Context) (cells []heldCell, err error) {
+	cells, err := s.heldCells(ctx, key, total, unprovenMaxAge, func(ctx context.Context) (cells []heldCell, err error) {
 		b := newBuilder(q.workspace, q.agent)
 		err = s.readRows(ctx, route, "last", b, contextStatement(b, q), func(r row) {
 			cells = append(cells, heldCell{at: int64(r.bar)})
@@ -349,7 +373,7 @@ func (s *Service) heldHistory(ctx context.Context, route string, q question, r *
 	// The grain tells bars of one stretch apart.
 	key := heldKey{q.workspace, q.agent + "\x00" + string(q.grain) + "\x00" + q.zone.String(), unit{first.Unix(), last.Unix(), historyUnit, 0}}
 	total := r.totals.between(schemas.StepHour.Floor(first).Unix(), schemas.StepHour.Ceil(last).Unix())
-	cells, err := s.heldCells(ctx, key, total, r.totals.changed, func(ctx context.Context) (cells []heldCell, err error) {
+	cells, err := s.heldCells(ctx, key, total, unprovenMaxAge, func(ctx context.Context) (cells []heldCell, err error) {
 		b := newBuilder(q.workspace, q.agent)
 		b.add(usageByAgent, []span{{partHistory, r.history}}, q.minutesFrom(), whoNone, true, true)
 		index := indexOf(r.history)
@@ -380,11 +404,8 @@ func (r *reading) hashInto(h hash.Hash, q question) {
 	for _, p := range r.pieces {
 		edges = append(edges, p.unit.from, p.unit.to)
 	}
-	if q.interval.End.After(q.now) || q.agent != "" || r.totals.between(schemas.StepHour.Floor(q.interval.Start).Unix(), schemas.StepHour.Ceil(q.interval.End).Unix()).none() {
-		// What occurs after the range tells whom a slot belongs to while it is open,
-		// and the last usage where there is none in it, as for one agent there may
-		// be none though there is for the workspace.
-		edges = append(edges, lastEdge)
+	if q.interval.End.After(q.now) {
+		edges = append(edges, lastEdge) // what occurs after the range tells who holds a slot while it is open
 	}
 	slices.Sort(edges)
 	for _, edge := range slices.Compact(edges) {
@@ -392,5 +413,11 @@ func (r *reading) hashInto(h hash.Hash, q question) {
 		add(r.totals.before(edge))
 	}
 	add(*r.playground)
+	if r.lastUsageMatters(q) {
+		b = binary.BigEndian.AppendUint64(b, uint64(r.lastUsage.Unix()))
+	}
+	for _, own := range r.ownHistory {
+		add(own)
+	}
 	h.Write(b)
 }

@@ -49,8 +49,6 @@ type workspaceTotals struct {
 	from   int64
 	recent *hourSums // the hours from then on
 	tests  tally     // of the Playground, whenever they were
-	// changed is when they were first seen to be what they are.
-	changed time.Time
 }
 
 // before is what was used before a whole hour.
@@ -117,7 +115,6 @@ func (s *Service) readTotals(ctx context.Context, u usageRequest, at time.Time, 
 	if entry := s.held.find(key, now); entry != nil {
 		held, read = entry.hours, entry.read
 	}
-	last := held
 	t := workspaceTotals{older: hoursOf(nil), recent: hoursOf(nil)}
 	if held != nil {
 		t.older, t.from = held.older, held.from
@@ -150,10 +147,6 @@ func (s *Service) readTotals(ctx context.Context, u usageRequest, at time.Time, 
 		t.older, hours = hoursOf(hours[:split]), hours[split:]
 	}
 	t.recent = hoursOf(hours)
-	t.changed = now
-	if last != nil && last.before(lastEdge) == t.before(lastEdge) {
-		t.changed = last.changed
-	}
 	s.held.put(&heldEntry{key: key, read: read, hours: &heldHours{workspaceTotals: t, positions: w.positions, looked: now}})
 	return &t, nil
 }

@@ -1667,7 +1667,8 @@ export interface operations {
                     /**
                      * @description Names this answer, to the byte; send it back as If-None-Match. An answer
                      *     is as good as another one of which no more than its freshness and the
-                     *     moment that it is as of have moved.
+                     *     moment that it is as of have moved. An answer that was made while events
+                     *     were becoming visible may have none.
                      */
                     ETag?: string;
                     "Counted-Through": components["headers"]["CountedThrough"];
@@ -1679,7 +1680,8 @@ export interface operations {
             };
             /**
              * @description Nothing has changed since the answer with that ETag: every figure, state and
-             *     name in it still holds.
+             *     name in it still holds. (`last_usage_at` may have moved, unless there is no
+             *     usage in the range.)
              */
             304: {
                 headers: {
