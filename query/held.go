@@ -65,8 +65,11 @@ type heldEntry struct {
 	key   heldKey
 	cells []heldCell
 	hours *heldHours // instead of cells: see totalsOf
-	total tally
-	read  time.Time
+	// positions is how far the workspace's partitions were known to be counted
+	// before it was read, of what cannot be added up to anything.
+	positions string
+	total     tally
+	read      time.Time
 }
 
 // heldCell is what one agent used in a cell of a unit.
@@ -257,22 +260,25 @@ next:
 	return rounds
 }
 
-// readUnits reads units that have to add up to totals, unless others of the
-// same totals are being read at this moment. Some units may overlap.
-func (s *Service) readUnits(ctx context.Context, route string, q question, missing map[unit]tally) (map[unit][]heldCell, error) {
+// readUnits reads units that have to add up to totals, unless the same ones are
+// being read at this moment, for as much as was counted. Some units may overlap.
+func (s *Service) readUnits(ctx context.Context, route, name string, q question, positions string, missing map[unit]tally) (map[unit][]heldCell, error) {
 	units := slices.SortedFunc(maps.Keys(missing), compareUnits)
-	key := fmt.Appendf(nil, "units of %s:", q.workspace)
+	if positions == "" {
+		return s.readUnitsAlone(ctx, route, name, q, units)
+	}
+	key := fmt.Appendf(nil, "units of %s at %s:", q.workspace, positions)
 	for _, u := range units {
 		total := missing[u]
 		key = fmt.Appendf(key, " %d-%d/%d|%d=%v,%d,%d", u.from, u.to, u.step, u.edge, total.credits, total.messages, total.events)
 	}
 	return share(ctx, &s.flights, string(key), func(ctx context.Context) (map[unit][]heldCell, error) {
-		return s.readUnitsAlone(ctx, route, q, units)
+		return s.readUnitsAlone(ctx, route, name, q, units)
 	})
 }
 
 // readUnitsAlone reads units and holds them.
-func (s *Service) readUnitsAlone(ctx context.Context, route string, q question, missing []unit) (map[unit][]heldCell, error) {
+func (s *Service) readUnitsAlone(ctx context.Context, route, name string, q question, missing []unit) (map[unit][]heldCell, error) {
 	began := time.Now()
 	rounds := roundsOf(missing)
 	read := make([]map[unit][]heldCell, len(rounds))
@@ -282,7 +288,7 @@ func (s *Service) readUnitsAlone(ctx context.Context, route string, q question, 
 			read[i] = make(map[unit][]heldCell, len(round))
 			b := unitsStatement(q, round)
 			names := map[string]string{}
-			return s.readRows(ctx, route, "usage", b, render("usage", map[string]any{"Branches": b.branches}), func(r row) {
+			return s.readRows(ctx, route, name, b, render("usage", map[string]any{"Branches": b.branches}), func(r row) {
 				at := int64(r.bar)
 				// The last unit that begins at or before the row's cell.
 				n, found := slices.BinarySearchFunc(round, at, func(u unit, at int64) int { return cmp.Compare(u.from, at) })

@@ -75,7 +75,17 @@ type liveStream struct {
 	known    bool // whether position holds
 	position string
 	heard    string // the id of the last event that the reader has, whatever it says itself
+
+	at map[int32]int64 // the positions of the workspace's partitions
+	// unsure says how often a partition has yet to move until all that was in the
+	// totals, when they last changed, is in every rollup for sure. A block may be in
+	// one and not in another when its figures are asked for; it is the one after
+	// what was known to be counted, or after what is known the next time.
+	unsure map[int32]int
 }
+
+// surelyAfter is how many moves of a partition that takes.
+const surelyAfter = 2
 
 // lastEventID is the header in which a reader that comes back names the last
 // event that it has received.
@@ -150,6 +160,10 @@ func (l *liveStream) look(ctx context.Context) (api.LiveUpdate, error) {
 			return nil
 		}
 		l.position = l.last.positions
+		positions := map[int32]int64{}
+		for _, p := range ownProgress(l.workspace, progress) {
+			positions[p.partition] = p.position
+		}
 		// Here figures begin, too.
 		totals, err := l.service.totalsOf(ctx, usageRequest{route: l.route, workspace: l.workspace}, l.service.clock().UTC(), l.last)
 		if err != nil {
@@ -158,8 +172,21 @@ func (l *liveStream) look(ctx context.Context) (api.LiveUpdate, error) {
 		// A reader that has heard nothing yet, or something that is not known here, may
 		// have read its figures a moment too early.
 		id := liveID(l.workspace, totals)
-		update.Changed = id != l.heard
-		l.heard, l.known = id, true
+		news := id != l.heard
+		update.Changed = news
+		for partition, position := range positions {
+			if l.unsure[partition] > 0 && l.at[partition] != position {
+				l.unsure[partition]--
+				update.Changed = true
+			}
+		}
+		if news || !l.known {
+			l.unsure = map[int32]int{}
+			for partition := range positions {
+				l.unsure[partition] = surelyAfter
+			}
+		}
+		l.heard, l.known, l.at = id, true, positions
 		return nil
 	})
 	return update, err

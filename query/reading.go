@@ -21,6 +21,9 @@ type reading struct {
 	pieces  []piece
 	history []time.Time // edges of the bars that say what is usual
 	totals  *workspaceTotals
+	// positions is how far the workspace's partitions were known to be counted
+	// before anything was read; "" where that is not known.
+	positions string
 
 	// What is not in the totals, once it is known: Playground tests of the range,
 	// when the last usage was, and what the chosen agent used before.
@@ -62,7 +65,7 @@ func piecesOfQuestion(q question, history []time.Time) (pieces []piece, ok bool)
 
 // begin says how a question is to be answered.
 func begin(st *standing, q question) *reading {
-	r := &reading{history: historyEdges(q, st.watermark), totals: st.totals}
+	r := &reading{history: historyEdges(q, st.watermark), totals: st.totals, positions: st.watermark.positions}
 	if r.totals != nil {
 		r.pieces, r.held = piecesOfQuestion(q, r.history)
 	}
@@ -133,7 +136,7 @@ func (s *Service) heldFiguresOf(ctx context.Context, route string, q question, r
 	s.metrics.heldUnits.WithLabelValues("read").Add(float64(len(missing)))
 	explanationFrom(ctx).bars(len(cells), len(missing))
 	if len(missing) > 0 {
-		read, err := s.readUnits(ctx, route, q, missing)
+		read, err := s.readUnits(ctx, route, "usage", q, r.positions, missing)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -185,7 +188,7 @@ func (p piece) fromTotals() bool {
 // usageOf reads the figures of a question without its Playground tests, from
 // what is held where that can be.
 func (s *Service) usageOf(ctx context.Context, route string, q question, st *standing) (*figures, error) {
-	r := &reading{totals: st.totals}
+	r := &reading{totals: st.totals, positions: st.watermark.positions}
 	if r.totals != nil {
 		r.pieces, r.held = piecesOfQuestion(q, nil)
 	}
@@ -221,7 +224,7 @@ func (s *Service) readBeside(ctx context.Context, route string, q question, r *r
 	}
 	if r.lastUsage == nil && (all || r.lastUsageMatters(q)) {
 		group.Go(func() error {
-			last, err := s.heldLastUsage(ctx, route, q, r.totals)
+			last, err := s.heldLastUsage(ctx, route, q, r)
 			r.lastUsage = &last
 			return err
 		})
@@ -243,7 +246,7 @@ func (s *Service) readPlayground(ctx context.Context, route string, q question, 
 		return nil
 	}
 	key := heldKey{workspace: q.workspace, unit: unit{q.interval.Start.Unix(), q.interval.End.Unix(), playgroundUnit, 0}}
-	cells, err := s.heldCells(ctx, key, r.totals.tests, s.config.HeldMaxAge, func(ctx context.Context) (cells []heldCell, err error) {
+	cells, err := s.heldCells(ctx, key, r.totals.tests, r.positions, false, func(ctx context.Context) (cells []heldCell, err error) {
 		b := newBuilder(q.workspace, "")
 		whole := []time.Time{q.interval.Start, q.interval.End}
 		b.add(playgroundTests, []span{{partPlayground, whole}}, time.Time{}, whoEach, false, false)
@@ -264,29 +267,32 @@ func (s *Service) readPlayground(ctx context.Context, route string, q question, 
 	return nil
 }
 
-// unprovenMaxAge is for how long is held what cannot be added up to anything: it
-// may have been read while a block was in one rollup and not in another.
-const unprovenMaxAge = 10 * time.Second
-
 // heldCells returns what is held under a key for as long as a total, which was
-// read before, has not changed, and for some time at most, or reads it.
-func (s *Service) heldCells(ctx context.Context, key heldKey, total tally, maxAge time.Duration, read func(context.Context) ([]heldCell, error)) ([]heldCell, error) {
-	now := time.Now()
-	if held := s.held.find(key, now); held != nil && held.total == total && now.Sub(held.read) < maxAge {
+// read before, has not changed, or reads it. Unproven is what cannot be added up
+// to that: it is held only as long as nothing more is known to have been counted,
+// since it may have been read while a block was in one rollup and not in another.
+func (s *Service) heldCells(ctx context.Context, key heldKey, total tally, positions string, unproven bool, read func(context.Context) ([]heldCell, error)) ([]heldCell, error) {
+	held := s.held.find(key, time.Now())
+	if held != nil && held.total == total && (!unproven || positions != "" && held.positions == positions) {
 		return held.cells, nil
 	}
-	type flightKey struct {
-		heldKey
-		total tally
-	}
-	return share(ctx, &s.flights, flightKey{key, total}, func(ctx context.Context) ([]heldCell, error) {
+	readAndHold := func(ctx context.Context) ([]heldCell, error) {
 		now := time.Now()
 		cells, err := read(ctx)
 		if err == nil {
-			s.held.put(&heldEntry{key: key, cells: cells, total: total, read: now})
+			s.held.put(&heldEntry{key: key, cells: cells, total: total, read: now, positions: positions})
 		}
 		return cells, err
-	})
+	}
+	if positions == "" {
+		return readAndHold(ctx)
+	}
+	type flightKey struct {
+		heldKey
+		total     tally
+		positions string
+	}
+	return share(ctx, &s.flights, flightKey{key, total, positions}, readAndHold)
 }
 
 // heldSeen are the agents that had sent events as of the end of a question's
@@ -328,7 +334,7 @@ func (s *Service) seenBefore(ctx context.Context, route string, q question, befo
 		}
 		return cells, err
 	}
-	cells, err := s.heldCells(ctx, key, total, s.config.HeldMaxAge, read)
+	cells, err := s.heldCells(ctx, key, total, r.positions, false, read)
 	if err == nil && totalOf(cells) != total {
 		// It does not add up; within an hour it cannot. It is for this answer alone.
 		r.unsettled.Store(true)
@@ -344,23 +350,45 @@ func (s *Service) seenBefore(ctx context.Context, route string, q question, befo
 
 // heldLastUsage is when the workspace, or the chosen agent, was last used, to the
 // quarter of an hour.
-func (s *Service) heldLastUsage(ctx context.Context, route string, q question, totals *workspaceTotals) (last time.Time, err error) {
-	total := totals.before(lastEdge)
+func (s *Service) heldLastUsage(ctx context.Context, route string, q question, r *reading) (last time.Time, err error) {
+	total := r.totals.before(lastEdge)
 	if total.none() {
 		return time.Time{}, nil
 	}
-	key := heldKey{q.workspace, q.agent, unit{firstEdge, lastEdge, lastUnit, 0}}
-	cells, err := s.heldCells(ctx, key, total, unprovenMaxAge, func(ctx context.Context) (cells []heldCell, err error) {
-		b := newBuilder(q.workspace, q.agent)
-		err = s.readRows(ctx, route, "last", b, contextStatement(b, q), func(r row) {
-			cells = append(cells, heldCell{at: int64(r.bar)})
+	var cells []heldCell
+	if q.agent == "" {
+		cells, err = s.heldLastHour(ctx, route, q, r)
+	} else {
+		key := heldKey{q.workspace, q.agent, unit{firstEdge, lastEdge, lastUnit, 0}}
+		cells, err = s.heldCells(ctx, key, total, r.positions, true, func(ctx context.Context) (cells []heldCell, err error) {
+			b := newBuilder(q.workspace, q.agent)
+			err = s.readRows(ctx, route, "last", b, contextStatement(b, q), func(r row) {
+				cells = append(cells, heldCell{at: int64(r.bar), tally: tally{events: 1}})
+			})
+			return cells, err
 		})
-		return cells, err
-	})
+	}
 	for _, c := range cells {
-		last = time.Unix(c.at, 0).UTC()
+		if at := time.Unix(c.at, 0).UTC(); c.events > 0 && at.After(last) {
+			last = at
+		}
 	}
 	return last, err
+}
+
+// heldLastHour is what was used in the last hour that there is, by quarter.
+func (s *Service) heldLastHour(ctx context.Context, route string, q question, r *reading) ([]heldCell, error) {
+	from := r.totals.lastHour()
+	own := unit{from: from, to: from + hour, step: quarter}
+	total := r.totals.between(own.from, own.to)
+	if cells, ok := s.held.get(heldKey{workspace: q.workspace, unit: own}, total, time.Now()); ok {
+		return cells, nil
+	}
+	read, err := s.readUnits(ctx, route, "last", q, r.positions, map[unit]tally{own: total})
+	if err == nil && totalOf(read[own]) != total {
+		r.unsettled.Store(true)
+	}
+	return read[own], err
 }
 
 // heldHistory is what the chosen agent used in the bars of the history.
@@ -373,7 +401,7 @@ func (s *Service) heldHistory(ctx context.Context, route string, q question, r *
 	// The grain tells bars of one stretch apart.
 	key := heldKey{q.workspace, q.agent + "\x00" + string(q.grain) + "\x00" + q.zone.String(), unit{first.Unix(), last.Unix(), historyUnit, 0}}
 	total := r.totals.between(schemas.StepHour.Floor(first).Unix(), schemas.StepHour.Ceil(last).Unix())
-	cells, err := s.heldCells(ctx, key, total, unprovenMaxAge, func(ctx context.Context) (cells []heldCell, err error) {
+	cells, err := s.heldCells(ctx, key, total, r.positions, true, func(ctx context.Context) (cells []heldCell, err error) {
 		b := newBuilder(q.workspace, q.agent)
 		b.add(usageByAgent, []span{{partHistory, r.history}}, q.minutesFrom(), whoNone, true, true)
 		index := indexOf(r.history)

@@ -61,6 +61,18 @@ func (t *workspaceTotals) before(at int64) tally {
 	return sum
 }
 
+// lastHour is the last hour with an event that was not taken back.
+func (t *workspaceTotals) lastHour() int64 {
+	for _, part := range []*hourSums{t.recent, t.older} {
+		for i := len(part.hours) - 1; i >= 0; i-- {
+			if part.sums[i+1].events > part.sums[i].events {
+				return part.hours[i]
+			}
+		}
+	}
+	return 0
+}
+
 // between is what was used from one whole hour to another.
 func (t *workspaceTotals) between(from, to int64) tally {
 	return t.before(to).minus(t.before(from))

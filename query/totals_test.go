@@ -129,16 +129,15 @@ func TestOnlyTheLastHoursAreReadAgain(t *testing.T) {
 }
 
 // What cannot be added up to anything may have been read while a block was in one
-// rollup and not in another: it is held for a moment only, and for as long as the
-// total is the same.
-func TestWhatIsNotProvenIsHeldForAMomentOnly(t *testing.T) {
+// rollup and not in another: it is held only while nothing more is counted.
+func TestWhatIsNotProvenIsHeldWhileNothingIsCounted(t *testing.T) {
 	w := newWorld(t)
 	s := w.serve(t, frozen, Config{})
 	key := heldKey{workspace: "ws", unit: unit{0, hour, lastUnit, 0}}
 	reads := 0
-	look := func(total int64, want int, what string) {
+	look := func(total int64, positions string, unproven bool, want int, what string) {
 		t.Helper()
-		cells, err := s.heldCells(t.Context(), key, tally{events: total}, time.Minute, func(context.Context) ([]heldCell, error) {
+		cells, err := s.heldCells(t.Context(), key, tally{events: total}, positions, unproven, func(context.Context) ([]heldCell, error) {
 			reads++
 			return []heldCell{{at: int64(reads)}}, nil
 		})
@@ -146,13 +145,13 @@ func TestWhatIsNotProvenIsHeldForAMomentOnly(t *testing.T) {
 			t.Errorf("%s: %v, %v; want what was read the %dth time", what, cells, err, want)
 		}
 	}
-	look(1, 1, "at first")
-	look(1, 1, "again")
-	look(2, 2, "after a change")
-	s.held.find(key, time.Now()).read = time.Now().Add(-59 * time.Second)
-	look(2, 2, "before its time")
-	s.held.find(key, time.Now()).read = time.Now().Add(-61 * time.Second)
-	look(2, 3, "after its time")
+	look(1, "0:1 ", true, 1, "at first")
+	look(1, "0:1 ", true, 1, "again")
+	look(2, "0:1 ", true, 2, "after a change")
+	look(2, "0:2 ", true, 3, "after more was counted")
+	look(2, "0:3 ", false, 3, "though it would do where it is proven")
+	look(2, "", true, 4, "where nothing is known")
+	look(2, "", true, 5, "and again")
 }
 
 // A block that is in the rollup of workspaces and not in that of agents makes no
@@ -222,5 +221,40 @@ func TestNewsThatOneProcessToldAreInTheAnswersOfAnother(t *testing.T) {
 		if after := testutil.ToFloat64(answering.metrics.totals.WithLabelValues("read")); after != before {
 			t.Error("what it has is read again")
 		}
+	}
+}
+
+// A reader that asked while a block was half visible is told to ask again.
+func TestTheLiveStreamSpeaksOfABlockThatWasHalfVisible(t *testing.T) {
+	w := newWorld(t)
+	at := frozen.Add(-49 * time.Hour)
+	w.insert(t, []event{used("ws", "a", at, 3_000_000)})
+	w.progress(t, frozen.Add(-3*time.Second))
+	s := w.serve(t, frozen, Config{})
+	credits := func() string {
+		return ask[api.Dashboard](t, s, "/v1/usage/dashboard?workspace=ws&range=7d").Summary.Credits
+	}
+	stream := &liveStream{service: s.Service, route: "test", workspace: "ws"}
+	look := func() bool {
+		t.Helper()
+		update, err := stream.look(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return update.Changed
+	}
+	look()
+	w.exec(t, "DETACH TABLE usage_day_view", nil)
+	w.insert(t, []event{used("ws", "a", at, 1_000_000)})
+	w.progress(t, frozen.Add(-2*time.Second)) // of some other partition, say
+	if !look() || credits() != "3" {
+		t.Fatalf("%s credits while the block is half visible, want 3 and news", credits())
+	}
+	w.exec(t, "ATTACH TABLE usage_day_view", nil)
+	w.exec(t, "INSERT INTO usage_day SELECT workspace, toDateTime(toStartOfDay(occurred_at), 'UTC'), agent, stream, partition, toInt128(credits), messages, toInt64(1) FROM usage_ledger WHERE credits = 1000000", nil)
+	w.insert(t, []event{used("other", "a", at, 1), used("other", "a", at, 1), used("other", "a", at, 1), used("other", "a", at, 1)})
+	w.progress(t, frozen.Add(-time.Second))
+	if !look() || credits() != "4" {
+		t.Errorf("%s credits once it is visible, want 4 and news", credits())
 	}
 }

@@ -86,7 +86,7 @@ func watermarkOf(workspace schemas.WorkspaceID, all []partitionProgress) waterma
 		return watermark{snapshot: snapshotOf(nil)}
 	}
 	own := partitionsOf(workspace, all[0].partitions)
-	all = slices.DeleteFunc(slices.Clone(all), func(p partitionProgress) bool { return !slices.Contains(own, p.partition) })
+	all = ownProgress(workspace, all)
 	slices.SortFunc(all, func(a, b partitionProgress) int { return int(a.partition) - int(b.partition) })
 	w := watermark{snapshot: snapshotOf(all), positions: positionsOf(all)}
 	for i, p := range all {
@@ -116,6 +116,15 @@ func partitionsOf(workspace schemas.WorkspaceID, partitions int32) []int32 {
 		}
 	}
 	return own
+}
+
+// ownProgress is the progress of the partitions that a workspace's events go to.
+func ownProgress(workspace schemas.WorkspaceID, all []partitionProgress) []partitionProgress {
+	if len(all) == 0 {
+		return nil
+	}
+	own := partitionsOf(workspace, all[0].partitions)
+	return slices.DeleteFunc(slices.Clone(all), func(p partitionProgress) bool { return !slices.Contains(own, p.partition) })
 }
 
 // positionsOf says how far the ledger of partitions reaches.

@@ -820,7 +820,7 @@ type Link = string
 
 // LiveUpdate The data of the stream's `watermark` events.
 type LiveUpdate struct {
-	// Changed Whether this workspace has new figures since the event before, or, in a stream's first event, since the one that Last-Event-ID names.
+	// Changed Whether this workspace has new figures since the event before, or, in a stream's first event, since the one that Last-Event-ID names. After news it is said twice more, since what was asked for at that moment may not have had all of them.
 	Changed        bool       `json:"changed"`
 	CountedThrough *time.Time `json:"counted_through"`
 	LagSeconds     *float64   `json:"lag_seconds"`

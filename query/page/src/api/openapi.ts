@@ -951,7 +951,7 @@ export interface components {
             counted_through: string | null;
             /** Format: double */
             lag_seconds: number | null;
-            /** @description Whether this workspace has new figures since the event before, or, in a stream's first event, since the one that Last-Event-ID names. */
+            /** @description Whether this workspace has new figures since the event before, or, in a stream's first event, since the one that Last-Event-ID names. After news it is said twice more, since what was asked for at that moment may not have had all of them. */
             changed: boolean;
         };
         LedgerTotals: {
