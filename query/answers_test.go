@@ -576,7 +576,8 @@ func TestWhatIsBehindAnAgent(t *testing.T) {
 		t.Errorf("in all %+v, the rest %+v", b.Total, b.Rest)
 	}
 	whole := "/v1/usage/breakdown?workspace=ws&by=channel&grain=month&"
-	ask[api.Breakdown](t, s, whole+"from=2025-10-21&to=2026-11-24") // 400 days
+	ask[api.Breakdown](t, s, whole+"from=2025-10-21&to=2026-11-24")                      // 400 days
+	ask[api.Breakdown](t, s, whole+"from=2025-10-21&to=2026-11-24&tz=Europe/Copenhagen") // and an hour
 	response, body := s.get(t, whole+"from=2025-10-20&to=2026-11-24")
 	if response.StatusCode != http.StatusBadRequest || !strings.Contains(string(body), `"range_too_long"`) {
 		t.Errorf("a breakdown of more than 400 days: %d %s", response.StatusCode, body)
@@ -613,5 +614,40 @@ func TestSettingsAreAsTheyWereLastStated(t *testing.T) {
 	d = ask[api.Dashboard](t, s, "/v1/usage/dashboard?workspace=ws&tz=Asia/Kathmandu")
 	if d.Range.Timezone != "Asia/Kathmandu" || d.Range.Start.Format(time.RFC3339) != "2026-10-30T18:15:00Z" {
 		t.Errorf("another zone does not replace the workspace's: %+v", d.Range)
+	}
+}
+
+// What bars are compared with is all of what the range is compared with, and each
+// bar with as many days as it has.
+func TestComparedBarsAddUpToTheComparison(t *testing.T) {
+	w := newWorld(t)
+	var events []event
+	for day := range 120 {
+		events = append(events, used("ws", "a", frozen.AddDate(0, 0, -day), 1_000_000))
+	}
+	w.insert(t, events)
+	w.progress(t, frozen)
+	s := w.serve(t, frozen, Config{})
+	for _, query := range []string{
+		"range=last_month&grain=month&compare=prev_dow", "range=30d&grain=week&compare=prev", "range=last_month&grain=week&compare=prev",
+		"range=90d&grain=month&compare=prev&tz=Asia/Kathmandu", "from=2026-10-06&to=2026-11-20&grain=week&compare=prev_dow&tz=Pacific/Chatham",
+		"start=2026-10-19T08:37:00Z&end=2026-10-29T08:37:00Z&grain=week&compare=prev&tz=Pacific/Chatham",
+	} {
+		d := ask[api.Dashboard](t, s, "/v1/usage/dashboard?workspace=ws&"+query)
+		sum := new(big.Rat)
+		for i, bar := range d.Series {
+			if bar.Previous == nil {
+				t.Errorf("%s: bar %d is compared with nothing", query, i)
+				continue
+			}
+			credits, _ := new(big.Rat).SetString(*bar.Previous.Credits)
+			sum.Add(sum, credits)
+			if own, other := bar.End.Sub(bar.Start), bar.Previous.End.Sub(bar.Previous.Start); i < len(d.Series)-1 && (own-other).Abs() > time.Hour {
+				t.Errorf("%s: bar %d of %s is compared with %s", query, i, own, other)
+			}
+		}
+		if want, _ := new(big.Rat).SetString(*d.Summary.Previous.Credits); sum.Cmp(want) != 0 || want.Sign() == 0 {
+			t.Errorf("%s: the bars are compared with %s credits, and the range with %s", query, sum.FloatString(1), want.FloatString(1))
+		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/ClickHouse/ch-go/proto"
 
@@ -27,9 +26,10 @@ var breakdownColumns = map[api.BreakdownBy]string{
 	api.ByConversation: "conversation",
 }
 
-// maxBreakdownRange is how much time one breakdown may be about: more than a
-// year, so that any year is whole. A year of 100 million events takes seconds.
-const maxBreakdownRange = 400 * 24 * time.Hour
+// maxBreakdownDays is how much time one breakdown may be about, in days of its
+// zone: more than a year, so that any year is whole. A year of 100 million events
+// takes seconds.
+const maxBreakdownDays = 400
 
 // GetBreakdown answers GET /v1/usage/breakdown: what is behind a bar or an
 // agent. No rollup knows channels, models and conversations, so it reads the
@@ -47,8 +47,15 @@ func (s *Service) GetBreakdown(w http.ResponseWriter, r *http.Request, _ api.Get
 		if err != nil {
 			return err
 		}
-		if st.rng.End.Sub(st.rng.Start) > maxBreakdownRange {
-			problem := httpapi.InvalidParameter("range", "range_too_long", fmt.Sprintf("is longer than %d days", maxBreakdownRange/(24*time.Hour)))
+		if st.rng.End.After(st.rng.Start.In(st.zone).AddDate(0, 0, maxBreakdownDays)) {
+			field := "range"
+			switch {
+			case u.asked.dates:
+				field = "to"
+			case u.asked.preset == "":
+				field = "end"
+			}
+			problem := httpapi.InvalidParameter(field, "range_too_long", fmt.Sprintf("makes a range of more than %d days", maxBreakdownDays))
 			problem.Code = "range_too_long"
 			problem.Detail += " What is behind figures is read event by event. Ask for less time."
 			return problem

@@ -93,11 +93,7 @@ func (st *standing) question(u usageRequest, grain calendar.Grain, edges []time.
 		grain: grain, edges: edges, now: st.now,
 	}
 	if other, ok := st.rng.ComparedWith(u.compare, st.now); ok {
-		c := &comparison{Interval: other}
-		for edge := range calendar.Edges(other, st.zone, grain) {
-			c.edges = append(c.edges, edge)
-		}
-		q.comparison = c
+		q.comparison = &comparison{Interval: other, edges: calendar.ComparedBars(edges, other, st.zone, grain, u.compare)}
 	}
 	return q
 }

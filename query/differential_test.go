@@ -244,7 +244,7 @@ func TestFiguresEqualTheEvents(t *testing.T) {
 		if n%3 == 0 {
 			c.checkPages(s, rng)
 		}
-		if n%3 == 1 && r.end.Sub(r.start) <= maxBreakdownRange {
+		if n%3 == 1 && !r.end.After(r.start.In(zone).AddDate(0, 0, maxBreakdownDays)) {
 			c.checkBreakdown(s, rng)
 		}
 		if n%8 == 0 {
@@ -327,7 +327,7 @@ func (c checker) check(d api.Dashboard) {
 	}
 	if hasBefore {
 		compared = c.o.between(c.a.workspace, start, end)
-		comparedEdges = edgesBetween(start, end, c.zone, c.grain)
+		comparedEdges = comparedBetween(c.edges, start, end, c.zone, c.grain, c.a.compare)
 		before := sumOf(compared, agent)
 		if d.Summary.Previous == nil {
 			c.t.Fatalf("question %d: no comparison", c.n)

@@ -333,7 +333,7 @@ func (l law) oneAgent() bool {
 
 func (l law) behind() bool {
 	by := []string{"channel", "model", "conversation"}[l.rng.IntN(3)]
-	if l.whole.Range.End.Sub(l.whole.Range.Start) > maxBreakdownRange {
+	if l.whole.Range.End.Sub(l.whole.Range.Start) > (maxBreakdownDays-1)*24*time.Hour {
 		return false
 	}
 	got := ask[api.Breakdown](l.t, l.s, "/v1/usage/breakdown?"+l.with("by", by))

@@ -173,6 +173,39 @@ func edgesBetween(start, end time.Time, zone *time.Location, grain string) []tim
 	return append(edges, end)
 }
 
+// comparedBetween are the edges of what bars are compared with. Weeks and months
+// are stretches of as many days as the bars', counted by the clocks' dates, or of
+// the same dates a year before.
+func comparedBetween(bars []time.Time, start, end time.Time, zone *time.Location, grain, compare string) []time.Time {
+	if grain != "week" && grain != "month" {
+		return edgesBetween(start, end, zone, grain)
+	}
+	dateAt := func(at time.Time) time.Time {
+		y, m, d := at.In(zone).Date()
+		return utcDate(y, m, d)
+	}
+	edges := []time.Time{start}
+	at := start
+	for _, bar := range bars[1 : len(bars)-1] {
+		date := dateAt(bar)
+		want := dateAt(start).Add(date.Sub(dateAt(bars[0])))
+		if compare == "yoy" {
+			want = utcDate(date.Year()-1, date.Month(), date.Day())
+			for want.Month() != date.Month() { // the 29th of February
+				want = want.AddDate(0, 0, -1)
+			}
+		}
+		for at.Before(end) && dateAt(at).Before(want) {
+			at = at.Add(time.Minute)
+		}
+		if !at.Before(end) {
+			break
+		}
+		edges = append(edges, at)
+	}
+	return append(edges, end)
+}
+
 // shiftedClock finds the first minute at which clocks show what they show at an
 // instant, on a date that is other by shift.
 func shiftedClock(at time.Time, zone *time.Location, shift func(date time.Time) time.Time) time.Time {

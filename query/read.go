@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -79,8 +80,9 @@ func storeError(ctx context.Context, err error) error {
 	case codeTimeout:
 		return &httpapi.Problem{Status: http.StatusGatewayTimeout, Code: "timeout", Detail: "It took too long. Try again, or ask for less.", Cause: err}
 	}
+	// A connection that ends instead of answering: ClickHouse was stopped, or fell.
 	var network *net.OpError
-	if errors.As(err, &network) {
+	if errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return httpapi.Unavailable("storage_unavailable", "The figures cannot be read just now. Try again.", retryAfter, err)
 	}
 	return err

@@ -5,6 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -16,6 +19,7 @@ import (
 
 	"agentmeter/internal/auth"
 	"agentmeter/internal/clickhouse"
+	"agentmeter/internal/httpapi"
 	"agentmeter/schemas"
 	"agentmeter/schemas/api"
 )
@@ -399,5 +403,20 @@ func TestConfigNamesEveryFault(t *testing.T) {
 	}
 	if _, err := New(bad, Deps{}); err == nil {
 		t.Error("made with a faulty configuration")
+	}
+}
+
+// A connection that ends instead of answering is one that may be tried again.
+func TestAnEngineThatFallsIsUnavailable(t *testing.T) {
+	t.Parallel()
+	for _, lost := range []error{io.EOF, io.ErrUnexpectedEOF, &net.OpError{Op: "read", Err: errors.New("connection reset by peer")}} {
+		var problem *httpapi.Problem
+		err := storeError(t.Context(), fmt.Errorf("clickhouse: %w", lost))
+		if !errors.As(err, &problem) || problem.Status != http.StatusServiceUnavailable || problem.RetryAfter <= 0 {
+			t.Errorf("%v: %v", lost, err)
+		}
+	}
+	if err := storeError(t.Context(), errors.New("something else")); errors.As(err, new(*httpapi.Problem)) {
+		t.Errorf("a fault is told to be tried again: %v", err)
 	}
 }

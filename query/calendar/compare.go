@@ -105,3 +105,37 @@ func (r Range) comparedInstants(comparison Comparison) schemas.Interval {
 	}
 	return other
 }
+
+// ComparedBars returns the edges of what bars are compared with, within the
+// interval that their range is compared with: bar by bar, and together all of it.
+//
+// Minutes, hours and days are paired one by one. Weeks and months are not those of
+// the other interval's own calendar, since the range may begin in the middle of
+// one and the other not: each bar is compared with the same days counted from the
+// beginning, or with the same dates of the year before. What is left of the other
+// interval, where it is longer, belongs to the last bar; where it is shorter or
+// still open, the last bars have nothing to be compared with.
+func ComparedBars(bars []time.Time, other schemas.Interval, zone *time.Location, grain Grain, comparison Comparison) (edges []time.Time) {
+	if grain != Week && grain != Month || len(bars) < 2 {
+		for edge := range Edges(other, zone, grain) {
+			edges = append(edges, edge)
+		}
+		return edges
+	}
+	edges = append(edges, other.Start)
+	first, base := DayOf(bars[0], zone), DayOf(other.Start, zone)
+	for _, bar := range bars[1 : len(bars)-1] {
+		day := DayOf(bar, zone)
+		if comparison == YearOverYear {
+			day = day.AddMonths(-12)
+		} else {
+			day = base.AddDays(day.DaysSince(first))
+		}
+		edge := day.Start(zone)
+		if !edge.Before(other.End) {
+			break
+		}
+		edges = append(edges, edge)
+	}
+	return append(edges, other.End)
+}

@@ -769,7 +769,7 @@ type Freshness struct {
 	CountedThrough *time.Time `json:"counted_through"`
 	LagSeconds     *float64   `json:"lag_seconds"`
 
-	// Snapshot Names the state of the ledger that the answer was read from.
+	// Snapshot Names how far the ledger was known to be counted before the answer was read. The figures hold at least that.
 	Snapshot string `json:"snapshot"`
 }
 

@@ -809,7 +809,7 @@ export interface components {
             counted_through: string | null;
             /** Format: double */
             lag_seconds: number | null;
-            /** @description Names the state of the ledger that the answer was read from. */
+            /** @description Names how far the ledger was known to be counted before the answer was read. The figures hold at least that. */
             snapshot: string;
         };
         /**
