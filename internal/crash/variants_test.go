@@ -116,15 +116,16 @@ func TestTrustedTokensAreCaught(t *testing.T) {
 
 func TestNoMutexIsCaught(t *testing.T) {
 	// The rollup sends a block again 100 ms after its connection broke, and the
-	// first try must still be running then: it finds a backlog, and makes one
-	// large block of it.
-	const rows = 150_000
-	o := labOptions{rollups: 1, partitions: 1, blockRows: rows, linger: 5 * time.Second, limit: 20 * time.Second}
+	// first try must still be running then. A constraint that sleeps holds every
+	// insert between its condition and its first row.
+	const rows = 2000
+	o := labOptions{rollups: 1, partitions: 1, blockRows: rows, linger: 300 * time.Millisecond, limit: 20 * time.Second}
 	caught(t, fault.NoMutex, 2, o, func(l *lab, n int) {
-		l.rollups[0].kill()
+		if n == 0 {
+			l.rows("ALTER TABLE usage_ledger ADD CONSTRAINT held CHECK sleep(1) = 0")
+		}
+		done := l.proxies[0].order(faultHangUp, time.Duration(200+100*n)*time.Millisecond)
 		l.send(rows)
-		done := l.proxies[0].order(faultHangUp, time.Duration(20+20*n)*time.Millisecond)
-		l.restart(l.rollups[0])
 		l.until("the connection to break", done)
 	})
 }
