@@ -13,6 +13,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"agentmeter/internal/fault"
 	"agentmeter/internal/httpapi"
 	"agentmeter/schemas"
 	"agentmeter/schemas/api"
@@ -124,7 +125,7 @@ type directoryClock struct {
 func (c *directoryClock) now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := time.Now().UTC().Truncate(time.Microsecond)
+	now := fault.Now().UTC().Truncate(time.Microsecond)
 	if !now.After(c.last) {
 		now = c.last.Add(time.Microsecond)
 	}

@@ -15,6 +15,7 @@ import (
 	"agentmeter/ingest"
 	"agentmeter/internal/auth"
 	"agentmeter/internal/clickhouse"
+	"agentmeter/internal/fault"
 	"agentmeter/internal/httpapi"
 	"agentmeter/internal/kafka"
 	"agentmeter/internal/lifecycle"
@@ -123,7 +124,8 @@ func (p *process) mountIngest(guard *auth.Guard, config ingest.Config, kafkaConf
 
 func (p *process) mountQuery(guard *auth.Guard, sessions *auth.Sessions, config query.Config, client *clickhouse.Client) error {
 	service, err := query.New(config, query.Deps{
-		ClickHouse: client, Log: p.log.With("role", "query"), Registerer: p.registry, Mutex: auditMutex(client),
+		ClickHouse: client, Log: p.log.With("role", "query"), Registerer: p.registry, Clock: fault.Now,
+		Mutex: auditMutex(client),
 	})
 	if err != nil {
 		return misuse("%w", err)

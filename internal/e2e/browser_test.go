@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -36,16 +37,22 @@ func findBrowser(t *testing.T) string {
 
 const pageDir = "../../query/page"
 
-// TestPageInARealBrowser runs the browser tests of query/page/e2e against a
-// whole stack that has counted known events.
-func TestPageInARealBrowser(t *testing.T) {
-	chromium := findBrowser(t)
+// requireBrowser skips a test that lacks the browser or the page's modules.
+func requireBrowser(t *testing.T) {
+	t.Helper()
+	findBrowser(t)
 	if _, err := os.Stat(filepath.Join(pageDir, "node_modules", "playwright-core")); err != nil {
 		if os.Getenv(browserVariable) == "1" {
 			t.Fatal("the page's modules are missing; run npm ci in query/page")
 		}
 		t.Skip("SKIPPED WITHOUT THE PAGE'S MODULES: run npm ci in query/page")
 	}
+}
+
+// TestPageInARealBrowser runs the browser tests of query/page/e2e against a
+// whole stack that has counted known events.
+func TestPageInARealBrowser(t *testing.T) {
+	requireBrowser(t)
 	i := runOn(t, t.TempDir())
 	known := sendKnownEvents(t, i)
 	read := i.token("ws_browser", "usage:read")
@@ -58,23 +65,45 @@ func TestPageInARealBrowser(t *testing.T) {
 	})
 	link := strings.TrimSpace(mustAgentmeter(t, "link", "--data-dir", i.dir, "--workspace", "ws_browser"))
 
-	run := exec.CommandContext(t.Context(), "npm", "run", "--silent", "e2e")
-	run.Dir = pageDir
-	run.Env = append(os.Environ(),
-		"E2E_BASE="+i.endpoints.HTTP, "E2E_LINK="+link, "E2E_TOKEN="+read, "E2E_CHROMIUM="+chromium,
+	runBrowserTests(t, "e2e",
+		"E2E_BASE="+i.endpoints.HTTP, "E2E_LINK="+link, "E2E_TOKEN="+read,
 		"E2E_CREDITS="+known.credits.String(), fmt.Sprintf("E2E_MESSAGES=%d", known.messages),
 		"E2E_AGENT="+known.top, "E2E_AGENT_CREDITS="+known.agents[known.top].String(),
-		"E2E_SHOTS="+shotsDir(t),
 	)
-	out, err := run.CombinedOutput()
-	fmt.Fprintf(t.Output(), "%s", out)
-	if err != nil {
+}
+
+// TestPageOnASteeredStack runs the browser tests of query/page/e2e/stack, which
+// stop and start the processes and set the clock. With AGENTMETER_E2E_HOLD it
+// only says how to reach the processes, for running single files against them
+// (node --test e2e/stack/NAME.test.mjs), until it is interrupted.
+func TestPageOnASteeredStack(t *testing.T) {
+	requireBrowser(t)
+	environment := steer(t).environment()
+	if os.Getenv("AGENTMETER_E2E_HOLD") != "" {
+		fmt.Printf("export %s\n", strings.Join(environment, " "))
+		interrupted, release := signal.NotifyContext(t.Context(), os.Interrupt)
+		defer release()
+		<-interrupted.Done()
+		return
+	}
+	runBrowserTests(t, "e2e:stack", environment...)
+}
+
+// runBrowserTests runs a script of the page's package.
+func runBrowserTests(t *testing.T, script string, environment ...string) {
+	t.Helper()
+	run := exec.CommandContext(t.Context(), "npm", "run", "--silent", script)
+	run.Dir = pageDir
+	run.Env = append(os.Environ(), "E2E_CHROMIUM="+findBrowser(t), "E2E_FAILURES="+failuresDir(t))
+	run.Env = append(run.Env, environment...)
+	run.Stdout, run.Stderr = t.Output(), t.Output()
+	if err := run.Run(); err != nil {
 		t.Errorf("browser tests: %v", err)
 	}
 }
 
-// shotsDir is where pictures of failures go: a folder that outlives the test.
-func shotsDir(t *testing.T) string {
+// failuresDir is where failures leave their traces: a folder that outlives the test.
+func failuresDir(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(os.TempDir(), "agentmeter-browser-failures")
 	if err := os.MkdirAll(dir, 0o700); err != nil {

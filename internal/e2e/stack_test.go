@@ -60,9 +60,14 @@ type process struct {
 // start runs agentmeter with the given arguments until the test ends.
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: exec.Command(binary, args...), name: args[0], stdout: &lockedBuffer{}, ended: make(chan struct{})}
+	return startCommand(t, exec.Command(binary, args...))
+}
+
+func startCommand(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{t: t, cmd: cmd, name: cmd.Args[1], stdout: &lockedBuffer{}, ended: make(chan struct{})}
 	p.cmd.Stdout = p.stdout
-	p.cmd.Stderr = &prefixWriter{t: t, prefix: args[0]}
+	p.cmd.Stderr = &prefixWriter{t: t, prefix: p.name}
 	// Everything of it dies with the test binary, whatever ends that.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.cmd.Start(); err != nil {
@@ -85,16 +90,24 @@ func (p *process) kill() {
 // stop asks the process to drain and checks that it exits with 0.
 func (p *process) stop() {
 	p.t.Helper()
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := p.drain(); err != nil {
 		p.t.Fatal(err)
+	}
+}
+
+// drain is stop for those who may not end the test.
+func (p *process) drain() error {
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
 	}
 	select {
 	case <-p.ended:
 		if p.err != nil {
-			p.t.Errorf("%s ended with %v after SIGTERM, want exit status 0", p.name, p.err)
+			return fmt.Errorf("%s ended with %w after SIGTERM, want exit status 0", p.name, p.err)
 		}
+		return nil
 	case <-time.After(stopPatience):
-		p.t.Fatalf("%s did not stop within %s of SIGTERM", p.name, stopPatience)
+		return fmt.Errorf("%s did not stop within %s of SIGTERM", p.name, stopPatience)
 	}
 }
 
@@ -133,21 +146,28 @@ func runOn(t *testing.T, dir string, args ...string) *instance {
 // waitFor polls until condition returns nil.
 func (p *process) waitFor(what string, patience time.Duration, condition func() error) {
 	p.t.Helper()
+	if err := p.await(what, patience, condition); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// await is waitFor for those who may not end the test.
+func (p *process) await(what string, patience time.Duration, condition func() error) error {
 	deadline := time.Now().Add(patience)
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
 	for {
 		err := condition()
 		if err == nil {
-			return
+			return nil
 		}
 		if time.Now().After(deadline) {
-			p.t.Fatalf("waited %s for %s %s: %v", patience, p.name, what, err)
+			return fmt.Errorf("waited %s for %s %s: %w", patience, p.name, what, err)
 		}
 		select {
 		case <-ticker.C:
 		case <-p.ended:
-			p.t.Fatalf("%s ended (%v) before it came %s: %v", p.name, p.err, what, err)
+			return fmt.Errorf("%s ended (%w) before it came %s: %w", p.name, p.err, what, err)
 		}
 	}
 }

@@ -6,7 +6,7 @@
 // plan from AGENTMETER_FAULTS and strikes itself where the plan says: the crash
 // harness (internal/crash) starts such processes. With the same tag,
 // AGENTMETER_VARIANT selects a deliberately weakened protocol, which the
-// harness has to catch.
+// harness has to catch, and AGENTMETER_CLOCK a clock that the browser tests set.
 package fault
 
 // Names of the points, in the order in which a block passes them. A point that

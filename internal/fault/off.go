@@ -2,6 +2,8 @@
 
 package fault
 
+import "time"
+
 // Enabled says whether this build can strike at all.
 const Enabled = false
 
@@ -11,3 +13,6 @@ func Point(string) {}
 // Is reports whether the named weakened protocol is selected: never in this
 // build.
 func Is(string) bool { return false }
+
+// Now is the machine's time in this build.
+func Now() time.Time { return time.Now() }

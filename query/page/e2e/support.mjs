@@ -1,4 +1,4 @@
-// What the browser tests need from outside, and the way into the page.
+// The way into the page, and what is read from it. From outside come:
 //
 //   E2E_BASE       where the service listens, http://127.0.0.1:8080
 //   E2E_LINK       an address that opens the page signed in: a one-time link, used once for the whole run
@@ -7,17 +7,18 @@
 //   E2E_WORKSPACE  the workspace, if E2E_LINK does not lead to its page
 //   E2E_CREDITS, E2E_MESSAGES   the figures expected for All Agents in this billing period, if they are known
 //   E2E_AGENT, E2E_AGENT_CREDITS, E2E_AGENT_MESSAGES   an agent to choose (the top one if not given), and its figures
-//   E2E_SHOTS      a folder for a picture of each failure
+//   E2E_FAILURES   a folder for what a failure leaves: a picture, the console, a trace for Playwright's viewer
+//
+// stack.mjs adds what it takes to steer the processes behind the service.
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import { test } from 'node:test';
 import { chromium } from 'playwright-core';
 
 const { env } = process;
-if (!env.E2E_BASE || !env.E2E_LINK) {
-  throw new Error('E2E_BASE and E2E_LINK say where the service is and how to sign in; see e2e/support.mjs');
-}
+if (!env.E2E_BASE) throw new Error('E2E_BASE says where the service is; see e2e/support.mjs');
 export const base = env.E2E_BASE.replace(/\/$/, '');
 export const expected = {
   credits: env.E2E_CREDITS,
@@ -29,9 +30,8 @@ export const expected = {
 
 const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
-/** One browser and one sign-in for all tests; each gets a context of its own with the cookie. */
-export async function start() {
-  const browser = await chromium.launch({
+export const launch = () =>
+  chromium.launch({
     executablePath: env.E2E_CHROMIUM ?? '/usr/bin/chromium',
     args: [
       '--headless',
@@ -44,9 +44,12 @@ export async function start() {
       '--disable-sync',
     ],
   });
+
+/** What a one-time link leads to: pages get contexts of their own with its cookie. */
+export async function signIn(browser, link) {
   const first = await browser.newContext();
   const page = await first.newPage();
-  await page.goto(env.E2E_LINK);
+  await page.goto(link);
   const workspace = env.E2E_WORKSPACE ?? /\/w\/([^/]+)\/usage/.exec(page.url())?.[1];
   assert.ok(workspace, `the link led to ${page.url()}, which is no page of a workspace; set E2E_WORKSPACE`);
   const storageState = await first.storageState();
@@ -54,18 +57,28 @@ export async function start() {
   return { browser, storageState, workspace: decodeURIComponent(workspace) };
 }
 
+/** One browser and one sign-in for all tests of a file. */
+export async function start() {
+  assert.ok(env.E2E_LINK, 'E2E_LINK says how to sign in; see e2e/support.mjs');
+  return await signIn(await launch(), env.E2E_LINK);
+}
+
 /** A page that notices what it should not do: break its policy, throw, or ask anyone else. */
 export async function open({ browser, storageState, workspace }, search = '', options = {}) {
-  const { prepare, ready = settled, ...contextOptions } = options;
+  const { prepare, ready = settled, name: _, ...contextOptions } = options;
   const context = await browser.newContext({
     storageState,
     viewport: { width: 1280, height: 900 },
+    locale: 'en-GB',
     ...contextOptions,
   });
+  if (env.E2E_FAILURES) await context.tracing.start({ snapshots: true, screenshots: false });
   await context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: base });
   const page = await context.newPage();
   const faults = [];
   const requests = [];
+  const said = [];
+  page.on('console', message => said.push(`${message.type()}: ${message.text()}`));
   page.on('pageerror', error => faults.push(`threw: ${error}`));
   page.on('request', request => {
     requests.push(request.url());
@@ -77,13 +90,20 @@ export async function open({ browser, storageState, workspace }, search = '', op
       globalThis.__violations.push(`${event.violatedDirective}: ${event.blockedURI || event.sample}`),
     );
   });
-  await prepare?.(page);
-  await page.goto(`${base}/w/${encodeURIComponent(workspace)}/usage${search}`);
-  await ready(page);
-  return {
+  const opened = {
     page,
     faults,
     requests,
+    /** Leaves what helps to understand a failure. */
+    async failed(name) {
+      if (!env.E2E_FAILURES) return;
+      mkdirSync(env.E2E_FAILURES, { recursive: true });
+      const file = join(env.E2E_FAILURES, name.replace(/\W+/g, '-').slice(0, 80));
+      writeFileSync(`${file}.txt`, [page.url(), ...faults, ...said, ...requests, ''].join('\n'));
+      await page.screenshot({ path: `${file}.png`, fullPage: true }).catch(() => {});
+      await context.tracing.stop({ path: `${file}.zip` });
+      await context.close();
+    },
     async close() {
       faults.push(
         ...(await page.evaluate(() => globalThis.__violations ?? [])).map(text => `policy: ${text}`),
@@ -92,6 +112,30 @@ export async function open({ browser, storageState, workspace }, search = '', op
       assert.deepEqual(faults, [], 'the page broke its policy, threw, or asked someone else');
     },
   };
+  try {
+    await prepare?.(page);
+    await page.goto(`${base}/w/${encodeURIComponent(workspace)}/usage${search}`);
+    await ready(page);
+  } catch (error) {
+    await opened.failed(options.name ?? 'while opening');
+    throw error;
+  }
+  return opened;
+}
+
+/** A test with a page of its own, which must come out clean. World says whose page, once the test begins. */
+export function pageTest(name, world, search, options, body) {
+  test(name, { timeout: 120_000 }, async () => {
+    const of = await world();
+    const opened = await open(of, typeof search === 'function' ? search() : search, { ...options, name });
+    try {
+      await body(opened.page, opened, of);
+    } catch (error) {
+      await opened.failed(name);
+      throw error;
+    }
+    await opened.close();
+  });
 }
 
 /** The figures of the address are there. */
@@ -206,10 +250,4 @@ export async function accessible(page, what) {
     v => `${v.id}: ${v.help} (${v.nodes.map(n => `${n.target} ${n.failureSummary}`).join('; ')})`,
   );
   assert.deepEqual(words, [], what);
-}
-
-export async function pictureOf(page, name) {
-  if (!env.E2E_SHOTS) return;
-  mkdirSync(env.E2E_SHOTS, { recursive: true });
-  await page.screenshot({ path: join(env.E2E_SHOTS, `${name.replace(/\W+/g, '-')}.png`), fullPage: true });
 }

@@ -3,13 +3,13 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import {
   accessible,
+  pageTest as anyPageTest,
   api,
   base,
   eventually,
   expected,
   figures,
   open,
-  pictureOf,
   readCsv,
   settled,
   start,
@@ -24,19 +24,7 @@ after(async () => {
   await world?.browser.close();
 });
 
-/** A test with a page of its own, which must come out clean. */
-function pageTest(name, search, options, body) {
-  test(name, { timeout: 120_000 }, async () => {
-    const opened = await open(world, search, options);
-    try {
-      await body(opened.page, opened);
-    } catch (error) {
-      await pictureOf(opened.page, name);
-      throw error;
-    }
-    await opened.close();
-  });
-}
+const pageTest = (name, search, options, body) => anyPageTest(name, () => world, search, options, body);
 
 const errorCopy = {
   title: 'Usage couldn’t load for this range',

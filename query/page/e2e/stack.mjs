@@ -1,0 +1,177 @@
+// The processes behind the page, steered: each can be stopped and started, the clock can be set, and each test
+// has a workspace of its own with events that it knows. internal/e2e starts them and says by environment:
+//
+//   E2E_INGEST, E2E_ENGINE   where the write side and ClickHouse listen
+//   E2E_CONTROL              where orders are taken
+//   E2E_TOKEN                a token for every workspace, with every scope
+import assert from 'node:assert/strict';
+import { eventually, launch, signIn } from './support.mjs';
+
+const { env } = process;
+for (const name of ['E2E_INGEST', 'E2E_ENGINE', 'E2E_CONTROL', 'E2E_TOKEN']) {
+  if (!env[name]) throw new Error(`${name} is missing; run make e2e, or see e2e/stack.mjs`);
+}
+
+let browser;
+/** One browser for a file's tests. */
+export async function theBrowser() {
+  browser ??= await launch();
+  return browser;
+}
+export async function closeBrowser() {
+  await browser?.close();
+  browser = undefined;
+}
+
+async function order(what, to) {
+  const response = await fetch(`${env.E2E_CONTROL}/${what}`, {
+    method: 'POST',
+    body: JSON.stringify({ to }),
+  });
+  assert.equal(response.status, 204, `${what} ${to}: ${await response.clone().text()}`);
+}
+/** Orders about a role: broker, engine, ingest, rollup, query. Start returns once it works. */
+export const stack = {
+  start: role => order('start', role),
+  stop: role => order('stop', role),
+  kill: role => order('kill', role),
+  freeze: role => order('freeze', role),
+  thaw: role => order('thaw', role),
+};
+/**
+ * Stops the clock by which the service answers and by which changes of the directory hold; null lets the
+ * machine's run. Tests set it to the past: what is counted then is final, and the minute tier, kept for 32 days
+ * of the machine's clock, is out of their reach.
+ */
+export const clock = async at => {
+  await order('clock', at ?? '');
+};
+
+/** The engine's answer to a statement as rows of objects; numbers beyond 2^53 are strings. */
+export async function sql(statement, parameters = {}) {
+  const params = new URLSearchParams({ database: 'agentmeter', default_format: 'JSONEachRow' });
+  for (const [name, value] of Object.entries(parameters)) params.set(`param_${name}`, value);
+  const response = await fetch(`${env.E2E_ENGINE}/?${params}`, { method: 'POST', body: statement });
+  const text = await response.text();
+  assert.equal(response.status, 200, text);
+  return text
+    .trim()
+    .split('\n')
+    .filter(Boolean)
+    .map(line => JSON.parse(line));
+}
+
+async function write(method, path, body) {
+  const response = await fetch(env.E2E_INGEST + path, {
+    method,
+    headers: { Authorization: `Bearer ${env.E2E_TOKEN}`, 'Content-Type': 'application/json' },
+    body: JSON.stringify(body),
+  });
+  const text = await response.text();
+  assert.ok(response.ok, `${method} ${path}: ${response.status} ${text}`);
+  return JSON.parse(text);
+}
+
+/** Millionths of a credit, exactly. */
+export function micros(credits) {
+  const [whole, fraction = ''] = String(credits).split('.');
+  return BigInt(whole) * 1_000_000n + BigInt(fraction.padEnd(6, '0') || '0');
+}
+/** Credits as the page writes them, without grouping. */
+export function creditsOf(amount) {
+  const fraction = String(amount % 1_000_000n)
+    .padStart(6, '0')
+    .replace(/0+$/, '');
+  return `${amount / 1_000_000n}${fraction && `.${fraction}`}`;
+}
+
+let made = 0;
+/**
+ * A workspace with agents, and what it was sent. Facts are those of PUT /v1/workspaces; agents maps ids to
+ * names.
+ */
+export async function workspace({ agents = {}, members = 0, ...facts } = {}) {
+  const id = `ws_${process.pid}_${++made}`;
+  const at = `/v1/workspaces/${id}`;
+  await write('PUT', at, {
+    name: id,
+    timezone: 'UTC',
+    agent_slots: 10,
+    seats: 5,
+    links: { billing: 'https://example.com/billing' },
+    support_email: 'help@example.com',
+    product_name: 'Example',
+    ...facts,
+  });
+  for (const [agent, name] of Object.entries(agents)) await write('PUT', `${at}/agents/${agent}`, { name });
+  for (let m = 1; m <= members; m++) await write('PUT', `${at}/members/mem_${m}`, { name: `Member ${m}` });
+
+  /** Events by id, so that what is sent twice counts once. */
+  const sent = new Map();
+  const self = {
+    id,
+    put: (path, body) => write('PUT', at + path, body),
+    delete: path => write('DELETE', at + path),
+    /** Sends events; at is the instant, the rest has defaults. Answers once Kafka has them. */
+    async send(...events) {
+      const full = events.map(({ at: when, agent = Object.keys(agents)[0], credits = '1', ...rest }) => ({
+        id: `e${sent.size}-${Math.random().toString(36).slice(2)}`,
+        workspace_id: id,
+        agent_id: agent,
+        channel: 'embed',
+        occurred_at: when instanceof Date ? when.toISOString() : when,
+        credits: String(credits),
+        conversation_id: 'conv_1',
+        model: 'large',
+        ...rest,
+      }));
+      for (let from = 0; from < full.length; from += 5_000) {
+        const batch = full.slice(from, from + 5_000);
+        const answer = await write('POST', '/v1/events', batch);
+        assert.equal(answer.accepted, batch.length, JSON.stringify(answer).slice(0, 500));
+      }
+      for (const event of full) sent.set(event.id, event);
+      return full;
+    },
+    /** What was sent to be counted in [from, to), of one agent or of all. */
+    sum({ from = '', to = '9', agent } = {}) {
+      let credits = 0n;
+      let messages = 0;
+      for (const e of sent.values()) {
+        const when = new Date(e.occurred_at).toISOString();
+        const inside =
+          when >= (from && new Date(from).toISOString()) && (to === '9' || when < new Date(to).toISOString());
+        if (e.channel === 'playground' || !inside || (agent && e.agent_id !== agent)) continue;
+        credits += micros(e.credits);
+        messages += e.messages ?? 1;
+      }
+      return { credits: creditsOf(credits), messages: String(messages) };
+    },
+    /** Waits until the ledger and its rollups hold everything that was sent. */
+    async counted() {
+      await eventually(
+        async () => {
+          const [{ events }] = await sql(
+            `SELECT least((SELECT toInt64(count()) FROM usage_ledger WHERE workspace = {ws:String} AND outcome IN ('counted', 'playground')),
+               (SELECT sum(events) FROM usage_day WHERE workspace = {ws:String}) +
+               (SELECT sum(events) FROM usage_playground WHERE workspace = {ws:String})) AS events`,
+            { ws: id },
+          );
+          assert.equal(Number(events), sent.size);
+        },
+        { everyMs: 50 },
+      );
+    },
+    /** A world for open and pageTest: this workspace's page, signed in by a one-time link. */
+    async world() {
+      const response = await fetch(`${env.E2E_BASE}/v1/sessions`, {
+        method: 'POST',
+        headers: { Authorization: `Bearer ${env.E2E_TOKEN}`, 'Content-Type': 'application/json' },
+        body: JSON.stringify({ workspace_id: id }),
+      });
+      assert.equal(response.status, 201, await response.clone().text());
+      return { ...(await signIn(await theBrowser(), (await response.json()).url)), of: self };
+    },
+  };
+  return self;
+}
