@@ -202,18 +202,16 @@ func (s *Service) dashboard(ctx context.Context, u usageRequest, st *standing, q
 
 		AgentsTotal:    int64(len(f.agents)),
 		WorkspaceTotal: api.Totals{Credits: f.workspace.credits.String(), Messages: count(f.workspace.messages)},
-		Insights: api.Insights{
-			Sentence: sentence(q, f, func(agent string) string {
-				name, _ := st.directory.describe(agent, q.now)
-				return name
-			}),
-			Spikes: spikes(q, f, st.watermark, reading.history, around.history),
-		},
+		Insights: insightsOf(q, f, func(agent string) string {
+			name, _ := st.directory.describe(agent, q.now)
+			return name
+		}),
 		Freshness:          st.watermark.freshness(q.now),
 		Completeness:       st.watermark.completeness(q.interval, q.now),
 		PlaygroundMessages: count(f.playground.messages),
 		RecordedEvents:     count(f.total.events + f.playground.events),
 	}
+	answer.Insights.Spikes = spikes(q, f, st.watermark, reading.history, around.history)
 	for i, a := range f.agents[:min(len(f.agents), maxLeaderboard)] {
 		answer.Agents = append(answer.Agents, a.row(q, st.directory, shares[i]))
 	}

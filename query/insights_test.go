@@ -128,11 +128,27 @@ func TestTheSentenceNamesWhoDroveTheSpend(t *testing.T) {
 			if tt.others != "" {
 				f.workspace.credits = f.workspace.credits.Plus(micro(t, tt.others))
 			}
-			if got := sentence(tt.q, f, nameOf); got != tt.want {
+			if got := insightsOf(tt.q, f, nameOf).Sentence; got != tt.want {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
 		})
 	}
+	// The page says the same by itself; its tests read this file.
+	answers := []api.Insights{}
+	for _, tt := range tests {
+		f := figuresFor(t, tt.agents...)
+		if tt.others != "" {
+			f.workspace.credits = f.workspace.credits.Plus(micro(t, tt.others))
+		}
+		answer := insightsOf(tt.q, f, nameOf)
+		answer.Spikes = []api.Spike{}
+		answers = append(answers, answer)
+	}
+	found, err := json.MarshalIndent(answers, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "insights/sentences.json", string(found)+"\n")
 }
 
 func TestEqualSpendersAreOrderedByMessagesAndThenById(t *testing.T) {

@@ -790,9 +790,48 @@ type HealthStatus string
 // Identifier 1 to 128 characters, no control characters, no white space around it.
 type Identifier = string
 
+// InsightDriver defines model for InsightDriver.
+type InsightDriver struct {
+	// Credits A decimal without exponent or trailing zeros.
+	//
+	// Examples: 12421.5
+	Credits Decimal `json:"credits"`
+
+	// ID 1 to 128 characters, no control characters, no white space around it.
+	ID   Identifier `json:"id"`
+	Name string     `json:"name"`
+
+	// Percent Rounded to whole percent, halves up, so that "0" is less than half a percent and not nothing.
+	//
+	// Examples: 62
+	Percent WholePercent `json:"percent"`
+
+	// WorkspaceCredits What it is a part of.
+	WorkspaceCredits Decimal `json:"workspace_credits"`
+}
+
+// InsightRise defines model for InsightRise.
+type InsightRise struct {
+	// Credits By how much.
+	Credits Decimal `json:"credits"`
+
+	// ID 1 to 128 characters, no control characters, no white space around it.
+	ID   Identifier `json:"id"`
+	Name string     `json:"name"`
+
+	// Percent Of what it spent before; null where that was nothing.
+	Percent *WholePercent `json:"percent"`
+}
+
 // Insights defines model for Insights.
 type Insights struct {
-	// Sentence The answer in words; empty where there is nothing to say.
+	// Driver Who spent most, or the chosen agent; null where there is nothing to say.
+	Driver *InsightDriver `json:"driver"`
+
+	// Rise Whose credits rose most against the comparison; null where there is none, or where nobody's did.
+	Rise *InsightRise `json:"rise"`
+
+	// Sentence The answer in words, in English; empty where there is nothing to say. What it says stands in `driver` and `rise`.
 	Sentence string  `json:"sentence"`
 	Spikes   []Spike `json:"spikes"`
 }
@@ -1101,6 +1140,11 @@ type UsageRange struct {
 	// To The last day; null for instants.
 	To *string `json:"to"`
 }
+
+// WholePercent Rounded to whole percent, halves up, so that "0" is less than half a percent and not nothing.
+//
+// Examples: 62
+type WholePercent = string
 
 // Workspace defines model for Workspace.
 type Workspace struct {

@@ -796,9 +796,34 @@ export interface components {
             /** @description Who drove it. */
             agent: components["schemas"]["SpikeAgent"] | null;
         };
+        InsightDriver: {
+            id: components["schemas"]["Identifier"];
+            name: string;
+            credits: components["schemas"]["Decimal"];
+            /** @description What it is a part of. */
+            workspace_credits: components["schemas"]["Decimal"];
+            percent: components["schemas"]["WholePercent"];
+        };
+        InsightRise: {
+            id: components["schemas"]["Identifier"];
+            name: string;
+            /** @description By how much. */
+            credits: components["schemas"]["Decimal"];
+            /** @description Of what it spent before; null where that was nothing. */
+            percent: components["schemas"]["WholePercent"] | null;
+        };
+        /**
+         * @description Rounded to whole percent, halves up, so that "0" is less than half a percent and not nothing.
+         * @example 62
+         */
+        WholePercent: string;
         Insights: {
-            /** @description The answer in words; empty where there is nothing to say. */
+            /** @description The answer in words, in English; empty where there is nothing to say. What it says stands in `driver` and `rise`. */
             sentence: string;
+            /** @description Who spent most, or the chosen agent; null where there is nothing to say. */
+            driver: components["schemas"]["InsightDriver"] | null;
+            /** @description Whose credits rose most against the comparison; null where there is none, or where nobody's did. */
+            rise: components["schemas"]["InsightRise"] | null;
             spikes: components["schemas"]["Spike"][];
         };
         Freshness: {
