@@ -345,6 +345,16 @@ export function dashboard({ workspace, params, now, through }) {
         sentence: first
           ? `${first.agent.name} drove ${Number(shares[0]).toFixed(0)}% of credits in this range (${group(first.credits)} of ${group(all.credits)}).`
           : '',
+        driver: first
+          ? {
+              id: first.agent.id,
+              name: first.agent.name,
+              credits: decimal(first.credits),
+              workspace_credits: decimal(all.credits),
+              percent: Number(shares[0]).toFixed(0),
+            }
+          : null,
+        rise: null,
         spikes,
       },
       freshness: {

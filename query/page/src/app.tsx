@@ -11,10 +11,9 @@ import { Leaderboard } from './components/leaderboard.tsx';
 import { Notices } from './components/notices.tsx';
 import { Sentence } from './components/sentence.tsx';
 import { Shortcuts } from './components/shortcuts.tsx';
-import { copy } from './copy.ts';
-import { group } from './format/decimal.ts';
+import { copy } from './copy/index.ts';
 import { rangeLabel } from './format/time.ts';
-import { agentName, workspaceFacts } from './store/facts.ts';
+import { whose, workspaceFacts } from './store/facts.ts';
 import { cancelLoading, figures, shownView, usage } from './store/page.ts';
 import { emptiness } from './store/screen.ts';
 
@@ -25,14 +24,14 @@ export function App() {
   const empty = data && emptiness(data, shownView.value.agent);
 
   useEffect(() => {
-    const name = workspaceFacts.value?.name;
-    document.title = name ? `Usage · ${name}` : 'Usage';
+    const { name, product_name } = workspaceFacts.value ?? {};
+    document.title = copy.documentTitle([name, product_name]);
   }, [workspaceFacts.value]);
 
   return (
     <>
       <a class="skip" href="#figures">
-        Skip to the figures
+        {copy.skip}
       </a>
       <Shortcuts />
       <div class="page">
@@ -87,7 +86,7 @@ function Waiting() {
       <span role="status">{text}</span>
       {loading?.slow && (
         <button type="button" class="button" onClick={cancelLoading}>
-          Cancel
+          {copy.cancel}
         </button>
       )}
     </div>
@@ -106,7 +105,7 @@ function Announcer() {
     if (first) return;
     const { agent } = shownView.peek();
     const { summary, range } = shown.data;
-    text.value = `${agent === null ? 'All Agents' : agentName(agent)}, ${rangeLabel(range)}: ${group(summary.credits)} credits, ${group(summary.messages)} messages.`;
+    text.value = copy.applied(whose(agent), rangeLabel(range), summary.credits, summary.messages);
   });
   return (
     <p class="sr" role="status">

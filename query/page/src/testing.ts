@@ -48,7 +48,7 @@ export const dashboard = (more: Partial<Dashboard> = {}): Dashboard => ({
   agents: [],
   agents_total: 0,
   workspace_total: { credits: '0', messages: '0' },
-  insights: { sentence: '', spikes: [] },
+  insights: { sentence: '', driver: null, rise: null, spikes: [] },
   freshness: { counted_through: '2026-11-05T00:00:00Z', lag_seconds: 1, snapshot: 's' },
   completeness: 'complete',
   playground_messages: '0',
@@ -56,3 +56,12 @@ export const dashboard = (more: Partial<Dashboard> = {}): Dashboard => ({
   last_usage_at: null,
   ...more,
 });
+
+/** A small seeded generator, so that a failure can be repeated. */
+export function random(seed: number) {
+  let state = seed;
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32;
+  };
+}

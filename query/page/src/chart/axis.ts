@@ -1,7 +1,7 @@
 /** Which bars carry a label below them, so that labels neither touch nor fall on odd times. */
 
 import type { Bar, Grain } from '../api/types.ts';
-import { axisLabel, hourMinute } from '../format/time.ts';
+import { axisLabel, timeOfDay } from '../format/time.ts';
 
 export interface AxisLabel {
   index: number;
@@ -38,7 +38,7 @@ function candidates(bars: Bar[], grain: Grain, zone: string, stride: number): nu
   const daysApart = grain === 'hour' ? Math.max(1, stride / 24) : 1;
   let midnights = -1;
   return all.filter(index => {
-    const [hour, minute] = hourMinute(bars[index]!.start, zone).split(':').map(Number) as [number, number];
+    const [hour, minute] = timeOfDay(bars[index]!.start, zone);
     if (grain === 'minute') return minute % stride === 0;
     if (minute >= 30 && bars.length > 1 && index === 0) return false; // a clipped first bar
     if (stride < 24) return hour % stride === 0;

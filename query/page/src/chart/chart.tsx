@@ -4,7 +4,7 @@ import type { Dashboard } from '../api/types.ts';
 import { Bone, Icon, Segmented, Swatch } from '../components/bits.tsx';
 import { Empty } from '../components/empty.tsx';
 import { Spikes } from '../components/spikes.tsx';
-import { copy } from '../copy.ts';
+import { copy } from '../copy/index.ts';
 import { printing } from '../store/clock.ts';
 import { go, view, zoomedFrom, zoomOut } from '../store/navigation.ts';
 import { colours } from '../store/page.ts';
@@ -36,35 +36,33 @@ export function Chart({ data, empty }: { data: Dashboard | null; empty: Emptines
     <section class="card chart" aria-labelledby="chart-title">
       <div class="card-head">
         <h2 id="chart-title">
-          {metric === 'credits' ? 'Credit usage' : 'Message usage'}
-          {hiddenAgents > 0 && (
-            <span class="muted"> ({hiddenAgents === 1 ? '1 agent' : `${hiddenAgents} agents`} hidden)</span>
-          )}
+          {copy.chart[metric]}
+          {hiddenAgents > 0 && <span class="muted"> {copy.hiddenAgents(hiddenAgents)}</span>}
         </h2>
         {zoomedFrom.value !== null && (
           <button type="button" class="button quiet" onClick={zoomOut}>
             <Icon name="out" />
-            Zoom out
+            {copy.zoomOut}
           </button>
         )}
         <div class="card-tools">
           <Segmented
-            label="Measure"
+            label={copy.measure}
             name="metric"
             value={metric}
             options={[
-              { value: 'credits', label: 'Credits' },
-              { value: 'messages', label: 'Messages' },
+              { value: 'credits', label: copy.creditsWord },
+              { value: 'messages', label: copy.messagesWord },
             ]}
             onChange={value => go({ metric: value })}
           />
           <Segmented
-            label="Bars"
+            label={copy.bars}
             name="stacking"
             value={stacking}
             options={[
-              { value: 'agents', label: 'By agent' },
-              { value: 'total', label: 'Total' },
+              { value: 'agents', label: copy.byAgent },
+              { value: 'total', label: copy.total },
             ]}
             onChange={value => go({ stacking: value })}
           />
@@ -86,7 +84,7 @@ export function Chart({ data, empty }: { data: Dashboard | null; empty: Emptines
       ) : (
         <Fragment key="figures">
           <Plot data={data} metric={metric} series={list} hidden={hiddenSeries} />
-          <div class="legend" role="group" aria-label="Shown in the chart">
+          <div class="legend" role="group" aria-label={copy.shownInChart}>
             {stacking === 'agents' &&
               list.map(one => (
                 <button
@@ -110,7 +108,7 @@ export function Chart({ data, empty }: { data: Dashboard | null; empty: Emptines
               aria-controls="figures-table"
               onClick={() => go({ table: !table })}
             >
-              {table ? 'Hide the table' : 'Show data as a table'}
+              {table ? copy.hideTable : copy.showTable}
             </button>
           </p>
           {(table || printing.value) && <FiguresTable data={data} metric={metric} series={list} />}
@@ -125,10 +123,10 @@ function StateKey({ data }: { data: Dashboard }) {
   const has = (state: string) => data.series.some(bar => bar.state === state);
   return (
     <>
-      {data.series.some(bar => bar.previous) && <Key mark="previous" text="Comparison" />}
-      {has('in_progress') && <Key mark="progress" text={`In progress, ${copy.soFar}`} />}
-      {has('settling') && <Key mark="settling" text={copy.mayRise} />}
-      {has('missing') && <Key mark="missing" text={copy.noData} />}
+      {data.series.some(bar => bar.previous) && <Key mark="previous" text={copy.comparison} />}
+      {has('in_progress') && <Key mark="progress" text={copy.inProgressKey} />}
+      {has('settling') && <Key mark="settling" text={copy.state.settling} />}
+      {has('missing') && <Key mark="missing" text={copy.state.missing} />}
     </>
   );
 }

@@ -1,8 +1,10 @@
 /** A bar in words: one description serves the tooltip, the slider's value text and the table alike. */
 
 import type { Bar, Dashboard } from '../api/types.ts';
-import { group, isZero, shares } from '../format/decimal.ts';
-import { type Change, change, share } from '../format/number.ts';
+import { copy } from '../copy/index.ts';
+import { type Change, change } from '../format/change.ts';
+import { isZero, shares } from '../format/decimal.ts';
+import { group, share } from '../format/number.ts';
 import { barLabel, instantSpan, repeats, zoneName } from '../format/time.ts';
 import type { Metric } from '../store/view.ts';
 import type { Series } from './series.ts';
@@ -26,23 +28,9 @@ export interface BarText {
   previous: { span: string; value: string; change: Change } | null;
 }
 
-export const unitOf = (metric: Metric, value: string | null) =>
-  value === '1' ? metric.slice(0, -1) : metric;
+const stateNotes: Partial<Record<Bar['state'], string>> = copy.state;
 
-export function stateNote(bar: Bar): string | null {
-  switch (bar.state) {
-    case 'in_progress':
-      return 'In progress: so far';
-    case 'settling':
-      return 'May still rise';
-    case 'missing':
-      return 'No data recorded';
-    case 'future':
-      return 'Not begun yet';
-    default:
-      return null;
-  }
-}
+export const stateNote = (bar: Bar): string | null => stateNotes[bar.state] ?? null;
 
 export function describeBar(
   data: Dashboard,
@@ -61,7 +49,7 @@ export function describeBar(
     title: barLabel(bar.start, bar.end, grain, timezone),
     zone: repeats(bar.start, timezone) ? zoneName(bar.start, timezone) : timezone,
     value: value === null ? '—' : group(value),
-    unit: unitOf(metric, value),
+    unit: copy.unit[metric](value),
     note: stateNote(bar),
     parts: split
       .map((one, i) => ({
@@ -84,11 +72,11 @@ export function barInWords(text: BarText): string {
   const parts = text.parts.map(part => `${part.name} ${part.value}, ${part.share}`);
   return [
     text.value === '—'
-      ? `${text.title}: ${text.note ?? 'unknown'}`
+      ? `${text.title}: ${text.note ?? copy.unknownBar}`
       : `${text.title}: ${text.value} ${text.unit}`,
     text.value !== '—' && text.note,
     parts.length > 0 && parts.join('; '),
-    text.previous && `${text.previous.value} before, ${text.previous.change.words}`,
+    text.previous && copy.previously(text.previous.value, text.previous.change.words),
   ]
     .filter(Boolean)
     .join('. ');

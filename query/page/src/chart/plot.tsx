@@ -6,6 +6,7 @@
 import { useSignal } from '@preact/signals';
 import { useLayoutEffect, useMemo, useRef } from 'preact/hooks';
 import type { Dashboard } from '../api/types.ts';
+import { copy } from '../copy/index.ts';
 import { tickLabel } from '../format/number.ts';
 import type { Metric } from '../store/view.ts';
 import { axisLabels } from './axis.ts';
@@ -150,7 +151,7 @@ export function Plot({ data, metric, series, hidden }: Props) {
         ref={box}
         role="slider"
         tabIndex={0}
-        aria-label={`${metric === 'credits' ? 'Credits' : 'Messages'} by ${data.range.grain}`}
+        aria-label={copy.plot[metric](data.range.grain)}
         aria-orientation="horizontal"
         aria-valuemin={1}
         aria-valuemax={count}
@@ -185,8 +186,7 @@ export function Plot({ data, metric, series, hidden }: Props) {
       </div>
       <XAxis data={data} geometry={geometry} width={width.value} />
       <p class="sr" id="plot-help">
-        Arrow keys move by one bar, Page Up and Page Down by seven. Enter pins a bar, Enter again goes into
-        it. Shift and arrows select, Z zooms, Escape clears.
+        {copy.plotHelp}
       </p>
       <Tooltip
         data={data}

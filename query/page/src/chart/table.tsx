@@ -1,8 +1,9 @@
 import { useSignal } from '@preact/signals';
 import type { Dashboard } from '../api/types.ts';
 import { Swatch } from '../components/bits.tsx';
-import { group } from '../format/decimal.ts';
-import { change } from '../format/number.ts';
+import { copy } from '../copy/index.ts';
+import { change } from '../format/change.ts';
+import { group } from '../format/number.ts';
 import { barLabel, rangeLabel } from '../format/time.ts';
 import { printing } from '../store/clock.ts';
 import type { Metric } from '../store/view.ts';
@@ -38,25 +39,23 @@ export function FiguresTable({
   return (
     <div id="figures-table">
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard */}
-      <div class="scroll" tabIndex={0} role="region" aria-label="Figures of the chart">
+      <div class="scroll" tabIndex={0} role="region" aria-label={copy.figuresOfChart}>
         <table class="figures">
-          <caption>
-            Usage by {grain}, {rangeLabel(data.range)}, times in {timezone}
-          </caption>
+          <caption>{copy.usageBy(grain, rangeLabel(data.range), timezone)}</caption>
           <thead>
             <tr>
-              <th scope="col">{grain === 'day' ? 'Date' : 'Time'}</th>
-              <th scope="col">Credits</th>
-              <th scope="col">Messages</th>
+              <th scope="col">{grain === 'day' ? copy.date : copy.time}</th>
+              <th scope="col">{copy.creditsWord}</th>
+              <th scope="col">{copy.messagesWord}</th>
               {split.map(one => (
                 <th scope="col" key={one.id ?? one.kind}>
                   <Swatch colour={one.colour} />
                   <bdi>{seriesName(one)}</bdi>
                 </th>
               ))}
-              {compared && <th scope="col">Comparison</th>}
-              {compared && <th scope="col">Change</th>}
-              {noted && <th scope="col">Note</th>}
+              {compared && <th scope="col">{copy.comparison}</th>}
+              {compared && <th scope="col">{copy.changeWord}</th>}
+              {noted && <th scope="col">{copy.note}</th>}
             </tr>
           </thead>
           <tbody>
@@ -76,7 +75,7 @@ export function FiguresTable({
           </tbody>
           <tfoot>
             <tr>
-              <th scope="row">{data.completeness === 'partial' ? 'Total, at least' : 'Total'}</th>
+              <th scope="row">{data.completeness === 'partial' ? copy.totalAtLeast : copy.total}</th>
               <td>{group(data.summary.credits)}</td>
               <td>{group(data.summary.messages)}</td>
               {split.map(one => (
@@ -94,16 +93,16 @@ export function FiguresTable({
       {pages > 1 && !printing.value && (
         <p class="pager">
           <button type="button" class="button" disabled={at === 0} onClick={() => (page.value = at - 1)}>
-            Previous 100
+            {copy.previousRows(pageSize)}
           </button>{' '}
-          Rows {at * pageSize + 1}–{Math.min((at + 1) * pageSize, begun.length)} of {begun.length}{' '}
+          {copy.rows(at * pageSize + 1, Math.min((at + 1) * pageSize, begun.length), begun.length)}{' '}
           <button
             type="button"
             class="button"
             disabled={at === pages - 1}
             onClick={() => (page.value = at + 1)}
           >
-            Next 100
+            {copy.nextRows(pageSize)}
           </button>
         </p>
       )}

@@ -1,6 +1,7 @@
 import { useLayoutEffect, useRef } from 'preact/hooks';
-import type { Dashboard } from '../api/types.ts';
+import type { Dashboard, Grain } from '../api/types.ts';
 import { ChangeMark, Swatch } from '../components/bits.tsx';
+import { copy } from '../copy/index.ts';
 import { go, lookBehind, view } from '../store/navigation.ts';
 import type { Metric } from '../store/view.ts';
 import { wholeMinute } from '../store/view.ts';
@@ -20,12 +21,7 @@ interface Props {
   height: number;
 }
 
-const within: Record<string, string> = {
-  hour: 'See minutes',
-  day: 'See hours',
-  week: 'See days',
-  month: 'See days',
-};
+const within: Partial<Record<Grain, string>> = copy.within;
 
 export function Tooltip({ data, metric, series, geometry, width }: Props) {
   const box = useRef<HTMLDivElement>(null);
@@ -112,7 +108,7 @@ export function Tooltip({ data, metric, series, geometry, width }: Props) {
           )}
           {view.value.agent === null && text.parts[0]?.series.id != null && (
             <button type="button" class="button" onClick={() => go({ agent: text.parts[0]!.series.id })}>
-              Only {text.parts[0].name}
+              {copy.only(text.parts[0].name)}
             </button>
           )}
           {text.value !== '—' && (
@@ -122,7 +118,7 @@ export function Tooltip({ data, metric, series, geometry, width }: Props) {
               aria-haspopup="dialog"
               onClick={() => lookBehind({ kind: 'bar', start: wholeMinute(data.series[index]!.start) })}
             >
-              Details
+              {copy.details}
             </button>
           )}
         </p>

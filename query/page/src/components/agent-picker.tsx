@@ -6,9 +6,10 @@
 import { signal, useSignal, useSignalEffect } from '@preact/signals';
 import { useLayoutEffect, useRef } from 'preact/hooks';
 import type { AgentChoice } from '../api/types.ts';
-import { group } from '../format/decimal.ts';
+import { copy } from '../copy/index.ts';
+import { group } from '../format/number.ts';
 import { phone } from '../store/clock.ts';
-import { agentName, searchAgents } from '../store/facts.ts';
+import { nameOf, searchAgents, whose } from '../store/facts.ts';
 import { go, view } from '../store/navigation.ts';
 import { workspaceId } from '../store/page.ts';
 import { Icon } from './bits.tsx';
@@ -40,7 +41,7 @@ export function AgentPicker() {
   const rowHeight = phone.value ? 44 : 36;
 
   const { agent } = view.value;
-  const name = agent === null ? 'All Agents' : agentName(agent);
+  const name = whose(agent);
   const query = typed.value?.trim() ?? '';
 
   useSignalEffect(() => {
@@ -142,12 +143,12 @@ export function AgentPicker() {
   const optionId = (i: number) => `agent-option-${i}`;
   const status =
     failed.value && !found.value
-      ? 'Agents couldn’t load.'
+      ? copy.agentsFailed
       : found.value && query === found.value.query
         ? found.value.total === 0 && query
-          ? `No agent matches “${query}”.`
+          ? copy.noAgentMatches(query)
           : query
-            ? `${group(String(found.value.total))} ${found.value.total === 1 ? 'agent matches' : 'agents match'}`
+            ? copy.agentsMatch(found.value.total)
             : ''
         : '';
 
@@ -155,13 +156,13 @@ export function AgentPicker() {
     <div class="picker">
       <label class="control combo">
         <span class="control-label" aria-hidden="true">
-          Agent
+          {copy.agent}
         </span>
         <input
           ref={input}
           type="text"
           role="combobox"
-          aria-label="Select Agent"
+          aria-label={copy.selectAgent}
           aria-expanded={open.value}
           aria-controls="agent-list"
           aria-autocomplete="list"
@@ -191,7 +192,7 @@ export function AgentPicker() {
           class="picker-list"
           id="agent-list"
           role="listbox"
-          aria-label="Agents"
+          aria-label={copy.agents}
           tabIndex={-1}
           ref={list}
           onScroll={event => {
@@ -227,11 +228,7 @@ export function AgentPicker() {
                     }}
                   >
                     {chosen ? <Icon name="check" /> : <span class="icon" />}
-                    <bdi>
-                      {choice
-                        ? (choice.name || choice.id) + (choice.deleted ? ' (deleted)' : '')
-                        : 'All Agents'}
-                    </bdi>
+                    <bdi>{choice ? nameOf(choice) : copy.allAgents}</bdi>
                     {choice && <span class="num muted small">{group(choice.credits)}</span>}
                   </div>
                 );

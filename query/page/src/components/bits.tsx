@@ -2,7 +2,9 @@
 
 import { useSignal } from '@preact/signals';
 import type { ComponentChildren } from 'preact';
-import { type Change, share } from '../format/number.ts';
+import { copy } from '../copy/index.ts';
+import type { Change } from '../format/change.ts';
+import { share } from '../format/number.ts';
 
 /** The colour of a series; a mark like those on the chart, so that patterns apply to it as well. */
 export function Swatch({ colour }: { colour: number }) {
@@ -61,7 +63,7 @@ export function ShareBar({ percent, used }: { percent: string; used: boolean }) 
 /** The address bar holds everything that is chosen, so copying it is sharing the view. */
 export function CopyLink() {
   const copied = useSignal<'no' | 'yes' | 'by-hand'>('no');
-  const copy = async () => {
+  const copyIt = async () => {
     try {
       await navigator.clipboard.writeText(location.href);
       copied.value = 'yes';
@@ -74,18 +76,22 @@ export function CopyLink() {
     }, 2500);
   };
   return (
-    <button type="button" class="control" onClick={copy}>
+    <button type="button" class="control" onClick={copyIt}>
       <Icon name={copied.value === 'yes' ? 'check' : 'link'} />
       <span role="status" class="action">
         {copied.value === 'yes'
-          ? 'Link copied'
+          ? copy.linkCopied
           : copied.value === 'by-hand'
-            ? 'Copy it from the address bar'
-            : 'Copy link'}
+            ? copy.copyByHand
+            : copy.copyLink}
       </span>
     </button>
   );
 }
+
+/** A text of the catalogue with something that is more than text at each {}. */
+export const fill = (text: string, ...parts: ComponentChildren[]): ComponentChildren =>
+  text.split('{}').flatMap((piece, i) => (i ? [parts[i - 1], piece] : [piece]));
 
 /** A grey bar where a figure will be. */
 export const Bone = ({ kind }: { kind: string }) => <span class={`bone ${kind}`} aria-hidden="true" />;

@@ -1,11 +1,11 @@
 import type { ComponentChildren } from 'preact';
 import type { Dashboard, Slots } from '../api/types.ts';
-import { copy } from '../copy.ts';
-import { group } from '../format/decimal.ts';
-import { change, perMessage } from '../format/number.ts';
+import { type Catalogue, copy } from '../copy/index.ts';
+import { change } from '../format/change.ts';
+import { group, perMessage } from '../format/number.ts';
 import { workspaceFacts } from '../store/facts.ts';
 import { shownView } from '../store/page.ts';
-import { Bone, ChangeMark } from './bits.tsx';
+import { Bone, ChangeMark, fill } from './bits.tsx';
 
 export function Cards({ data }: { data: Dashboard | null }) {
   const { range, agent, compare } = shownView.value;
@@ -18,11 +18,7 @@ export function Cards({ data }: { data: Dashboard | null }) {
     const before = previous?.[metric] ?? null;
     const moved = change(data.summary[metric], before);
     const from =
-      before === null
-        ? 'not known before'
-        : moved.kind === 'new'
-          ? 'nothing before'
-          : `from ${group(before)}`;
+      before === null ? copy.notKnownBefore : moved.kind === 'new' ? copy.nothingBefore : copy.from(before);
     return (
       <p class="delta">
         <ChangeMark change={moved} /> <span class="muted">{from}</span>
@@ -31,51 +27,53 @@ export function Cards({ data }: { data: Dashboard | null }) {
   };
 
   return (
-    <section class={compare === 'none' ? 'cards' : 'cards compared'} aria-label="Summary">
+    <section class={compare === 'none' ? 'cards' : 'cards compared'} aria-label={copy.summary}>
       <Card
-        title={thisPeriod ? 'Credits used this period' : 'Credits used'}
+        title={thisPeriod ? copy.creditsThisPeriod : copy.creditsUsed}
         figure={data && <Figure id="credits-used" value={data.summary.credits} atLeast={atLeast} />}
       >
         {compared('credits')}
         <p class="muted small">
-          {copy.spendNotBalance} <BillingLink text="See Billing" />
+          {copy.spendNotBalance} <BillingLink text={copy.seeBilling} />
         </p>
       </Card>
       <Card
-        title="Messages answered"
+        title={copy.messagesAnswered}
         figure={data && <Figure id="messages-answered" value={data.summary.messages} atLeast={atLeast} />}
       >
         {compared('messages')}
         {data && (
           <p class="muted small">
-            <span class="num">{perMessage(data.summary.credits, data.summary.messages)}</span> credits per
-            message
+            {fill(
+              copy.perMessage,
+              <span class="num">{perMessage(data.summary.credits, data.summary.messages)}</span>,
+            )}
           </p>
         )}
       </Card>
       <Card
-        title="Chatbots used"
+        title={copy.chatbotsUsed}
         figure={
           data && (
             <>
               <SlotFigure id="chatbots-used" slots={data.summary.chatbots} />
-              {agent !== null && <span class="of"> · this agent</span>}
+              {agent !== null && <span class="of"> {copy.thisAgent}</span>}
             </>
           )
         }
       >
-        {data && <Meter label="Chatbots used" slots={data.summary.chatbots} />}
+        {data && <Meter label={copy.chatbotsUsed} slots={data.summary.chatbots} />}
         {data && agent === null && (
-          <p class="muted small">{slotsLeft(data.summary.chatbots, 'slot', facts?.agent_slots)}</p>
+          <p class="muted small">{left(data.summary.chatbots, copy.slots, facts?.agent_slots)}</p>
         )}
       </Card>
       <Card
-        title="Team members used"
-        tag={agent !== null ? 'Whole workspace' : undefined}
+        title={copy.membersUsed}
+        tag={agent !== null ? copy.wholeWorkspace : undefined}
         figure={data && <SlotFigure id="team-members-used" slots={data.summary.team_members} />}
       >
-        {data && <Meter label="Team members used" slots={data.summary.team_members} />}
-        {data && <p class="muted small">{slotsLeft(data.summary.team_members, 'seat', facts?.seats)}</p>}
+        {data && <Meter label={copy.membersUsed} slots={data.summary.team_members} />}
+        {data && <p class="muted small">{left(data.summary.team_members, copy.seats, facts?.seats)}</p>}
       </Card>
     </section>
   );
@@ -104,7 +102,7 @@ function Figure({ id, value, atLeast }: { id: string; value: string; atLeast: bo
   const text = group(value);
   return (
     <>
-      {atLeast && <span class="at-least">At least </span>}
+      {atLeast && <span class="at-least">{copy.atLeast} </span>}
       <span class={`num${text.length > 19 ? ' longest' : text.length > 13 ? ' long' : ''}`} data-testid={id}>
         {text}
       </span>
@@ -115,20 +113,23 @@ function Figure({ id, value, atLeast }: { id: string; value: string; atLeast: bo
 function SlotFigure({ id, slots }: { id: string; slots: Slots }) {
   return (
     <span class="num" data-testid={id}>
-      {group(String(slots.used))}
-      {slots.available !== null && <span class="of"> of {group(String(slots.available))}</span>}
+      {group(slots.used)}
+      {slots.available !== null && <span class="of"> {copy.of(slots.available)}</span>}
     </span>
   );
 }
 
 /** `limitNow` tells no limit from one that is not known for the range's end. */
-function slotsLeft({ used, available }: Slots, unit: string, limitNow: number | null | undefined): string {
+function left(
+  { used, available }: Slots,
+  words: Catalogue['slots'],
+  limitNow: number | null | undefined,
+): string {
   if (available === null) {
-    return limitNow === null ? `No ${unit} limit` : `How many ${unit}s there were is not known`;
+    return limitNow === null ? words.none : words.unknown;
   }
-  const left = available - used;
-  if (left < 0) return `${-left} over the limit`;
-  return left === 0 ? `No ${unit} left` : `${group(String(left))} ${unit}${left === 1 ? '' : 's'} left`;
+  const free = available - used;
+  return free < 0 ? copy.overLimit(-free) : words.left(free);
 }
 
 function Meter({ label, slots: { used, available } }: { label: string; slots: Slots }) {
@@ -142,7 +143,7 @@ function Meter({ label, slots: { used, available } }: { label: string; slots: Sl
       aria-valuemin={0}
       aria-valuemax={Math.max(available, used, 1)}
       aria-valuenow={used}
-      aria-valuetext={`${used} of ${available}`}
+      aria-valuetext={copy.usedOf(used, available)}
     >
       <svg width="100%" height="6" aria-hidden="true">
         <rect width={`${part * 100}%`} height="6" rx="3" />

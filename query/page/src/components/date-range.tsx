@@ -3,15 +3,16 @@
 import { signal, useSignal } from '@preact/signals';
 import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
 import type { UsageRange } from '../api/types.ts';
-import { copy } from '../copy.ts';
+import { copy } from '../copy/index.ts';
 import { addDays, addMonths, readDate } from '../format/civil.ts';
+import { reader } from '../format/locale.ts';
 import { civilDate } from '../format/time.ts';
 import { phone } from '../store/clock.ts';
 import { workspaceFacts } from '../store/facts.ts';
 import { go, view } from '../store/navigation.ts';
 import { neighbour } from '../store/neighbour.ts';
 import { figures, resolvedRange } from '../store/page.ts';
-import { presetNames, presets, type RangeChoice } from '../store/view.ts';
+import { presets, type RangeChoice } from '../store/view.ts';
 import { Icon } from './bits.tsx';
 import { chosenRange } from './filters.tsx';
 
@@ -36,7 +37,7 @@ export function DateRange() {
       <button
         type="button"
         class="control square"
-        aria-label={direction < 0 ? 'Earlier range' : 'Later range'}
+        aria-label={direction < 0 ? copy.earlier : copy.later}
         // Not disabled, which would take the focus away at the last step.
         aria-disabled={!to}
         onClick={() => to && go({ range: to })}
@@ -54,7 +55,7 @@ export function DateRange() {
         ref={button}
         aria-haspopup="dialog"
         aria-expanded={dialogOpen.value}
-        aria-label={`Date range: ${chosenRange()}`}
+        aria-label={copy.dateRangeIs(chosenRange())}
         onClick={() => {
           dialogOpen.value = true;
         }}
@@ -121,7 +122,7 @@ function RangeDialog({ anchor }: { anchor: HTMLElement | null }) {
           type="text"
           name={name}
           value={text.value[name]}
-          placeholder="YYYY-MM-DD"
+          placeholder={copy.dateForm}
           autocomplete="off"
           aria-invalid={wrong ? true : undefined}
           aria-describedby={wrong ? 'date-problem' : undefined}
@@ -138,12 +139,12 @@ function RangeDialog({ anchor }: { anchor: HTMLElement | null }) {
     <dialog
       class="range-dialog"
       ref={dialog}
-      aria-label="Date range"
+      aria-label={copy.dateRange}
       onClose={close}
       onClick={event => event.target === dialog.current && close()}
     >
       <form class="range-in" onSubmit={apply} noValidate>
-        <div class="presets" role="group" aria-label="Presets">
+        <div class="presets" role="group" aria-label={copy.presetsWord}>
           {presets.map(preset => (
             <button
               type="button"
@@ -154,7 +155,7 @@ function RangeDialog({ anchor }: { anchor: HTMLElement | null }) {
                 go({ range: { kind: 'preset', preset }, grain: 'auto' });
               }}
             >
-              {presetNames[preset]}
+              {copy.presets[preset]}
             </button>
           ))}
           <button
@@ -162,13 +163,13 @@ function RangeDialog({ anchor }: { anchor: HTMLElement | null }) {
             aria-pressed={range.kind !== 'preset'}
             onClick={() => dialog.current?.querySelector<HTMLInputElement>('[name=from]')?.focus()}
           >
-            Custom
+            {copy.custom}
           </button>
         </div>
         <div class="custom">
           <div class="fields">
-            {field('from', 'Start date')}
-            {field('to', 'End date')}
+            {field('from', copy.startDate)}
+            {field('to', copy.endDate)}
           </div>
           <p class="problem" id="date-problem" role="alert">
             {problem.value?.message}
@@ -182,12 +183,12 @@ function RangeDialog({ anchor }: { anchor: HTMLElement | null }) {
             }}
           />
           <div class="range-actions">
-            <span class="muted small">Both dates included, days in {zone()}</span>
+            <span class="muted small">{copy.bothIncluded(zone())}</span>
             <button type="button" class="button" onClick={close}>
-              Cancel
+              {copy.cancel}
             </button>
             <button type="submit" class="button primary">
-              Apply
+              {copy.apply}
             </button>
           </div>
         </div>
@@ -253,17 +254,18 @@ function Calendar({ from, to, onChange }: CalendarProps) {
           today={today()}
           max={today() > (to ?? '') ? today() : (to ?? today())}
           focused-date={focused.current}
-          locale="en-GB"
+          locale={reader().tag}
+          // As the service's weeks begin, whatever the locale.
           first-day-of-week={1}
           page-by="single"
         >
           <span slot="previous">
             <Icon name="left" />
-            <span class="sr">Previous month</span>
+            <span class="sr">{copy.previousMonth}</span>
           </span>
           <span slot="next">
             <Icon name="right" />
-            <span class="sr">Next month</span>
+            <span class="sr">{copy.nextMonth}</span>
           </span>
           <div class="months">
             <calendar-month />

@@ -4,20 +4,17 @@ import { useSignal } from '@preact/signals';
 import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
 import { type Failure, get, RequestFailed } from '../api/client.ts';
 import type { Breakdown, BreakdownBy, Dashboard } from '../api/types.ts';
-import { copy } from '../copy.ts';
-import { group, isZero } from '../format/decimal.ts';
+import { copy } from '../copy/index.ts';
+import { isZero } from '../format/decimal.ts';
+import { group } from '../format/number.ts';
 import { barLabel, rangeLabel } from '../format/time.ts';
-import { agentName } from '../store/facts.ts';
+import { whose } from '../store/facts.ts';
 import { stopLooking, view } from '../store/navigation.ts';
 import { shownView, workspaceId } from '../store/page.ts';
 import { rangeParams, wholeMinute } from '../store/view.ts';
 import { Bone, CopyLink, Icon, ShareBar } from './bits.tsx';
 
-const parts: { by: BreakdownBy; title: string; column: string }[] = [
-  { by: 'channel', title: 'By channel', column: 'Channel' },
-  { by: 'model', title: 'By model', column: 'Model' },
-  { by: 'conversation', title: 'Conversations that spent most', column: 'Conversation' },
-];
+const parts: BreakdownBy[] = ['channel', 'model', 'conversation'];
 
 /** How many of a part are listed before the reader asks for the others. */
 const few = 10;
@@ -34,7 +31,7 @@ function subjectOf(data: Dashboard): Subject | null {
   const { range, agent } = shownView.value;
   if (!behind) return null;
   const who = behind.kind === 'agent' ? behind.id : agent;
-  const name = who === null ? 'All Agents' : agentName(who);
+  const name = whose(who);
   if (behind.kind !== 'bar') {
     return {
       title: name,
@@ -90,12 +87,12 @@ function Open({ title, of, question }: Subject) {
               <bdi>{of}</bdi>
             </p>
           </div>
-          <button type="button" class="control square" aria-label="Close" onClick={stopLooking}>
+          <button type="button" class="control square" aria-label={copy.close} onClick={stopLooking}>
             <Icon name="close" />
           </button>
         </div>
-        {parts.map(part => (
-          <Part key={part.by} {...part} question={question} />
+        {parts.map(by => (
+          <Part key={by} by={by} question={question} />
         ))}
         <p>
           <CopyLink />
@@ -107,12 +104,11 @@ function Open({ title, of, question }: Subject) {
 
 interface PartProps {
   by: BreakdownBy;
-  title: string;
-  column: string;
   question: string;
 }
 
-function Part({ by, title, column, question }: PartProps) {
+function Part({ by, question }: PartProps) {
+  const { title, column, unnamed } = copy.behind[by];
   const answer = useSignal<Breakdown | null>(null);
   const failure = useSignal<Failure | null>(null);
   const tries = useSignal(0);
@@ -164,28 +160,28 @@ function Part({ by, title, column, question }: PartProps) {
             <tr>
               <th scope="col">{column}</th>
               <th scope="col" class="number">
-                Credits
+                {copy.creditsWord}
               </th>
               <th scope="col" class="share">
-                Share
+                {copy.shareWord}
               </th>
               <th scope="col" class="number">
-                Messages
+                {copy.messagesWord}
               </th>
             </tr>
           </thead>
           <tbody>
             {items.map(item => (
-              <Row {...item} key={item.key} name={item.key || copy.unnamed[by]} />
+              <Row {...item} key={item.key} name={item.key || unnamed} />
             ))}
             {items.length === data.items.length && data.rest.count > 0 && (
-              <Row {...data.rest} name={`Other (${group(String(data.rest.count))})`} />
+              <Row {...data.rest} name={copy.rest(data.rest.count)} />
             )}
           </tbody>
           {by === 'channel' && (
             <tfoot>
               <tr>
-                <th scope="row">{data.completeness === 'partial' ? copy.atLeast : 'Total'}</th>
+                <th scope="row">{data.completeness === 'partial' ? copy.partialTotal : copy.total}</th>
                 <td class="number">{group(data.total.credits)}</td>
                 <td />
                 <td class="number">{group(data.total.messages)}</td>
@@ -202,7 +198,7 @@ function Part({ by, title, column, question }: PartProps) {
             all.value = true;
           }}
         >
-          Show {data.items.length - items.length} more
+          {copy.showMore(data.items.length - items.length)}
         </button>
       )}
     </section>

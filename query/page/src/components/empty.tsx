@@ -1,6 +1,6 @@
 import type { Dashboard } from '../api/types.ts';
-import { copy } from '../copy.ts';
-import { group, isZero } from '../format/decimal.ts';
+import { copy } from '../copy/index.ts';
+import { isZero } from '../format/decimal.ts';
 import { civilDate, dayMonthYear } from '../format/time.ts';
 import { agentName } from '../store/facts.ts';
 import { go } from '../store/navigation.ts';
@@ -22,7 +22,7 @@ export function Empty({ data, kind }: { data: Dashboard; kind: NonNullable<Empti
       {kind === 'agent' && agent !== null ? (
         <>
           <h3>{copy.emptyTitle}</h3>
-          <p>{copy.agentUnused(agentName(agent), group(data.workspace_total.credits))}</p>
+          <p>{copy.agentUnused(agentName(agent), data.workspace_total.credits)}</p>
           <p>
             <button type="button" class="button" onClick={() => go({ agent: null })}>
               {copy.showAll}
@@ -62,9 +62,7 @@ export function Empty({ data, kind }: { data: Dashboard; kind: NonNullable<Empti
           </button>
         </p>
       )}
-      {!isZero(data.playground_messages) && (
-        <p class="muted">{copy.playground(group(data.playground_messages))}</p>
-      )}
+      {!isZero(data.playground_messages) && <p class="muted">{copy.playground(data.playground_messages)}</p>}
     </div>
   );
 }

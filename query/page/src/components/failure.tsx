@@ -1,12 +1,13 @@
 /** What went wrong and the way out of it: alone in place of the figures, or above the ones that still stand. */
 
 import type { ComponentChildren } from 'preact';
-import { copy } from '../copy.ts';
+import { copy } from '../copy/index.ts';
 import { defaultSupportEmail, workspaceFacts } from '../store/facts.ts';
 import { go, view } from '../store/navigation.ts';
 import { usage } from '../store/page.ts';
 import type { Standing } from '../store/usage.ts';
 import { defaultView } from '../store/view.ts';
+import { fill } from './bits.tsx';
 
 interface Words {
   title: string;
@@ -49,7 +50,7 @@ function wordsFor({ failure, retryIn }: Standing): Words {
         text: failure.problem?.detail ?? failure.problem?.title,
         action: (
           <Button onClick={() => go({ range: defaultView.range, grain: 'auto' })}>
-            Show this billing period
+            {copy.showThisPeriod}
           </Button>
         ),
         reference: failure.reference,
@@ -58,12 +59,7 @@ function wordsFor({ failure, retryIn }: Standing): Words {
       const email = workspaceFacts.value?.support_email || defaultSupportEmail;
       return {
         title: copy.errorTitle,
-        text: (
-          <>
-            {copy.errorText}
-            <a href={`mailto:${email}`}>{email}</a>.
-          </>
-        ),
+        text: fill(copy.errorText, <a href={`mailto:${email}`}>{email}</a>),
         action: tryAgain,
         reference: failure.reference,
       };

@@ -3,12 +3,13 @@
 import { signal } from '@preact/signals';
 import { useLayoutEffect, useRef } from 'preact/hooks';
 import type { Comparison, Grain } from '../api/types.ts';
+import { copy } from '../copy/index.ts';
 import { civilSpan, instantSpan, rangeLabel } from '../format/time.ts';
 import { phone } from '../store/clock.ts';
-import { agentName } from '../store/facts.ts';
+import { whose } from '../store/facts.ts';
 import { go, view } from '../store/navigation.ts';
 import { figures, question, resolvedRange, usage } from '../store/page.ts';
-import { comparisonNames, comparisons, grains, presetNames } from '../store/view.ts';
+import { comparisons, grains } from '../store/view.ts';
 import { AgentPicker } from './agent-picker.tsx';
 import { CopyLink, Icon } from './bits.tsx';
 import { DateRange } from './date-range.tsx';
@@ -21,7 +22,7 @@ export function chosenRange(): string {
   if (range.kind === 'dates') return civilSpan(range.from, range.to);
   const resolved = resolvedRange.value;
   if (resolved) return rangeLabel(resolved);
-  if (range.kind === 'preset') return presetNames[range.preset];
+  if (range.kind === 'preset') return copy.presets[range.preset];
   return instantSpan(range.start, range.end, figures.value?.range.timezone ?? 'UTC');
 }
 
@@ -29,7 +30,7 @@ export function Filters() {
   const bar = useRef<HTMLDivElement>(null);
   if (!phone.value) {
     return (
-      <div class="filters" role="search" aria-label="Filters" ref={bar}>
+      <div class="filters" role="search" aria-label={copy.filters} ref={bar}>
         <div class="filters-in">
           <Controls />
           <span class="spring" />
@@ -42,7 +43,7 @@ export function Filters() {
   }
   const { agent } = view.value;
   return (
-    <div class="filters" role="search" aria-label="Filters">
+    <div class="filters" role="search" aria-label={copy.filters}>
       <div class="filters-in">
         <button
           type="button"
@@ -53,9 +54,9 @@ export function Filters() {
           }}
         >
           <Icon name="sliders" />
-          <span class="control-label">Filters</span>
+          <span class="control-label">{copy.filters}</span>
           <span class="control-value">
-            {agent === null ? 'All Agents' : agentName(agent)} · {chosenRange()}
+            {whose(agent)} · {chosenRange()}
           </span>
         </button>
       </div>
@@ -79,16 +80,16 @@ function Sheet() {
     <dialog
       class="sheet"
       ref={dialog}
-      aria-label="Filters"
+      aria-label={copy.filters}
       onClose={close}
       onClick={event => event.target === dialog.current && close()}
     >
       {open && (
         <div class="sheet-in">
           <div class="sheet-head">
-            <h2>Filters</h2>
+            <h2>{copy.filters}</h2>
             <button type="button" class="button primary" onClick={close}>
-              Done
+              {copy.done}
             </button>
           </div>
           <Controls />
@@ -114,14 +115,14 @@ function Controls() {
 function Compare() {
   return (
     <label class="control select">
-      <span class="control-label">Compare</span>
+      <span class="control-label">{copy.compare}</span>
       <select
         value={view.value.compare}
         onChange={event => go({ compare: event.currentTarget.value as Comparison })}
       >
         {comparisons.map(key => (
           <option key={key} value={key}>
-            {comparisonNames[key]}
+            {copy.comparisons[key]}
           </option>
         ))}
       </select>
@@ -130,13 +131,6 @@ function Compare() {
   );
 }
 
-const grainNames: Record<Grain, string> = {
-  minute: 'Minute',
-  hour: 'Hour',
-  day: 'Day',
-  week: 'Week',
-  month: 'Month',
-};
 export const mostBars = 400;
 const grainSeconds: Record<Grain, number> = {
   minute: 60,
@@ -154,21 +148,20 @@ function Interval() {
   const current = resolvedRange.value;
   return (
     <label class="control select">
-      <span class="control-label">Interval</span>
+      <span class="control-label">{copy.interval}</span>
       <select
         value={view.value.grain}
         onChange={event => go({ grain: event.currentTarget.value as Grain | 'auto' })}
       >
         <option value="auto">
-          {current && view.value.grain === 'auto' ? `Auto (${current.grain})` : 'Auto'}
+          {current && view.value.grain === 'auto' ? copy.autoGrain(current.grain) : copy.auto}
         </option>
         {grains.map(grain => {
           const bars = current ? barsFor(current.start, current.end, grain) : 0;
           const tooMany = bars > mostBars;
           return (
             <option key={grain} value={grain} disabled={tooMany}>
-              {grainNames[grain]}
-              {tooMany ? ` (${bars.toLocaleString('en-GB')} bars, ${mostBars} at most)` : ''}
+              {tooMany ? copy.tooManyBars(copy.grains[grain], bars, mostBars) : copy.grains[grain]}
             </option>
           );
         })}
@@ -182,7 +175,7 @@ function Download() {
   return (
     <a class="control" href={`/v1/usage/export.csv?${question.value}`} download>
       <Icon name="download" />
-      <span class="action">Download CSV</span>
+      <span class="action">{copy.downloadCsv}</span>
     </a>
   );
 }

@@ -1,18 +1,13 @@
 import type { Dashboard } from '../api/types.ts';
-import { copy } from '../copy.ts';
-import { group } from '../format/decimal.ts';
+import { copy } from '../copy/index.ts';
 import { workspaceFacts } from '../store/facts.ts';
 import { shownView, workspaceId } from '../store/page.ts';
 import { usageParams } from '../store/view.ts';
+import { fill } from './bits.tsx';
 import { BillingLink } from './cards.tsx';
 import { ShortcutsButton } from './shortcuts.tsx';
 
-const related = [
-  ['credits_explained', 'Credits explained'],
-  ['auto_recharge', 'Auto-recharge'],
-  ['plans', 'Plans'],
-  ['agent_analytics', 'Agent Analytics'],
-] as const;
+const related = ['credits_explained', 'auto_recharge', 'plans', 'agent_analytics'] as const;
 
 export function Foot({ data }: { data: Dashboard | null }) {
   const links = workspaceFacts.value?.links ?? {};
@@ -21,17 +16,15 @@ export function Foot({ data }: { data: Dashboard | null }) {
     <footer class="foot">
       {events && (
         <p>
-          Totals match{' '}
-          <a href={`usage/proof?${usageParams(workspaceId, shownView.value)}`}>
-            <span class="num">{group(events)}</span> recorded {events === '1' ? 'event' : 'events'}
-          </a>
+          {fill(
+            copy.totalsMatch,
+            <a class="num" href={`usage/proof?${usageParams(workspaceId, shownView.value)}`}>
+              {copy.recordedEvents(events)}
+            </a>,
+          )}
         </p>
       )}
-      {links.billing && (
-        <p>
-          Need your balance or next billing date? <BillingLink text="Open Billing" />.
-        </p>
-      )}
+      {links.billing && <p>{fill(copy.needBalance, <BillingLink text={copy.openBilling} />)}</p>}
       <details>
         <summary>{copy.balanceQuestion}</summary>
         {copy.balanceAnswer.map(text => (
@@ -41,12 +34,12 @@ export function Foot({ data }: { data: Dashboard | null }) {
       <p>
         <ShortcutsButton />
       </p>
-      <nav aria-label="Related">
-        {related.map(([key, label]) => {
+      <nav aria-label={copy.related}>
+        {related.map(key => {
           const href = links[key];
           return href ? (
             <a key={key} href={href} target="_top">
-              {label}
+              {copy.links[key]}
             </a>
           ) : null;
         })}

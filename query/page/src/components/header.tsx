@@ -1,27 +1,28 @@
-import { copy } from '../copy.ts';
-import { duration, hourMinuteSecond } from '../format/time.ts';
+import { copy } from '../copy/index.ts';
+import { hourMinuteSecond } from '../format/time.ts';
 import { now } from '../store/clock.ts';
-import { agentName, workspaceFacts } from '../store/facts.ts';
+import { whose, workspaceFacts } from '../store/facts.ts';
 import { view } from '../store/navigation.ts';
 import { figures, usage } from '../store/page.ts';
 import { behindAfterSeconds, lagSeconds, reachesPast } from '../store/screen.ts';
-import { comparisonNames } from '../store/view.ts';
-import { Bone } from './bits.tsx';
+import { Bone, fill } from './bits.tsx';
 import { chosenRange } from './filters.tsx';
 
 export function Header() {
-  const zone = figures.value?.range.timezone ?? workspaceFacts.value?.timezone;
+  const facts = workspaceFacts.value;
+  const zone = figures.value?.range.timezone ?? facts?.timezone;
+  const names = [facts?.product_name, facts?.name].filter(Boolean);
   return (
     <header class="head">
       <div>
-        <p class="eyebrow">{workspaceFacts.value?.name ?? ' '}</p>
-        <h1>Usage</h1>
+        <p class="eyebrow">{names.join(' · ') || ' '}</p>
+        <h1>{copy.title}</h1>
         <p class="muted">{copy.readOnly}</p>
         <p class="print-only">{chosenInWords()}</p>
       </div>
       <div class="head-side">
         <Freshness />
-        <p class="muted small">{zone ? `Times in ${zone}` : ' '}</p>
+        <p class="muted small">{zone ? copy.timesIn(zone) : ' '}</p>
       </div>
     </header>
   );
@@ -31,10 +32,10 @@ export function Header() {
 function chosenInWords(): string {
   const { agent, compare, metric } = view.value;
   return [
-    agent === null ? 'All Agents' : agentName(agent),
+    whose(agent),
     chosenRange(),
-    compare !== 'none' && `compared with ${comparisonNames[compare].toLowerCase()}`,
-    figures.value && `${metric} by ${figures.value.range.grain}`,
+    compare !== 'none' && copy.chosen.compared(copy.comparisons[compare]),
+    figures.value && copy.chosen.bars(metric, figures.value.range.grain),
   ]
     .filter(Boolean)
     .join(', ');
@@ -56,19 +57,17 @@ function Freshness() {
     return (
       <p class="chip late">
         <i aria-hidden="true" />
-        Not known how far the data reaches
+        {copy.reachUnknown}
       </p>
     );
   }
-  const time = hourMinuteSecond(through, data.range.timezone);
+  const time = <time dateTime={through}>{hourMinuteSecond(through, data.range.timezone)}</time>;
   if (!reachesPast(data)) {
     // A closed range no longer changes, so how long ago it was asked says nothing about it.
     return (
       <p class="chip">
         <i aria-hidden="true" />
-        <span>
-          Up to date to <time dateTime={through}>{time}</time>
-        </span>
+        <span>{fill(copy.upToDate, time)}</span>
       </p>
     );
   }
@@ -77,13 +76,7 @@ function Freshness() {
     <p class={late ? 'chip late' : 'chip'}>
       <i aria-hidden="true" />
       <span>
-        {late ? (
-          `Data is ${duration(lag)} behind`
-        ) : (
-          <>
-            Up to date to <time dateTime={through}>{time}</time> · {duration(lag)} ago
-          </>
-        )}
+        {late ? copy.dataBehind(copy.duration(lag)) : fill(copy.upToDateAgo(copy.duration(lag)), time)}
       </span>
     </p>
   );

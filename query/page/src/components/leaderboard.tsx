@@ -1,13 +1,13 @@
 import { useSignal } from '@preact/signals';
 import type { Dashboard } from '../api/types.ts';
-import { unitOf } from '../chart/describe.ts';
 import { spark } from '../chart/geometry.ts';
 import { otherColour, topAgents } from '../chart/series.ts';
-import { copy } from '../copy.ts';
-import { group, isZero } from '../format/decimal.ts';
-import { change, perMessage } from '../format/number.ts';
+import { copy } from '../copy/index.ts';
+import { change } from '../format/change.ts';
+import { isZero } from '../format/decimal.ts';
+import { group, perMessage } from '../format/number.ts';
 import { useBoard } from '../store/board.ts';
-import { agentName } from '../store/facts.ts';
+import { agentName, whose } from '../store/facts.ts';
 import { go, lookBehind, view } from '../store/navigation.ts';
 import { colours, shownView } from '../store/page.ts';
 import type { SortKey } from '../store/view.ts';
@@ -22,12 +22,12 @@ interface Column {
 }
 
 const columns: Column[] = [
-  { key: 'name', label: 'Agent', class: 'agent' },
-  { key: 'credits', label: 'Credits', class: 'number' },
-  { key: 'share', label: 'Share', class: 'share' },
-  { key: 'messages', label: 'Messages', class: 'number wide' },
-  { key: 'rate', label: 'Credits per message', class: 'number wide' },
-  { key: 'change', label: 'Change', class: 'number wide' },
+  { key: 'name', label: copy.agent, class: 'agent' },
+  { key: 'credits', label: copy.creditsWord, class: 'number' },
+  { key: 'share', label: copy.shareWord, class: 'share' },
+  { key: 'messages', label: copy.messagesWord, class: 'number wide' },
+  { key: 'rate', label: copy.creditsPerMessage, class: 'number wide' },
+  { key: 'change', label: copy.changeWord, class: 'number wide' },
 ];
 
 export function Leaderboard({ data }: { data: Dashboard | null }) {
@@ -54,19 +54,17 @@ export function Leaderboard({ data }: { data: Dashboard | null }) {
   return (
     <section class="card board" aria-labelledby="board-title">
       <div class="card-head">
-        <h2 id="board-title">Agents by usage</h2>
+        <h2 id="board-title">{copy.board}</h2>
         {data && data.agents_total > 0 && (
-          <span class="muted small">
-            {group(String(data.agents_total))} {data.agents_total === 1 ? 'agent' : 'agents'} with usage
-          </span>
+          <span class="muted small">{copy.withUsage(data.agents_total)}</span>
         )}
       </div>
       <table class="leaderboard">
-        <caption class="sr">Agents by usage, the most credits first unless sorted otherwise</caption>
+        <caption class="sr">{copy.boardCaption}</caption>
         <thead>
           <tr>
             <th scope="col" class="rank">
-              <span class="sr">Rank</span>
+              <span class="sr">{copy.rank}</span>
               <span aria-hidden="true">#</span>
             </th>
             {visible.map(column => (
@@ -85,7 +83,7 @@ export function Leaderboard({ data }: { data: Dashboard | null }) {
               </th>
             ))}
             <th scope="col" class="trend wide">
-              Trend
+              {copy.trend}
             </th>
             <th scope="col" class="behind">
               <span class="sr">{copy.behindTitle}</span>
@@ -100,7 +98,7 @@ export function Leaderboard({ data }: { data: Dashboard | null }) {
               <tr class="all">
                 <td class="rank" />
                 <th scope="row" class="agent">
-                  {only === null ? 'All agents' : 'Total'}
+                  {only === null ? copy.everyAgent : copy.total}
                 </th>
                 <td class="number">{group(data.summary.credits)}</td>
                 <td class="share">
@@ -118,10 +116,7 @@ export function Leaderboard({ data }: { data: Dashboard | null }) {
                 <td class="trend wide">
                   <Spark values={data.series.slice(0, begun).map(bar => bar.credits ?? '0')} />
                 </td>
-                <BehindCell
-                  name={only === null ? 'All Agents' : agentName(only)}
-                  onClick={() => lookBehind({ kind: 'range' })}
-                />
+                <BehindCell name={whose(only)} onClick={() => lookBehind({ kind: 'range' })} />
               </tr>
               {rows.slice(0, shown.value).map(({ agent, rank }) => (
                 <tr key={agent.id}>
@@ -130,7 +125,7 @@ export function Leaderboard({ data }: { data: Dashboard | null }) {
                     <button
                       type="button"
                       onClick={() => go({ agent: only === agent.id ? null : agent.id })}
-                      title={`${only === agent.id ? 'Show All Agents, not only' : 'Show only'} ${agentName(agent.id)}`}
+                      title={(only === agent.id ? copy.showAllNotOnly : copy.showOnly)(agentName(agent.id))}
                     >
                       <Swatch
                         colour={
@@ -142,7 +137,7 @@ export function Leaderboard({ data }: { data: Dashboard | null }) {
                       <bdi>{agentName(agent.id)}</bdi>
                     </button>
                     <span class="narrow muted small">
-                      {group(agent.messages)} {unitOf('messages', agent.messages)}
+                      {group(agent.messages)} {copy.unit.messages(agent.messages)}
                     </span>
                   </th>
                   <td class="number">
@@ -179,15 +174,15 @@ export function Leaderboard({ data }: { data: Dashboard | null }) {
       {shown.value < total && (
         <p class="more">
           <button type="button" class="button" onClick={showMore}>
-            Show {Math.min(step, total - shown.value)} more
+            {copy.showMore(Math.min(step, total - shown.value))}
           </button>
-          {failed && <span class="muted"> The next agents couldn’t load. Try again.</span>}
+          {failed && <span class="muted"> {copy.nextAgentsFailed}</span>}
         </p>
       )}
       {only !== null && data && (
         <p class="more">
           <button type="button" class="link" onClick={() => go({ agent: null })}>
-            Show All Agents
+            {copy.showAll}
           </button>
         </p>
       )}
@@ -200,11 +195,11 @@ const BehindCell = ({ name, onClick }: { name: string; onClick: () => void }) =>
     <button
       type="button"
       class="link small"
-      aria-label={`Details of ${name}`}
+      aria-label={copy.detailsOf(name)}
       aria-haspopup="dialog"
       onClick={onClick}
     >
-      <span class="word">Details</span>
+      <span class="word">{copy.details}</span>
       <Icon name="right" />
     </button>
   </td>

@@ -1,10 +1,10 @@
 /** What the page says about its figures when they are not simply true and current. */
 
 import type { ComponentChildren } from 'preact';
-import { copy } from '../copy.ts';
-import { duration, hourMinute, rangeLabel } from '../format/time.ts';
+import { copy } from '../copy/index.ts';
+import { hourMinute, rangeLabel } from '../format/time.ts';
 import { now, online } from '../store/clock.ts';
-import { agentName } from '../store/facts.ts';
+import { whose } from '../store/facts.ts';
 import { remark } from '../store/navigation.ts';
 import { question, shownView, usage } from '../store/page.ts';
 import { behindAfterSeconds, lagSeconds, missingSpan, reachesPast } from '../store/screen.ts';
@@ -65,8 +65,8 @@ function Trouble() {
   }
   if (standing) {
     const { agent } = shownView.value;
-    const of = `${agent === null ? 'All Agents' : agentName(agent)}, ${rangeLabel(shown.data.range)}`;
-    const another = shown.key !== question.value ? ` They are for ${of}.` : '';
+    const of = `${whose(agent)}, ${rangeLabel(shown.data.range)}`;
+    const another = shown.key !== question.value ? ` ${copy.figuresFor(of)}` : '';
     return (
       <Notice kind="error">
         <FailureLine standing={standing} stamp={stamp + another} />
@@ -90,7 +90,7 @@ function Behind() {
   return (
     <Notice kind="warn">
       <p>
-        <strong>{copy.behind(duration(lag))}</strong> {copy.behindText}
+        <strong>{copy.dataBehind(copy.duration(lag))}.</strong> {copy.behindText}
       </p>
     </Notice>
   );

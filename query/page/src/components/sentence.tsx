@@ -1,7 +1,14 @@
 import type { Dashboard } from '../api/types.ts';
+import { copy } from '../copy/index.ts';
 import { Bone } from './bits.tsx';
 
-/** The service's own answer to "which agent was it?", in one sentence. */
+/** The answer to "which agent was it?", in one sentence: the service found it, the page says it. */
+export function answerIn({ driver, rise }: Pick<Dashboard['insights'], 'driver' | 'rise'>): string {
+  if (!driver) return '';
+  const drove = copy.drove(driver.name, driver.credits, driver.workspace_credits, driver.percent);
+  return rise ? `${drove} ${copy.rose(rise.name, rise.credits, rise.percent)}` : drove;
+}
+
 export function Sentence({ data }: { data: Dashboard | null }) {
   if (!data)
     return (
@@ -9,5 +16,6 @@ export function Sentence({ data }: { data: Dashboard | null }) {
         <Bone kind="line" />
       </p>
     );
-  return data.insights.sentence ? <p class="sentence">{data.insights.sentence}</p> : null;
+  const text = answerIn(data.insights);
+  return text ? <p class="sentence">{text}</p> : null;
 }

@@ -1,5 +1,6 @@
 import { signal } from '@preact/signals';
 import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
+import { copy } from '../copy/index.ts';
 import { phone } from '../store/clock.ts';
 import { go, view } from '../store/navigation.ts';
 import { setShortcuts, shortcuts } from '../store/preferences.ts';
@@ -11,27 +12,27 @@ const helpOpen = signal(false);
 const keys: { key: string; does: string; run: () => void }[] = [
   {
     key: 'A',
-    does: 'Choose an agent',
+    does: copy.keys.agent,
     run: () => {
       openPicker.value++;
     },
   },
   {
     key: 'D',
-    does: 'Choose dates',
+    does: copy.keys.dates,
     run: () => {
       dialogOpen.value = true;
     },
   },
   {
     key: 'M',
-    does: 'Credits or messages',
+    does: copy.keys.metric,
     run: () => go({ metric: view.value.metric === 'credits' ? 'messages' : 'credits' }),
   },
-  { key: 'T', does: 'Show or hide the table', run: () => go({ table: !view.value.table }) },
+  { key: 'T', does: copy.keys.table, run: () => go({ table: !view.value.table }) },
   {
     key: '?',
-    does: 'This list',
+    does: copy.keys.help,
     run: () => {
       helpOpen.value = true;
     },
@@ -67,13 +68,13 @@ export function Shortcuts() {
     <dialog
       class="help"
       ref={dialog}
-      aria-label="Keyboard shortcuts"
+      aria-label={copy.shortcuts}
       onClose={close}
       onClick={event => event.target === dialog.current && close()}
     >
       {open && (
         <div class="help-in">
-          <h2>Keyboard shortcuts</h2>
+          <h2>{copy.shortcuts}</h2>
           <dl>
             {keys.map(({ key, does }) => (
               <div key={key}>
@@ -90,10 +91,10 @@ export function Shortcuts() {
               checked={shortcuts.value}
               onChange={event => setShortcuts(event.currentTarget.checked)}
             />
-            Use single letters as shortcuts
+            {copy.shortcutsUse}
           </label>
           <button type="button" class="button primary" onClick={close}>
-            Close
+            {copy.close}
           </button>
         </div>
       )}
@@ -109,6 +110,6 @@ export const ShortcutsButton = () => (
       helpOpen.value = true;
     }}
   >
-    Keyboard shortcuts
+    {copy.shortcuts}
   </button>
 );

@@ -1,8 +1,8 @@
 import type { Dashboard } from '../api/types.ts';
 import { zoomTo } from '../chart/zoom.ts';
-import { group } from '../format/decimal.ts';
-import { fixed, share } from '../format/number.ts';
-import { dayMonth, hourMinute, weekday } from '../format/time.ts';
+import { copy } from '../copy/index.ts';
+import { share } from '../format/number.ts';
+import { dayMonth, hourMinute } from '../format/time.ts';
 import { agentName } from '../store/facts.ts';
 import { lookBehind } from '../store/navigation.ts';
 import { wholeMinute } from '../store/view.ts';
@@ -12,23 +12,23 @@ export function Spikes({ data }: { data: Dashboard }) {
   const { timezone, grain } = data.range;
   if (!data.insights.spikes.length) return null;
   return (
-    <ul class="spikes" aria-label="Unusual usage">
+    <ul class="spikes" aria-label={copy.unusual}>
       {data.insights.spikes.map(spike => {
         const index = data.series.findIndex(bar => bar.start === spike.start);
         const when =
           dayMonth(spike.start, timezone) +
           (grain === 'hour' ? `, ${hourMinute(spike.start, timezone)}` : '');
-        const usual = grain === 'hour' ? 'hour' : weekday(spike.start, timezone);
+        const says = grain === 'hour' ? copy.spike.hour : copy.spike.day;
         return (
           <li key={spike.start}>
             <span class="spike-mark" aria-hidden="true">
               ▲
             </span>{' '}
-            {when}: {group(spike.credits)} credits, {fixed(spike.times_usual, 1)}× a usual {usual}.
-            {spike.agent && ` ${share(spike.agent.share, true)} from ${agentName(spike.agent.id)}.`}{' '}
+            {says(when, spike.credits, spike.times_usual, spike.start, timezone)}
+            {spike.agent && ` ${copy.spikeFrom(share(spike.agent.share, true), agentName(spike.agent.id))}`}{' '}
             {index >= 0 && grain !== 'minute' && (
               <button type="button" class="link" onClick={() => zoomTo(data, index, index)}>
-                Zoom
+                {copy.zoom}
               </button>
             )}{' '}
             {index >= 0 && (
@@ -38,7 +38,7 @@ export function Spikes({ data }: { data: Dashboard }) {
                 aria-haspopup="dialog"
                 onClick={() => lookBehind({ kind: 'bar', start: wholeMinute(spike.start) })}
               >
-                Details
+                {copy.details}
               </button>
             )}
           </li>

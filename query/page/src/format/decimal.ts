@@ -81,13 +81,6 @@ function roundedRatio(numerator: bigint, denominator: bigint): bigint {
 /** For the height of a mark, never for a figure. */
 export const toNumber = (value: string | null) => (value === null ? 0 : Number(value));
 
-/** "12421.5" → "12,421.5"; a minus sign is a minus sign. */
-export function group(value: string): string {
-  const [whole = '0', fraction] = value.replace('-', '').split('.');
-  const grouped = whole.replace(/\B(?=(\d{3})+$)/g, ',');
-  return (value.startsWith('-') ? '−' : '') + grouped + (fraction ? `.${fraction}` : '');
-}
-
 /**
  * The parts of a whole in tenths of a percent by largest remainder, so that what is shown adds up to
  * 100.0. All zero when the whole is zero; null where parts of both signs make shares meaningless.

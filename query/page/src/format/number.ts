@@ -1,50 +1,61 @@
-import { compare, divide, group, isZero, parse, percentOf, subtract } from './decimal.ts';
+/** Figures as the reader writes them, from exact decimals; nothing here goes through a Number but axis ticks. */
 
-const compact = new Intl.NumberFormat('en-GB', { notation: 'compact', maximumFractionDigits: 1 });
+import { divide, isZero, parse, print } from './decimal.ts';
+import { reader } from './locale.ts';
 
-/** For axis ticks alone, which are round numbers. */
-export const tickLabel = (value: number) => compact.format(value).replace('-', '−');
+const cache = new Map<string, Intl.NumberFormat>();
 
-/** Pads or cuts the fraction; it does not round. */
-export function fixed(value: string, decimals: number): string {
-  const [whole, fraction = ''] = value.split('.');
-  return decimals ? `${whole}.${fraction.padEnd(decimals, '0').slice(0, decimals)}` : whole!;
+function formatter(name: string, options: Intl.NumberFormatOptions): Intl.NumberFormat {
+  const key = reader().tag + name;
+  let found = cache.get(key);
+  if (!found) {
+    found = new Intl.NumberFormat(reader().tag, options);
+    cache.set(key, found);
+  }
+  return found;
 }
 
+/** A minus sign is a minus sign, also where the locale has a hyphen. */
+const withMinus = (text: string) => text.replace('-', '−');
+
+/** Intl takes decimals in strings as they are, at any size. */
+const say = (format: Intl.NumberFormat, value: string) =>
+  withMinus(format.format(value as Intl.StringNumericLiteral));
+
+/** What is beyond the decimals asked for is cut off, not rounded. */
+const fixed = (decimals: number) =>
+  ({
+    minimumFractionDigits: decimals,
+    maximumFractionDigits: decimals,
+    roundingMode: 'trunc',
+  }) as const;
+
+/** "12421.5" → "12,421.5", all of its decimals, or exactly so many. */
+export function group(value: string | number, decimals?: number): string {
+  const options = decimals === undefined ? { maximumFractionDigits: 20 } : fixed(decimals);
+  return say(formatter(`n${decimals}`, options), String(value));
+}
+
+/** "62" → "62.0%". */
+export function percent(value: string, decimals = 1): string {
+  const { units, scale } = parse(value);
+  const format = formatter(`%${decimals}`, { style: 'percent', ...fixed(decimals) });
+  return say(format, print({ units, scale: scale + 2 }));
+}
+
+/** For axis ticks alone, which are round numbers. */
+export const tickLabel = (value: number) =>
+  withMinus(formatter('k', { notation: 'compact', maximumFractionDigits: 1 }).format(value));
+
 /** A share as it is read: "62.0%", "<0.1%" for usage that rounds to nothing, "—" where there is no whole. */
-export function share(percent: string | null, hasUsage: boolean): string {
-  if (percent === null) return '—';
-  if (isZero(percent)) return hasUsage ? '<0.1%' : '0%';
-  return `${group(fixed(percent, 1))}%`;
+export function share(part: string | null, hasUsage: boolean): string {
+  if (part === null) return '—';
+  if (isZero(part)) return hasUsage ? `<${percent('0.1')}` : percent('0', 0);
+  return percent(part);
 }
 
 /** Credits for each answered message, two decimals; "—" without messages. */
 export function perMessage(credits: string, messages: string): string {
   const ratio = divide(credits, messages, 2);
-  return ratio === null ? '—' : group(fixed(ratio, 2));
-}
-
-export interface Change {
-  kind: 'up' | 'down' | 'same' | 'new' | 'unknown';
-  /** What is shown: "+12.4%", "No change", "New", "—". */
-  text: string;
-  /** The same in words, for a screen reader. */
-  words: string;
-}
-
-/** How a figure moved against what it is compared with; null is something that cannot be compared. */
-export function change(now: string | null, before: string | null): Change {
-  if (now === null || before === null || parse(before).units < 0n) {
-    return { kind: 'unknown', text: '—', words: 'cannot be compared' };
-  }
-  const order = compare(now, before);
-  if (order === 0) return { kind: 'same', text: 'No change', words: 'no change' };
-  const percent = percentOf(order > 0 ? subtract(now, before) : subtract(before, now), before);
-  if (percent === null) return { kind: 'new', text: 'New', words: 'new, nothing before' };
-  const size = isZero(percent) ? '<0.1' : group(fixed(percent, compare(percent, '1000') < 0 ? 1 : 0));
-  return {
-    kind: order > 0 ? 'up' : 'down',
-    text: `${order > 0 ? '+' : '−'}${size}%`,
-    words: `${order > 0 ? 'up' : 'down'} ${size.replace('<', 'less than ')} percent`,
-  };
+  return ratio === null ? '—' : group(ratio, 2);
 }

@@ -5,7 +5,6 @@ import {
   civilDate,
   civilSpan,
   clockSpan,
-  duration,
   instantSpan,
   rangeLabel,
   repeats,
@@ -74,15 +73,4 @@ test('midnight on an hourly axis is the date', () => {
   expect(axisLabel('2026-11-11T23:00:00Z', 'hour', copenhagen)).toBe('12 Nov');
   expect(axisLabel('2026-11-12T11:00:00Z', 'hour', copenhagen)).toBe('12:00');
   expect(axisLabel('2026-11-12T00:15:00Z', 'hour', 'Asia/Kathmandu')).toBe('06:00');
-});
-
-test('durations are said in the unit that fits', () => {
-  expect([0.4, 4, 61, 360, 3700, 200_000].map(duration)).toEqual([
-    '0 s',
-    '4 s',
-    '1 minute',
-    '6 minutes',
-    '1 hour',
-    '2 days',
-  ]);
 });

@@ -3,6 +3,7 @@
 import { signal } from '@preact/signals';
 import { get } from '../api/client.ts';
 import type { AgentChoices, Workspace, WorkspaceLinks } from '../api/types.ts';
+import { copy } from '../copy/index.ts';
 
 export interface AgentName {
   name: string;
@@ -54,9 +55,15 @@ export function learnNames(agents: Iterable<{ id: string; name: string; deleted:
 
 export function agentName(id: string): string {
   const known = agentNames.value.get(id);
-  if (!known) return id;
-  return (known.name || id) + (known.deleted ? ' (deleted)' : '');
+  return known ? nameOf({ id, ...known }) : id;
 }
+
+export function nameOf({ id, name, deleted }: AgentName & { id: string }): string {
+  return deleted ? copy.deleted(name || id) : name || id;
+}
+
+/** The chosen agent's name; null is all of them. */
+export const whose = (agent: string | null) => (agent === null ? copy.allAgents : agentName(agent));
 
 export async function searchAgents(
   workspace: string,

@@ -1,9 +1,10 @@
 /** The view that the page shows, kept in step with the address bar in both directions. */
 
 import { signal } from '@preact/signals';
+import type { Grain } from '../api/types.ts';
 import { type Behind, readView, type Unread, type View, writeView } from './view.ts';
 
-export type Remark = Unread | { grain: string };
+export type Remark = Unread | { grain: Grain };
 
 interface HistoryState {
   /** The address before the zoom. */

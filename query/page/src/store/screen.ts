@@ -2,6 +2,7 @@
 
 import type { Failure } from '../api/client.ts';
 import type { Bar, Dashboard, Freshness } from '../api/types.ts';
+import { copy } from '../copy/index.ts';
 import { compare, isZero } from '../format/decimal.ts';
 import { clockSpan, instantSpan } from '../format/time.ts';
 
@@ -59,8 +60,7 @@ export function missingSpan(data: Dashboard): string {
   const { timezone, grain } = data.range;
   const name = grain === 'hour' || grain === 'minute' ? clockSpan : instantSpan;
   const named = runs.slice(0, 2).map(run => name(run.start, run.end, timezone));
-  if (!named.length) return 'this range';
-  return named.join(' and ') + (runs.length > 2 ? ` and ${runs.length - 2} more` : '');
+  return named.length ? copy.spans(named, runs.length - named.length) : copy.thisRange;
 }
 
 /** Faults of the dates asked for, not of the service. */

@@ -49,25 +49,8 @@ export const presets: Preset[] = [
   'mtd',
   'last_month',
 ];
-export const presetNames: Record<Preset, string> = {
-  today: 'Today',
-  yesterday: 'Yesterday',
-  '7d': 'Last 7 days',
-  '30d': 'Last 30 days',
-  '90d': 'Last 90 days',
-  period: 'This billing period',
-  previous_period: 'Previous billing period',
-  mtd: 'Month to date',
-  last_month: 'Last month',
-};
 export const grains: Grain[] = ['minute', 'hour', 'day', 'week', 'month'];
 export const comparisons: Comparison[] = ['none', 'prev', 'prev_dow', 'yoy'];
-export const comparisonNames: Record<Comparison, string> = {
-  none: 'None',
-  prev: 'Previous period',
-  prev_dow: 'Previous period by weekday',
-  yoy: 'Previous year',
-};
 const sortKeys: SortKey[] = ['name', 'credits', 'share', 'messages', 'rate', 'change'];
 
 export const defaultSort: Sort = { key: 'credits', descending: true };
