@@ -58,7 +58,7 @@ func (s *Service) standingOf(ctx context.Context, u usageRequest) (*standing, er
 	if err != nil {
 		return nil, err
 	}
-	st.watermark = watermarkOf(u.workspace, progress)
+	st.watermark = watermarkOf(u.workspace, progress).asOf(st.now)
 	group, groupCtx := errgroup.WithContext(ctx)
 	if u.figures && s.held != nil {
 		group.Go(func() (err error) {
@@ -147,6 +147,7 @@ func (s *Service) GetDashboard(w http.ResponseWriter, r *http.Request, _ api.Get
 		header.Set("Vary", "Authorization, Cookie")
 		if through := st.watermark.countedThrough; !through.IsZero() {
 			header.Set("Counted-Through", through.Format(time.RFC3339Nano))
+			header.Set("Date", st.now.Format(http.TimeFormat)) // by one clock with it, for a 304 tells the lag by both
 		}
 		if known := r.Header.Get("If-None-Match"); known != "" && reading.held && !u.explain {
 			if err := s.readBeside(ctx, u.route, q, reading, false); err != nil {

@@ -153,8 +153,9 @@ func (l *liveStream) look(ctx context.Context) (api.LiveUpdate, error) {
 		if err != nil {
 			return err
 		}
-		l.last = watermarkOf(l.workspace, progress)
-		freshness := l.last.freshness(l.service.clock().UTC())
+		now := l.service.clock().UTC()
+		l.last = watermarkOf(l.workspace, progress).asOf(now)
+		freshness := l.last.freshness(now)
 		update.CountedThrough, update.LagSeconds = freshness.CountedThrough, freshness.LagSeconds
 		if l.known && l.last.positions == l.position {
 			return nil
@@ -165,7 +166,7 @@ func (l *liveStream) look(ctx context.Context) (api.LiveUpdate, error) {
 			positions[p.partition] = p.position
 		}
 		// Here figures begin, too.
-		totals, err := l.service.totalsOf(ctx, usageRequest{route: l.route, workspace: l.workspace}, l.service.clock().UTC(), l.last)
+		totals, err := l.service.totalsOf(ctx, usageRequest{route: l.route, workspace: l.workspace}, now, l.last)
 		if err != nil {
 			return err
 		}

@@ -60,7 +60,7 @@ func onLiveWire(t *testing.T, config Config, test func(t *testing.T, w *liveWire
 			}
 		})
 		var handler http.Handler
-		w.service, handler = newService(t, client, frozen, config)
+		w.service, handler = newService(t, client, frozen.Add(time.Minute), config)
 		w.listen(servicePort, handler)
 		w.client = &http.Client{Transport: &http.Transport{DialContext: w.network.DialContext}}
 		t.Cleanup(w.client.CloseIdleConnections)

@@ -103,6 +103,16 @@ func watermarkOf(workspace schemas.WorkspaceID, all []partitionProgress) waterma
 	return w
 }
 
+// asOf is the watermark at an instant by the clock that questions are answered
+// by, which a consumer's may run ahead of: of what has not passed nothing is
+// counted, so that no bar is final while it is going on.
+func (w watermark) asOf(now time.Time) watermark {
+	if w.countedThrough.After(now) {
+		w.countedThrough = now
+	}
+	return w
+}
+
 // partitionsOf lists the partitions that a workspace's events go to.
 func partitionsOf(workspace schemas.WorkspaceID, partitions int32) []int32 {
 	if partitions < 1 {

@@ -45,6 +45,25 @@ func TestBarsSayHowFarTheyCanBeTrusted(t *testing.T) {
 	}
 }
 
+func TestNothingIsCountedAheadOfTheClock(t *testing.T) {
+	t.Parallel()
+	ahead := watermark{countedThrough: frozen.Add(time.Minute)}.asOf(frozen)
+	if !ahead.countedThrough.Equal(frozen) {
+		t.Errorf("a consumer whose clock runs ahead has counted through %s, want %s", ahead.countedThrough, frozen)
+	}
+	current := schemas.Interval{Start: frozen.Add(-time.Hour), End: frozen.Add(time.Second)}
+	if got := ahead.state(current, frozen); got != api.BarInProgress {
+		t.Errorf("a bar that has not ended is %s, want %s", got, api.BarInProgress)
+	}
+	behind := watermark{countedThrough: frozen.Add(-time.Minute)}
+	if got := behind.asOf(frozen); got != behind {
+		t.Errorf("%+v, want %+v", got, behind)
+	}
+	if got := (watermark{}).asOf(frozen); !got.countedThrough.IsZero() {
+		t.Errorf("what was unknown is counted through %s", got.countedThrough)
+	}
+}
+
 func TestAnswersSayWhetherTheyAreComplete(t *testing.T) {
 	t.Parallel()
 	now := frozen
