@@ -38,15 +38,22 @@ interface Pace {
   slowMs: number;
   /** Without a stream. */
   fastMs: number;
+  /** After this a stream that was refused is tried again. */
+  reopenMs: number;
 }
 
-export function stream(path: string, { atMostMs, slowMs, fastMs }: Pace): Source {
+export function stream(path: string, { atMostMs, slowMs, fastMs, reopenMs }: Pace): Source {
   return hint => {
-    const events = new EventSource(path);
-    let stopPolling = poll(slowMs)(hint);
+    let events: EventSource;
+    let stopPolling: Unsubscribe = () => {};
+    let reopening: ReturnType<typeof setTimeout>;
     let waiting: Update | null = null;
     let busy = false;
 
+    const pollEvery = (everyMs: number) => {
+      stopPolling();
+      stopPolling = poll(everyMs)(hint);
+    };
     const deliver = async () => {
       while (waiting && !busy) {
         const update = waiting;
@@ -57,20 +64,31 @@ export function stream(path: string, { atMostMs, slowMs, fastMs }: Pace): Source
         busy = false;
       }
     };
-    // The first word of a connection says whether anything changed before it: since the last word of the one
-    // before, whose id the browser names, or, where there is none, always.
-    events.addEventListener('watermark', event => {
-      const update = JSON.parse(event.data) as LiveUpdate;
-      waiting = { ...update, id: event.lastEventId, changed: update.changed || (waiting?.changed ?? false) };
-      void deliver();
-    });
-    events.addEventListener('error', () => {
-      // The browser reconnects by itself unless the service refused.
-      if (events.readyState !== EventSource.CLOSED) return;
-      stopPolling();
-      stopPolling = poll(fastMs)(hint);
-    });
+    const open = () => {
+      events = new EventSource(path);
+      events.addEventListener('open', () => pollEvery(slowMs));
+      // The first word of a connection says whether anything changed before it: since the last word of the one
+      // before, whose id the browser names, or, where there is none, always.
+      events.addEventListener('watermark', event => {
+        const update = JSON.parse(event.data) as LiveUpdate;
+        waiting = {
+          ...update,
+          id: event.lastEventId,
+          changed: update.changed || (waiting?.changed ?? false),
+        };
+        void deliver();
+      });
+      events.addEventListener('error', () => {
+        // The browser reconnects by itself unless the service refused, as it does while it cannot answer.
+        if (events.readyState !== EventSource.CLOSED) return;
+        pollEvery(fastMs);
+        reopening = setTimeout(open, reopenMs);
+      });
+    };
+    pollEvery(slowMs);
+    open();
     return () => {
+      clearTimeout(reopening);
       events.close();
       stopPolling();
       waiting = null;

@@ -51,7 +51,7 @@ export function cancelLoading() {
   correct({ range, agent, grain, compare }, null);
 }
 
-const pace = { atMostMs: 1_000, slowMs: 15_000, fastMs: 4_000 };
+const pace = { atMostMs: 1_000, slowMs: 15_000, fastMs: 4_000, reopenMs: 10_000 };
 
 export function start() {
   watchSurroundings();
