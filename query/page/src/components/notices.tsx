@@ -22,7 +22,7 @@ export function Notices() {
       {shown && <Behind />}
       {shown?.data.completeness === 'partial' && (
         <Notice kind="warn">
-          <p>{copy.partial(missingSpan(shown.data))}</p>
+          <p>{copy.partial(missingSpan({ ...shown.data, freshness: shown.freshness }))}</p>
         </Notice>
       )}
       {usage.cancelled.value && (

@@ -84,8 +84,19 @@ describe('what is missing', () => {
     expect(missingSpan(data)).toBe('12 Nov, 03:00–05:00');
   });
 
-  test('is the whole range where no bar says which part', () => {
-    expect(missingSpan(dashboard({ completeness: 'partial' }))).toBe('this range');
+  test('is what is not counted yet where no bar is missing', () => {
+    const behind = (counted_through: string, lag_seconds: number) =>
+      missingSpan(
+        dashboard({ completeness: 'partial', freshness: { counted_through, lag_seconds, snapshot: 's' } }),
+      );
+    expect(behind('2026-11-03T14:26:30Z', 360)).toBe('3 Nov, 14:26–14:33');
+    expect(behind('2026-11-04T22:00:00Z', 86_400)).toBe('4 Nov, 22:00–24:00');
+    expect(behind('2026-10-31T22:00:00Z', 7_200 + 60)).toBe('1 Nov, 00:00–00:01');
+  });
+
+  test('is the whole range where nothing says which part', () => {
+    const freshness = { counted_through: null, lag_seconds: null, snapshot: 's' };
+    expect(missingSpan(dashboard({ completeness: 'partial', freshness }))).toBe('this range');
   });
 });
 

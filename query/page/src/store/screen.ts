@@ -54,13 +54,28 @@ export function missingRuns(series: Bar[]): { start: string; end: string }[] {
   return runs;
 }
 
+/** From where to where counting is behind, to whole minutes; null where that is not known. */
+function uncounted({ range, freshness }: Dashboard): { start: string; end: string } | null {
+  const { counted_through: through, lag_seconds: lag } = freshness;
+  if (through === null || lag === null) return null;
+  const from = Math.max(Date.parse(range.start), Date.parse(through));
+  const to = Math.min(Date.parse(range.end), Date.parse(through) + lag * 1000);
+  if (from >= to) return null;
+  const minutes = (at: number) => new Date(at * 60_000).toISOString();
+  return { start: minutes(Math.floor(from / 60_000)), end: minutes(Math.ceil(to / 60_000)) };
+}
+
 /** "12 Nov, 03:00–05:00", two runs at most, or "this range". */
 export function missingSpan(data: Dashboard): string {
   const runs = missingRuns(data.series);
   const { timezone, grain } = data.range;
+  if (!runs.length) {
+    const behind = uncounted(data);
+    return behind ? clockSpan(behind.start, behind.end, timezone) : copy.thisRange;
+  }
   const name = grain === 'hour' || grain === 'minute' ? clockSpan : instantSpan;
   const named = runs.slice(0, 2).map(run => name(run.start, run.end, timezone));
-  return named.length ? copy.spans(named, runs.length - named.length) : copy.thisRange;
+  return copy.spans(named, runs.length - named.length);
 }
 
 /** Faults of the dates asked for, not of the service. */
