@@ -57,13 +57,14 @@ export function Plot({ data, metric, series, hidden }: Props) {
   const onPointerDown = (event: PointerEvent) => {
     const from = indexAt(event);
     if (event.button !== 0 || from < 0) return;
+    // From here on the tooltip, which may lie in the way, takes neither a move nor the release.
+    box.current!.setPointerCapture(event.pointerId);
     drag.current = { from, x: event.clientX, moved: false };
   };
   const onPointerMove = (event: PointerEvent) => {
     const index = indexAt(event);
     const dragging = drag.current;
     if (dragging && event.pointerType === 'mouse' && Math.abs(event.clientX - dragging.x) > dragFrom) {
-      if (!dragging.moved) box.current!.setPointerCapture(event.pointerId);
       dragging.moved = true;
       if (index >= 0) selection.value = [dragging.from, index];
     }
