@@ -97,7 +97,7 @@ func (s *steered) base(name string) string {
 // environment is what browser tests find the processes by.
 func (s *steered) environment() []string {
 	token := strings.TrimSpace(mustAgentmeter(s.t, "token", "--token-key-file", s.key, "--workspace", "*",
-		"--scope", "usage:read,events:write,events:import,directory:write"))
+		"--scope", "usage:read,events:write,events:import,adjustments:write,directory:write"))
 	return []string{
 		"E2E_BASE=" + s.base("query"), "E2E_INGEST=" + s.base("ingest"), "E2E_ENGINE=" + s.base("engine"),
 		"E2E_CONTROL=" + s.control.URL, "E2E_TOKEN=" + token,

@@ -74,15 +74,16 @@ async function write(method, path, body) {
 
 /** Millionths of a credit, exactly. */
 export function micros(credits) {
-  const [whole, fraction = ''] = String(credits).split('.');
-  return BigInt(whole) * 1_000_000n + BigInt(fraction.padEnd(6, '0') || '0');
+  const [, sign, whole, fraction = ''] = /^(-?)(\d+)(?:\.(\d+))?$/.exec(credits);
+  return BigInt(sign + whole + fraction.padEnd(6, '0'));
 }
 /** Credits as the page writes them, without grouping. */
 export function creditsOf(amount) {
-  const fraction = String(amount % 1_000_000n)
+  const size = amount < 0n ? -amount : amount;
+  const fraction = String(size % 1_000_000n)
     .padStart(6, '0')
     .replace(/0+$/, '');
-  return `${amount / 1_000_000n}${fraction && `.${fraction}`}`;
+  return `${amount < 0n ? '-' : ''}${size / 1_000_000n}${fraction && `.${fraction}`}`;
 }
 
 let made = 0;
@@ -105,6 +106,18 @@ export async function workspace({ agents = {}, members = 0, ...facts } = {}) {
   });
   for (const [agent, name] of Object.entries(agents)) await write('PUT', `${at}/agents/${agent}`, { name });
   for (let m = 1; m <= members; m++) await write('PUT', `${at}/members/mem_${m}`, { name: `Member ${m}` });
+  await eventually(
+    async () => {
+      const [{ changes }] = await sql(
+        `SELECT (SELECT count() FROM directory_workspaces WHERE workspace = {ws:String}) +
+           (SELECT count() FROM directory_agents WHERE workspace = {ws:String}) +
+           (SELECT count() FROM directory_members WHERE workspace = {ws:String}) AS changes`,
+        { ws: id },
+      );
+      assert.equal(Number(changes), 1 + Object.keys(agents).length + members, 'changes of the directory');
+    },
+    { everyMs: 50 },
+  );
 
   /** Events by id, so that what is sent twice counts once. */
   const sent = new Map();
@@ -133,6 +146,26 @@ export async function workspace({ agents = {}, members = 0, ...facts } = {}) {
       for (const event of full) sent.set(event.id, event);
       return full;
     },
+    /** Sends an event that was sent before once more. */
+    async resend(event) {
+      assert.ok(sent.has(event.id));
+      const answer = await write('POST', '/v1/events', event);
+      assert.equal(answer.accepted, 1, JSON.stringify(answer));
+    },
+    /** Corrects figures by signed credits and messages. */
+    async adjust({ at: when, agent = Object.keys(agents)[0], credits, messages = 0 }) {
+      const adjustment = {
+        id: `a${sent.size}-${Math.random().toString(36).slice(2)}`,
+        workspace_id: id,
+        agent_id: agent,
+        occurred_at: when instanceof Date ? when.toISOString() : when,
+        credits: String(credits),
+        messages,
+        reason: 'corrected by a test',
+      };
+      await write('POST', '/v1/adjustments', adjustment);
+      sent.set(adjustment.id, adjustment);
+    },
     /** What was sent to be counted in [from, to), of one agent or of all. */
     sum({ from = '', to = '9', agent } = {}) {
       let credits = 0n;
@@ -152,7 +185,7 @@ export async function workspace({ agents = {}, members = 0, ...facts } = {}) {
       await eventually(
         async () => {
           const [{ events }] = await sql(
-            `SELECT least((SELECT toInt64(count()) FROM usage_ledger WHERE workspace = {ws:String} AND outcome IN ('counted', 'playground')),
+            `SELECT least((SELECT toInt64(count()) FROM usage_ledger WHERE workspace = {ws:String} AND outcome IN ('counted', 'adjustment', 'playground')),
                (SELECT sum(events) FROM usage_day WHERE workspace = {ws:String}) +
                (SELECT sum(events) FROM usage_playground WHERE workspace = {ws:String})) AS events`,
             { ws: id },

@@ -147,6 +147,8 @@ export const figures = page =>
     const text = element => element?.textContent?.trim() ?? null;
     const plain = value => value?.replaceAll(',', '').replace('−', '-') ?? null;
     const bars = [...document.querySelectorAll('[data-testid=bar]')].map(bar => ({
+      start: bar.dataset.start,
+      end: bar.dataset.end,
       state: bar.dataset.state,
       credits: bar.dataset.credits ?? null,
       messages: bar.dataset.messages ?? null,
