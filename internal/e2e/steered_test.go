@@ -77,6 +77,7 @@ func steer(t *testing.T) *steered {
 	mux.HandleFunc("POST /freeze", s.order(s.signal(syscall.SIGSTOP)))
 	mux.HandleFunc("POST /thaw", s.order(s.signal(syscall.SIGCONT)))
 	mux.HandleFunc("POST /clock", s.order(s.setClock))
+	mux.HandleFunc("POST /restore", s.order(s.restore))
 	s.control = httptest.NewServer(mux)
 	t.Cleanup(s.control.Close)
 	return s
@@ -192,6 +193,23 @@ func (s *steered) signal(signal syscall.Signal) func(name string) error {
 		}
 		return r.cmd.Process.Signal(signal)
 	}
+}
+
+// restore makes everything run, by the machine's clock, whatever was done to it.
+func (s *steered) restore(string) error {
+	if err := s.setClock(""); err != nil {
+		return err
+	}
+	for _, name := range []string{"broker", "engine", "ingest", "rollup", "query"} {
+		run := s.start
+		if s.roles[name].process != nil {
+			run = s.signal(syscall.SIGCONT)
+		}
+		if err := run(name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // setClock stops the clock at an instant in RFC 3339, or lets it run where

@@ -5,7 +5,7 @@
 //   E2E_CONTROL              where orders are taken
 //   E2E_TOKEN                a token for every workspace, with every scope
 import assert from 'node:assert/strict';
-import { eventually, launch, signIn } from './support.mjs';
+import { eventually, figures, launch, signIn, sum } from './support.mjs';
 
 const { env } = process;
 for (const name of ['E2E_INGEST', 'E2E_ENGINE', 'E2E_CONTROL', 'E2E_TOKEN']) {
@@ -37,6 +37,8 @@ export const stack = {
   kill: role => order('kill', role),
   freeze: role => order('freeze', role),
   thaw: role => order('thaw', role),
+  /** Whatever was done: every role runs, by the machine's clock. */
+  restore: () => order('restore', ''),
 };
 /**
  * Stops the clock by which the service answers and by which changes of the directory hold; null lets the
@@ -208,3 +210,18 @@ export async function workspace({ agents = {}, members = 0, ...facts } = {}) {
   };
   return self;
 }
+
+/** Waits for the figures of the whole page to be those of what was sent in [from, to). */
+export const assertShows = (page, ws, { from, to, agent }) =>
+  eventually(async () => {
+    const shown = await figures(page);
+    const sent = ws.sum({ from, to, agent });
+    for (const metric of ['credits', 'messages']) {
+      assert.equal(shown[metric], sent[metric], metric);
+      assert.equal(sum(shown.bars.map(bar => bar[metric])), sent[metric], `bars, ${metric}`);
+      if (shown.total) assert.equal(shown.total[metric], sent[metric], `leaderboard, ${metric}`);
+    }
+    assert.equal(Date.parse(shown.bars[0].start), Date.parse(from), 'where the first bar begins');
+    assert.equal(Date.parse(shown.bars.at(-1).end), Date.parse(to), 'where the last bar ends');
+    return shown;
+  });

@@ -180,6 +180,12 @@ export const figures = page =>
     };
   });
 
+export const rangeButton = page => page.getByRole('button', { name: /^Date range/ });
+export const choosePreset = async (page, name) => {
+  await rangeButton(page).click();
+  await page.getByRole('button', { name, exact: true }).click();
+};
+
 /** Exact sum of decimal strings. */
 export function sum(values) {
   const known = values.filter(value => value !== null && value !== '—');

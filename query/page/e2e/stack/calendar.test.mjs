@@ -1,11 +1,11 @@
 // Days, zones and presets, by a clock that stands still.
 import assert from 'node:assert/strict';
 import { after } from 'node:test';
-import { clock, closeBrowser, creditsOf, sql, workspace } from '../stack.mjs';
-import { eventually, figures, pageTest, settled, sum } from '../support.mjs';
+import { assertShows, clock, closeBrowser, creditsOf, sql, stack, workspace } from '../stack.mjs';
+import { choosePreset, eventually, figures, pageTest, rangeButton, settled, sum } from '../support.mjs';
 
 after(async () => {
-  await clock(null);
+  await stack.restore();
   await closeBrowser();
 });
 
@@ -51,17 +51,12 @@ function span(from, to) {
   return `${d1} ${months[m1 - 1]}${y1 === y2 ? '' : ` ${y1}`} – ${last}`;
 }
 
-const rangeButton = page => page.getByRole('button', { name: /^Date range/ });
 /** Releases differ in how they shorten September. */
 const assertRange = async (page, text) =>
   assert.equal(
     (await rangeButton(page).getAttribute('aria-label')).replace('Sept ', 'Sep '),
     `Date range: ${text}`,
   );
-const choosePreset = async (page, name) => {
-  await rangeButton(page).click();
-  await page.getByRole('button', { name, exact: true }).click();
-};
 const combobox = page => page.getByRole('combobox', { name: 'Select Agent' });
 const chooseAgent = async (page, name) => {
   await combobox(page).click();
@@ -69,19 +64,6 @@ const chooseAgent = async (page, name) => {
 };
 const search = page => new URL(page.url()).search;
 
-/** The figures of the whole page for what was sent in [from, to), once they are there. */
-const assertShows = (page, ws, { from, to, agent }) =>
-  eventually(async () => {
-    const shown = await figures(page);
-    const sent = ws.sum({ from, to, agent });
-    for (const metric of ['credits', 'messages']) {
-      assert.equal(shown[metric], sent[metric], metric);
-      assert.equal(sum(shown.bars.map(bar => bar[metric])), sent[metric], `bars, ${metric}`);
-      if (shown.total) assert.equal(shown.total[metric], sent[metric], `leaderboard, ${metric}`);
-    }
-    assert.equal(Date.parse(shown.bars[0].start), Date.parse(from), 'where the first bar begins');
-    assert.equal(Date.parse(shown.bars.at(-1).end), Date.parse(to), 'where the last bar ends');
-  });
 /** What was sent in each bar is what it shows. */
 async function assertBars(page, ws) {
   const { bars } = await figures(page);
