@@ -56,6 +56,23 @@ export function compare(a: string, b: string): number {
   return x < y ? -1 : x > y ? 1 : 0;
 }
 
+/**
+ * Orders a/b and c/d exactly, as the service does: something over nothing is more than any number, and nothing
+ * over nothing less, in the order of the numerators.
+ */
+export function compareQuotients([a, b]: [string, string], [c, d]: [string, string]): number {
+  const rank = (numerator: string, denominator: string) =>
+    compare(denominator, '0') > 0 ? 0 : compare(numerator, '0') > 0 ? 1 : -1;
+  const [x, y] = [rank(a, b), rank(c, d)];
+  if (x !== y) return x - y;
+  return x === 0 ? compare(multiply(a, d), multiply(c, b)) : compare(a, c);
+}
+
+function multiply(a: string, b: string): string {
+  const [x, y] = [parse(a), parse(b)];
+  return print({ units: x.units * y.units, scale: x.scale + y.scale });
+}
+
 export const isZero = (value: string) => parse(value).units === 0n;
 
 /** a ÷ b with the given number of decimals, halves away from zero; null when b is zero. */

@@ -19,10 +19,20 @@ test('names are ordered as people count', () => {
   expect(ids('name', false)).toEqual(['c', 'a', 'b']);
 });
 
-test('an agent without messages has no rate and comes last', () => {
-  expect(ids('rate', true)).toEqual(['b', 'a', 'c']);
+test('credits without a message are more for each than any rate, as in the service’s order', () => {
+  expect(ids('rate', true)).toEqual(['c', 'b', 'a']);
 });
 
-test('change is by how much, and equal rows keep their rank', () => {
+test('change is by what its column shows, what is new above all, and equal rows keep their rank', () => {
   expect(ids('change', true)).toEqual(['a', 'b', 'c']);
+  const risers = [
+    agent('much', '1500', { previous_credits: '1000' }),
+    agent('twice', '200', { previous_credits: '100' }),
+    agent('down', '90', { previous_credits: '100' }),
+    agent('fresh', '10', { previous_credits: '0' }),
+    agent('as-much', '15', { previous_credits: '10' }),
+  ];
+  const order = (descending: boolean) => sorted(risers, { key: 'change', descending }).map(one => one.id);
+  expect(order(true)).toEqual(['fresh', 'twice', 'much', 'as-much', 'down']);
+  expect(order(false)).toEqual(['down', 'much', 'as-much', 'twice', 'fresh']);
 });

@@ -1,19 +1,17 @@
 import type { AgentUsage } from '../api/types.ts';
-import { compare, divide, subtract } from '../format/decimal.ts';
+import { compare, compareQuotients, subtract } from '../format/decimal.ts';
 import type { Sort, SortKey } from './view.ts';
 
-/** What an agent without messages costs each is nothing that can be ranked: it comes last. */
-const rate = (agent: AgentUsage) => divide(agent.credits, agent.messages, 6) ?? '-1';
-const rise = (agent: AgentUsage) =>
-  agent.previous_credits === null ? '0' : subtract(agent.credits, agent.previous_credits);
+const rise = ({ credits, previous_credits: before }: AgentUsage): [string, string] =>
+  before === null ? ['0', '0'] : [subtract(credits, before), before];
 
 const orders: Record<SortKey, (a: AgentUsage, b: AgentUsage) => number> = {
   name: (a, b) => a.name.localeCompare(b.name, 'en', { sensitivity: 'base', numeric: true }),
   credits: (a, b) => compare(a.credits, b.credits),
   share: (a, b) => compare(a.credits, b.credits),
   messages: (a, b) => compare(a.messages, b.messages),
-  rate: (a, b) => compare(rate(a), rate(b)),
-  change: (a, b) => compare(rise(a), rise(b)),
+  rate: (a, b) => compareQuotients([a.credits, a.messages], [b.credits, b.messages]),
+  change: (a, b) => compareQuotients(rise(a), rise(b)),
 };
 
 /** Equal rows keep the order of the ranking. */
