@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { group, perMessage, share } from './number.ts';
+import { group, perMessage, share, tickLabel } from './number.ts';
 
 test('a share that rounds to nothing still says that there was something', () => {
   expect(share('62', true)).toBe('62.0%');
@@ -21,4 +21,8 @@ test('grouping keeps every digit', () => {
   expect(group('1234567.000001')).toBe('1,234,567.000001');
   expect(group('-12421.5')).toBe('−12,421.5');
   expect(group('9007199254740993')).toBe('9,007,199,254,740,993');
+});
+
+test('ticks are compact, however large', () => {
+  expect([0, 1e12, 5e14, 1e16].map(tickLabel)).toEqual(['0', '1tn', '500tn', '10E15']);
 });

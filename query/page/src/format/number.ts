@@ -43,9 +43,13 @@ export function percent(value: string, decimals = 1): string {
   return say(format, print({ units, scale: scale + 2 }));
 }
 
-/** For axis ticks alone, which are round numbers. */
+/** For axis ticks alone, which are round numbers; beyond trillions by the power of ten. */
 export const tickLabel = (value: number) =>
-  withMinus(formatter('k', { notation: 'compact', maximumFractionDigits: 1 }).format(value));
+  withMinus(
+    Math.abs(value) < 1e15
+      ? formatter('k', { notation: 'compact', maximumFractionDigits: 1 }).format(value)
+      : formatter('e', { notation: 'engineering' }).format(value),
+  );
 
 /** A share as it is read: "62.0%", "<0.1%" for usage that rounds to nothing, "—" where there is no whole. */
 export function share(part: string | null, hasUsage: boolean): string {
