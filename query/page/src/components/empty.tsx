@@ -1,6 +1,7 @@
 import type { Dashboard } from '../api/types.ts';
 import { copy } from '../copy/index.ts';
 import { isZero } from '../format/decimal.ts';
+import { isolated } from '../format/isolate.ts';
 import { civilDate, dayMonthYear } from '../format/time.ts';
 import { agentName } from '../store/facts.ts';
 import { go } from '../store/navigation.ts';
@@ -22,7 +23,7 @@ export function Empty({ data, kind }: { data: Dashboard; kind: NonNullable<Empti
       {kind === 'agent' && agent !== null ? (
         <>
           <h3>{copy.emptyTitle}</h3>
-          <p>{copy.agentUnused(agentName(agent), data.workspace_total.credits)}</p>
+          <p>{copy.agentUnused(isolated(agentName(agent)), data.workspace_total.credits)}</p>
           <p>
             <button type="button" class="button" onClick={() => go({ agent: null })}>
               {copy.showAll}

@@ -56,7 +56,7 @@ export function Filters() {
           <Icon name="sliders" />
           <span class="control-label">{copy.filters}</span>
           <span class="control-value">
-            {whose(agent)} · {chosenRange()}
+            <bdi>{whose(agent)}</bdi> · {chosenRange()}
           </span>
         </button>
       </div>

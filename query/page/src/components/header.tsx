@@ -1,4 +1,5 @@
 import { copy } from '../copy/index.ts';
+import { isolated } from '../format/isolate.ts';
 import { hourMinuteSecond } from '../format/time.ts';
 import { now } from '../store/clock.ts';
 import { whose, workspaceFacts } from '../store/facts.ts';
@@ -32,7 +33,7 @@ export function Header() {
 function chosenInWords(): string {
   const { agent, compare, metric } = view.value;
   return [
-    whose(agent),
+    isolated(whose(agent)),
     chosenRange(),
     compare !== 'none' && copy.chosen.compared(copy.comparisons[compare]),
     figures.value && copy.chosen.bars(metric, figures.value.range.grain),

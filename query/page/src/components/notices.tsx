@@ -2,6 +2,7 @@
 
 import type { ComponentChildren } from 'preact';
 import { copy } from '../copy/index.ts';
+import { isolated } from '../format/isolate.ts';
 import { hourMinute, rangeLabel } from '../format/time.ts';
 import { now, online } from '../store/clock.ts';
 import { whose } from '../store/facts.ts';
@@ -65,7 +66,7 @@ function Trouble() {
   }
   if (standing) {
     const { agent } = shownView.value;
-    const of = `${whose(agent)}, ${rangeLabel(shown.data.range)}`;
+    const of = `${isolated(whose(agent))}, ${rangeLabel(shown.data.range)}`;
     const another = shown.key !== question.value ? ` ${copy.figuresFor(of)}` : '';
     return (
       <Notice kind="error">

@@ -1,6 +1,7 @@
 import type { Dashboard } from '../api/types.ts';
 import { zoomTo } from '../chart/zoom.ts';
 import { copy } from '../copy/index.ts';
+import { isolated } from '../format/isolate.ts';
 import { share } from '../format/number.ts';
 import { dayMonth, hourMinute } from '../format/time.ts';
 import { agentName } from '../store/facts.ts';
@@ -25,7 +26,8 @@ export function Spikes({ data }: { data: Dashboard }) {
               ▲
             </span>{' '}
             {says(when, spike.credits, spike.times_usual, spike.start, timezone)}
-            {spike.agent && ` ${copy.spikeFrom(share(spike.agent.share, true), agentName(spike.agent.id))}`}{' '}
+            {spike.agent &&
+              ` ${copy.spikeFrom(share(spike.agent.share, true), isolated(agentName(spike.agent.id)))}`}{' '}
             {index >= 0 && grain !== 'minute' && (
               <button type="button" class="link" onClick={() => zoomTo(data, index, index)}>
                 {copy.zoom}

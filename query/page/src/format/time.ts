@@ -4,6 +4,7 @@
  */
 
 import type { CivilDate, Grain, Instant, UsageRange } from '../api/types.ts';
+import { isolated } from './isolate.ts';
 import { reader } from './locale.ts';
 
 const cache = new Map<string, Intl.DateTimeFormat>();
@@ -23,10 +24,6 @@ const dateOf = (at: When) => (typeof at === 'string' ? new Date(at) : at);
 
 const date = { day: 'numeric', month: 'short' } as const;
 const withYear = { ...date, year: 'numeric' } as const;
-
-/** Letters that run from right to left would turn the order of what stands around them. */
-const rightToLeft = /[\u0590-\u08ff]/;
-const isolated = (text: string) => (rightToLeft.test(text) ? `\u2068${text}\u2069` : text);
 
 /**
  * A locale puts a comma after the weekday in one release of a browser and none in the next; here there is none.
