@@ -3,7 +3,7 @@ import { useEffect } from 'preact/hooks';
 import { Chart } from './chart/chart.tsx';
 import { Cards } from './components/cards.tsx';
 import { Drawer } from './components/drawer.tsx';
-import { FailurePanel } from './components/failure.tsx';
+import { FailurePanel, UnknownAgent } from './components/failure.tsx';
 import { Filters } from './components/filters.tsx';
 import { Foot } from './components/foot.tsx';
 import { Header } from './components/header.tsx';
@@ -13,15 +13,17 @@ import { Sentence } from './components/sentence.tsx';
 import { Shortcuts } from './components/shortcuts.tsx';
 import { copy } from './copy/index.ts';
 import { rangeLabel } from './format/time.ts';
-import { whose, workspaceFacts } from './store/facts.ts';
+import { strangers, whose, workspaceFacts } from './store/facts.ts';
 import { cancelLoading, figures, shownView, usage } from './store/page.ts';
-import { emptiness } from './store/screen.ts';
+import { emptiness, isStranger } from './store/screen.ts';
 
 export function App() {
   const data = figures.value;
   const loading = usage.loading.value;
   const standing = usage.failure.value;
-  const empty = data && emptiness(data, shownView.value.agent);
+  const { agent } = shownView.value;
+  const empty = data && emptiness(data, agent);
+  const stranger = empty && isStranger(data, agent, strangers.value);
 
   useEffect(() => {
     const { name, product_name } = workspaceFacts.value ?? {};
@@ -47,6 +49,8 @@ export function App() {
           <Waiting />
           {!data && standing ? (
             <FailurePanel standing={standing} />
+          ) : stranger ? (
+            <UnknownAgent />
           ) : (
             <>
               <Cards data={data} />

@@ -22,6 +22,11 @@ const Button = ({ onClick, children }: { onClick: () => void; children: string }
   </button>
 );
 
+const unknownAgent = (): Words => ({
+  title: copy.agentUnknown,
+  action: <Button onClick={() => go({ agent: null })}>{copy.showAll}</Button>,
+});
+
 function wordsFor({ failure, retryIn }: Standing): Words {
   const tryAgain = <Button onClick={() => usage.retry()}>{copy.tryAgain}</Button>;
   switch (failure.kind) {
@@ -34,12 +39,7 @@ function wordsFor({ failure, retryIn }: Standing): Words {
     case 'forbidden':
       return { title: copy.forbidden };
     case 'not_found':
-      return view.value.agent !== null
-        ? {
-            title: copy.agentUnknown,
-            action: <Button onClick={() => go({ agent: null })}>{copy.showAll}</Button>,
-          }
-        : { title: copy.workspaceUnknown };
+      return view.value.agent !== null ? unknownAgent() : { title: copy.workspaceUnknown };
     case 'too_many':
       return { title: copy.tooMany(retryIn ?? 0) };
     case 'offline':
@@ -67,11 +67,17 @@ function wordsFor({ failure, retryIn }: Standing): Words {
   }
 }
 
-export function FailurePanel({ standing }: { standing: Standing }) {
-  const { title, text, action, reference } = wordsFor(standing);
+export const FailurePanel = ({ standing }: { standing: Standing }) => (
+  <Panel words={wordsFor(standing)} quiet={standing.retryIn !== null} />
+);
+
+/** A link may name an agent of someone else's workspace, or of none: which, nobody is told. */
+export const UnknownAgent = () => <Panel words={unknownAgent()} quiet={false} />;
+
+function Panel({ words: { title, text, action, reference }, quiet }: { words: Words; quiet: boolean }) {
   return (
     <section class="card panel" role="alert" aria-labelledby="failure-title">
-      <h2 id="failure-title" aria-live={standing.retryIn === null ? undefined : 'off'}>
+      <h2 id="failure-title" aria-live={quiet ? 'off' : undefined}>
         {title}
       </h2>
       {text && <p>{text}</p>}

@@ -79,13 +79,18 @@ export async function searchAgents(
 }
 
 const lookedUp = new Set<string>();
+/** Looked up, and not there: the picker lists whoever is registered or was ever used. */
+export const strangers = signal<ReadonlySet<string>>(new Set());
 
 /** An agent that a link names but that has no usage in the answer: the picker may know it. Asked once. */
 export async function lookUpName(workspace: string, id: string) {
   if (agentNames.peek().has(id) || lookedUp.has(id)) return;
   lookedUp.add(id);
   try {
-    await searchAgents(workspace, id, null);
+    const { agents, next_cursor: more } = await searchAgents(workspace, id, null);
+    if (!more && !agents.some(agent => agent.id === id)) {
+      strangers.value = new Set(strangers.peek()).add(id);
+    }
   } catch {
     // Its id will do.
   }

@@ -4,6 +4,7 @@ import {
   blamesDates,
   emptiness,
   isOpen,
+  isStranger,
   lagSeconds,
   missingRuns,
   missingSpan,
@@ -31,6 +32,15 @@ describe('emptiness', () => {
 
   test('is not claimed where adjustments cancel usage out', () => {
     expect(emptiness(dashboard({ agents: [agent('a', '0')], agents_total: 1 }), null)).toBeNull();
+  });
+
+  test('is a stranger’s where nothing was ever heard of the agent, tests included', () => {
+    const strangers = new Set(['agt_x']);
+    expect(isStranger(dashboard(), 'agt_x', strangers)).toBe(true);
+    expect(isStranger(dashboard(), 'agt_y', strangers)).toBe(false);
+    expect(isStranger(dashboard(), null, strangers)).toBe(false);
+    expect(isStranger(dashboard({ playground_messages: '1' }), 'agt_x', strangers)).toBe(false);
+    expect(isStranger(dashboard({ last_usage_at: '2026-01-01T00:00:00Z' }), 'agt_x', strangers)).toBe(false);
   });
 });
 

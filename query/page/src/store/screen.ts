@@ -22,6 +22,10 @@ export function emptiness(data: Dashboard, agent: string | null): Emptiness {
   return agent !== null && others ? 'agent' : 'range';
 }
 
+/** Whether an empty answer is one about an agent that the workspace does not have: no usage ever, nor tests. */
+export const isStranger = (data: Dashboard, agent: string | null, strangers: ReadonlySet<string>) =>
+  agent !== null && strangers.has(agent) && data.last_usage_at === null && isZero(data.playground_messages);
+
 /** Whether time or the pipeline may still change these figures, so that it is worth asking again. */
 export const isOpen = (data: Dashboard) => data.series.some(bar => bar.state !== 'final');
 
