@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"agentmeter/internal/httpapi"
 	"agentmeter/query/calendar"
@@ -142,7 +143,8 @@ func (f *figures) export(out *csv.Writer, q question, st *standing) {
 
 // guarded keeps a spreadsheet from running a name as a formula.
 func guarded(text string) string {
-	if text != "" && strings.ContainsRune("=+-@\t\r", rune(text[0])) {
+	first, _ := utf8.DecodeRuneInString(text)
+	if text != "" && strings.ContainsRune("=+-@\t\r＝＋－＠", first) { // some take the full-width ones as well
 		return "'" + text
 	}
 	return text
