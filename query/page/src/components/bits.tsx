@@ -75,17 +75,18 @@ export function CopyLink() {
       copied.value = 'no';
     }, 2500);
   };
+  const outcome = { no: '', yes: copy.linkCopied, 'by-hand': copy.copyByHand }[copied.value];
   return (
-    <button type="button" class="control" onClick={copyIt}>
-      <Icon name={copied.value === 'yes' ? 'check' : 'link'} />
-      <span role="status" class="action">
-        {copied.value === 'yes'
-          ? copy.linkCopied
-          : copied.value === 'by-hand'
-            ? copy.copyByHand
-            : copy.copyLink}
+    <>
+      <button type="button" class="control" onClick={copyIt}>
+        <Icon name={copied.value === 'yes' ? 'check' : 'link'} />
+        <span class="action">{outcome || copy.copyLink}</span>
+      </button>
+      {/* Beside the button: what it says is no part of the button's name. */}
+      <span role="status" class="sr">
+        {outcome}
       </span>
-    </button>
+    </>
   );
 }
 
