@@ -22,6 +22,7 @@ type embeddedFlags struct {
 	ClickhouseListen string `help:"Loopback address of the embedded ClickHouse engine. Port 0 takes a free one." default:"127.0.0.1:8123" placeholder:"HOST:PORT"`
 	EngineLibrary    string `help:"The engine's library (libchdb.so). Empty: beside this program, or in the cache that make build fills." type:"path" placeholder:"FILE"`
 	EngineMemory     int64  `help:"Bytes that the embedded engine may allocate." default:"1073741824"`
+	EngineConfig     string `help:"ClickHouse configuration file for the engine, which is then used as its user default." type:"path" placeholder:"FILE"`
 }
 
 // embedded are a broker and an engine of our own.
@@ -63,7 +64,7 @@ func startEngine(ctx context.Context, dir dataDir, flags embeddedFlags, log *slo
 	}
 	return engine.Supervise(ctx, engine.ChildConfig{
 		Config: engine.Config{
-			Dir: dir.clickhouse(), Library: flags.EngineLibrary, MemoryBytes: flags.EngineMemory,
+			Dir: dir.clickhouse(), Library: flags.EngineLibrary, ConfigFile: flags.EngineConfig, MemoryBytes: flags.EngineMemory,
 			Logger: log.With("role", "engine"), Registerer: registerer,
 		},
 		Listen:  flags.ClickhouseListen,
@@ -177,6 +178,7 @@ type engineCommand struct {
 	ClickhouseDatabase string `help:"Database whose tables are brought to the current schema." default:"agentmeter"`
 	EngineLibrary      string `help:"The engine's library (libchdb.so). Empty: beside this program, or in the cache that make build fills." type:"path" placeholder:"FILE"`
 	EngineMemory       int64  `help:"Bytes that the engine may allocate." default:"1073741824"`
+	EngineConfig       string `help:"ClickHouse configuration file for the engine, which is then used as its user default, and whose tables are left to agentmeter migrate." type:"path" placeholder:"FILE"`
 	logFlags
 }
 
@@ -192,13 +194,13 @@ func (c *engineCommand) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	child, err := startEngine(ctx, dir, embeddedFlags{
-		ClickhouseListen: c.ClickhouseListen, EngineLibrary: c.EngineLibrary, EngineMemory: c.EngineMemory,
+		ClickhouseListen: c.ClickhouseListen, EngineLibrary: c.EngineLibrary, EngineMemory: c.EngineMemory, EngineConfig: c.EngineConfig,
 	}, log, prometheus.NewRegistry())
 	if err != nil {
 		return err
 	}
 	config, err := clickhouseFlags{Clickhouse: child.URL(), ClickhouseDatabase: c.ClickhouseDatabase}.config()
-	if err == nil {
+	if err == nil && c.EngineConfig == "" {
 		err = migrateTables(ctx, log, config)
 	}
 	if err != nil {

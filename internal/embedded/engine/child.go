@@ -33,6 +33,7 @@ const (
 type childOrder struct {
 	Dir            string     `json:"dir"`
 	Library        string     `json:"library"`
+	ConfigFile     string     `json:"config_file,omitempty"`
 	MemoryBytes    int64      `json:"memory_bytes"`
 	MaxStatements  int        `json:"max_statements"`
 	MaxWaiting     int        `json:"max_waiting"`
@@ -43,7 +44,7 @@ type childOrder struct {
 
 func (o childOrder) config(log *slog.Logger) Config {
 	return Config{
-		Dir: o.Dir, Library: o.Library, Logger: log, MemoryBytes: o.MemoryBytes,
+		Dir: o.Dir, Library: o.Library, ConfigFile: o.ConfigFile, Logger: log, MemoryBytes: o.MemoryBytes,
 		MaxStatements: o.MaxStatements, MaxWaiting: o.MaxWaiting,
 		MaxBodyBytes: o.MaxBodyBytes, MaxResultBytes: o.MaxResultBytes,
 	}

@@ -14,6 +14,9 @@ type Config struct {
 	Dir string
 	// Library is the path of libchdb; empty looks in the usual places (see package chdb).
 	Library string
+	// ConfigFile is a ClickHouse configuration of the operator's, with users if it
+	// names any: the engine is then used as its user "default". Empty: none.
+	ConfigFile string
 	// Logger gets state changes and surprises; nil discards them.
 	Logger *slog.Logger
 	// Registerer gets the metrics; nil keeps them to the front's /metrics.

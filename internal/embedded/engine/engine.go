@@ -162,6 +162,9 @@ func (e *Engine) sessionArgs() []string {
 			args = append(args, "--"+name+"="+value)
 		}
 	}
+	if e.cfg.ConfigFile != "" {
+		args = append(args, "--config-file="+e.cfg.ConfigFile)
+	}
 	return args
 }
 

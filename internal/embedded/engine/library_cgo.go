@@ -125,6 +125,9 @@ import (
 	"unsafe"
 )
 
+// buildable tells whether this build can load the engine at all.
+func buildable() error { return nil }
+
 var (
 	loadOnce sync.Once
 	errLoad  error

@@ -5,8 +5,11 @@ package engine
 import "errors"
 
 // errNoCgo is what every use of the engine returns in a build that cannot load it.
-var errNoCgo = errors.New("this build of agentmeter has no embedded ClickHouse engine: " +
+var errNoCgo = errors.New("this build of agentmeter lacks the embedded mode, having no ClickHouse engine: " +
 	"rebuild it with CGO_ENABLED=1 and a C compiler on linux or darwin (amd64, arm64), or use a ClickHouse server")
+
+// buildable tells whether this build can load the engine at all.
+func buildable() error { return errNoCgo }
 
 func loadLibrary(string) error { return errNoCgo }
 

@@ -93,6 +93,9 @@ func Supervise(ctx context.Context, cfg ChildConfig) (*Child, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	if err := buildable(); err != nil {
+		return nil, err // before the library is looked for: getting it would not help
+	}
 	cfg.Config = cfg.withDefaults()
 	library, err := chdb.Find(cfg.Library)
 	if err != nil {
@@ -108,7 +111,7 @@ func Supervise(ctx context.Context, cfg ChildConfig) (*Child, error) {
 	c := &Child{
 		cfg: cfg, log: cfg.Logger, listener: l.(*net.TCPListener), url: "http://" + l.Addr().String(),
 		order: childOrder{
-			Dir: cfg.Dir, Library: library, MemoryBytes: cfg.MemoryBytes,
+			Dir: cfg.Dir, Library: library, ConfigFile: cfg.ConfigFile, MemoryBytes: cfg.MemoryBytes,
 			MaxStatements: cfg.MaxStatements, MaxWaiting: cfg.MaxWaiting,
 			MaxBodyBytes: cfg.MaxBodyBytes, MaxResultBytes: cfg.MaxResultBytes, LogLevel: logLevel(cfg.Logger),
 		},
