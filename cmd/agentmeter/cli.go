@@ -35,6 +35,7 @@ type cli struct {
 	Broker     brokerCommand     `cmd:"" help:"The embedded broker alone, for development and tests."`
 	Engine     engineCommand     `cmd:"" help:"The embedded ClickHouse engine alone, for development and tests."`
 	EngineHost engineHostCommand `cmd:"" name:"engine-host" hidden:"" help:"The engine as a child of run."`
+	Health     healthCommand     `cmd:"" help:"Ask a running process whether it is ready."`
 	Version    versionCommand    `cmd:"" help:"Print the version."`
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"time"
 
@@ -161,6 +162,13 @@ func (p *process) openClickHouse(config clickhouse.Config) (*clickhouse.Client, 
 func (p *process) listen(ctx context.Context, flags httpFlags, guard *auth.Guard) (*httpapi.Server, error) {
 	httpapi.MountOperations(guard.Mux(p.router), p.health, p.gatherers)
 	config := flags.config()
+	if flags.MetricsListen != "" {
+		metrics := config
+		metrics.Listen, metrics.DrainDelay = flags.MetricsListen, 0
+		if err := p.listenForMetrics(ctx, metrics); err != nil {
+			return nil, err
+		}
+	}
 	server, err := httpapi.Listen(ctx, config, p.router, p.health, p.log)
 	if err != nil {
 		return nil, err
@@ -169,6 +177,19 @@ func (p *process) listen(ctx context.Context, flags httpFlags, guard *auth.Guard
 		Name: "http", Run: server.Run, Grace: config.DrainDelay + config.DrainTimeout + 5*time.Second,
 	})
 	return server, nil
+}
+
+// listenForMetrics adds the listener that needs no tokens, where one is asked
+// for. It stops after the other one, so that a drain can be watched.
+func (p *process) listenForMetrics(ctx context.Context, config httpapi.Config) error {
+	mux := http.NewServeMux()
+	httpapi.MountOperations(mux, p.health, p.gatherers)
+	server, err := httpapi.Listen(ctx, config, mux, p.health, p.log.With("listener", "metrics"))
+	if err != nil {
+		return err
+	}
+	p.stages = append(p.stages, lifecycle.Stage{Name: "metrics", Run: server.Run, Grace: config.DrainTimeout + 5*time.Second})
+	return nil
 }
 
 // run starts the stages and blocks until they have stopped.
@@ -209,9 +230,10 @@ func (p *process) waitReady(ctx context.Context) error {
 
 // httpFlags say where a role listens.
 type httpFlags struct {
-	HTTPListen   string        `help:"Address of the HTTP listener. Port 0 takes a free one. Beyond loopback, anyone who reaches it can try tokens." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
-	HTTPMaxConns int           `help:"Open connections at most; more wait to be accepted." default:"4096"`
-	DrainDelay   time.Duration `help:"Between failing readiness and closing the listener, so that a load balancer can look away." default:"0s"`
+	HTTPListen    string        `help:"Address of the HTTP listener. Port 0 takes a free one. Beyond loopback, anyone who reaches it can try tokens." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
+	MetricsListen string        `help:"Address of a listener of its own for /metrics, /healthz and /readyz, without tokens: for Prometheus and probes, in a network that they share. Empty: none; beyond loopback the HTTP listener's /metrics needs a token with ops:read." placeholder:"HOST:PORT"`
+	HTTPMaxConns  int           `help:"Open connections at most; more wait to be accepted." default:"4096"`
+	DrainDelay    time.Duration `help:"Between failing readiness and closing the listener, so that a load balancer can look away." default:"0s"`
 }
 
 func (f httpFlags) config() httpapi.Config {

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+)
+
+type healthCommand struct {
+	URL     string        `help:"What to ask: /readyz whether it can do its work, /healthz whether it lives." default:"http://127.0.0.1:8080/readyz" placeholder:"URL"`
+	Timeout time.Duration `help:"How long the answer may take." default:"5s"`
+}
+
+func (*healthCommand) Help() string {
+	return example("agentmeter health --url http://127.0.0.1:9464/readyz").
+		help("Asks a running process for its health and prints the answer, for container engines that probe by a command. Exit status: 0 healthy, 1 not, 2 misuse.")
+}
+
+func (c *healthCommand) Run(ctx context.Context, s streams) error {
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.URL, http.NoBody)
+	if err != nil || request.URL.Host == "" {
+		return misuse("--url: %q is not an address such as http://127.0.0.1:8080/readyz", c.URL)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("health: %w", err)
+	}
+	defer response.Body.Close()
+	const maxAnswer = 16 << 10
+	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("health: %w", err)
+	}
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("health: %s: %s", response.Status, strings.TrimSpace(string(answer)))
+	}
+	_, err = fmt.Fprintln(s.out, strings.TrimSpace(string(answer)))
+	return err
+}
