@@ -38,6 +38,11 @@ test: build page-modules test-tools ## Run all tests: Go, page, and the whole pr
 e2e: build page-modules test-tools ## Test the whole product from outside, with the page in a real browser.
 	AGENTMETER_REQUIRE_BROWSER=1 go test -count=1 -timeout 15m -v ./internal/e2e
 
+.PHONY: test-deploy
+test-deploy: engine-library ## Check what operators copy: compose file, Helm chart, image, ClickHouse's users.
+	cd deploy/check && go vet ./... && go test -count=1 ./...
+	AGENTMETER_TEST_DEPLOY=1 go test -count=1 -timeout 10m -run 'TestImage|TestRelease|TestComposeFile' ./internal/e2e
+
 KILLS ?= 500
 SEED ?= 0
 EXAMPLES ?= 50
@@ -57,6 +62,14 @@ crash-cases: engine-library ## Test each named fault, and that weakened protocol
 crash-ci: ## The faults that every change has to survive: 100 kills and the named cases.
 	$(MAKE) --no-print-directory crash KILLS=100
 	$(MAKE) --no-print-directory crash-cases
+
+.PHONY: env
+env: ## Write .env and secrets/ for docker-compose.yml; never overwrites them.
+	@RELEASE=$(RELEASE) deploy/env.sh
+
+.PHONY: release
+release: ## Build RELEASE (v1.2.3) for linux, amd64 and arm64, into dist/ with checksums.
+	@deploy/release.sh "$(RELEASE)"
 
 .PHONY: page-modules
 page-modules: query/page/node_modules/.package-lock.json

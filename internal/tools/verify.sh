@@ -6,7 +6,7 @@ top=$(git rev-parse --show-toplevel)
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 cd "$top"
-git ls-files -z | xargs -0 cp -p --parents -t "$copy"
+git ls-files -z | xargs -0 cp -pP --parents -t "$copy"
 ln -s "$top/query/page/node_modules" "$copy/query/page/node_modules"
 cd "$copy"
 git init -q .
