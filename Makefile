@@ -71,6 +71,15 @@ env: ## Write .env and secrets/ for docker-compose.yml; never overwrites them.
 release: ## Build RELEASE (v1.2.3) for linux, amd64 and arm64, into dist/ with checksums.
 	@deploy/release.sh "$(RELEASE)"
 
+# What a real broker does differently: the whole pipeline on it, by TLS and SCRAM,
+# and the part of the crash harness that is about the broker.
+KAFKA_CASES := TestKafka|TestCommittedOffsets|TestRetention|TestTwoOwners|TestPartitionGivenAway|TestStoppedForLonger|TestResentIDs|TestPoison|TestProducersWithWrongClocks
+.PHONY: test-kafka
+test-kafka: build ## Test on a real Apache Kafka (needs Java 17; put together by Maven): the pipeline, and the broker's faults.
+	export AGENTMETER_KAFKA=$$(internal/tools/kafka/fetch.sh); \
+	go test -count=1 -timeout 10m -v -run RealKafka ./internal/e2e; \
+	AGENTMETER_CRASH=1 go test -count=1 -timeout 15m -v -run '$(KAFKA_CASES)' ./internal/crash
+
 .PHONY: page-modules
 page-modules: query/page/node_modules/.package-lock.json
 

@@ -4,15 +4,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
 
 	"agentmeter/internal/auth"
-	"agentmeter/internal/clickhouse"
-	"agentmeter/internal/kafka"
 )
 
 // cli is the whole command line. Every flag has an environment twin by rule:
@@ -62,46 +59,6 @@ func (f logFlags) logger(w io.Writer) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(w, options))
 	}
 	return slog.New(slog.NewTextHandler(w, options))
-}
-
-// kafkaFlags say where Kafka is.
-type kafkaFlags struct {
-	Kafka []string `help:"Kafka brokers, host:port each, separated by commas." default:"127.0.0.1:9092" placeholder:"HOST:PORT,…"`
-}
-
-func (f kafkaFlags) config(role string) kafka.Config {
-	return kafka.Config{Brokers: f.Kafka, ClientID: "agentmeter-" + role}
-}
-
-// clickhouseFlags say where ClickHouse is.
-type clickhouseFlags struct {
-	Clickhouse             string `help:"ClickHouse's HTTP address." default:"http://127.0.0.1:8123" placeholder:"URL"`
-	ClickhouseDatabase     string `help:"Database that holds Agentmeter's tables." default:"agentmeter"`
-	ClickhouseUser         string `help:"ClickHouse user." default:"default"`
-	ClickhousePasswordFile string `help:"File that holds the ClickHouse password. Empty: no password." type:"path" placeholder:"FILE"`
-	ClickhouseConns        int    `help:"Connections for questions at most; one that finds none free waits." default:"16"`
-}
-
-func (f clickhouseFlags) config() (clickhouse.Config, error) {
-	password, err := readSecret(f.ClickhousePasswordFile)
-	if err != nil {
-		return clickhouse.Config{}, err
-	}
-	config := clickhouse.Config{URL: f.Clickhouse, Database: f.ClickhouseDatabase, User: f.ClickhouseUser, Password: password, MaxConns: f.ClickhouseConns}
-	return config, config.Validate()
-}
-
-// readSecret reads a secret from a file, without the line end that editors
-// add. An empty name is an empty secret.
-func readSecret(name string) (string, error) {
-	if name == "" {
-		return "", nil
-	}
-	content, err := os.ReadFile(name)
-	if err != nil {
-		return "", fmt.Errorf("read secret: %w", err)
-	}
-	return strings.TrimRight(string(content), "\r\n"), nil
 }
 
 // accessFlags say whose tokens are accepted.

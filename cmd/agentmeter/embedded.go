@@ -13,6 +13,7 @@ import (
 
 	"agentmeter/internal/embedded/broker"
 	"agentmeter/internal/embedded/engine"
+	"agentmeter/internal/kafka"
 	"agentmeter/internal/lifecycle"
 )
 
@@ -163,7 +164,7 @@ func (c *brokerCommand) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	config := kafkaFlags{Kafka: []string{b.Addr()}}.config("broker")
+	config := kafka.Config{Brokers: []string{b.Addr()}, ClientID: "agentmeter-broker"}
 	if err := migrateTopics(ctx, log, config, c.plan()); err != nil {
 		return errors.Join(err, b.Close())
 	}
@@ -199,7 +200,7 @@ func (c *engineCommand) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	config, err := clickhouseFlags{Clickhouse: child.URL(), ClickhouseDatabase: c.ClickhouseDatabase}.config()
+	config, err := clickhouseAccessFlags{ClickhouseDatabase: c.ClickhouseDatabase}.to(child.URL())
 	if err == nil && c.EngineConfig == "" {
 		err = migrateTables(ctx, log, config)
 	}

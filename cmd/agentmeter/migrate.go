@@ -66,9 +66,13 @@ func (c *migrateCommand) Run(ctx context.Context, s streams) error {
 	}
 	config, err := c.clickhouseFlags.config()
 	if err != nil {
-		return misuse("%w", err)
+		return err
 	}
-	if err := migrate(ctx, c.logger(s.err), c.kafkaFlags.config("migrate"), c.plan(), config); err != nil {
+	kafkaConfig, err := c.kafkaFlags.config("migrate")
+	if err != nil {
+		return err
+	}
+	if err := migrate(ctx, c.logger(s.err), kafkaConfig, c.plan(), config); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintln(s.out, "ClickHouse and the topics are at the current schema.")

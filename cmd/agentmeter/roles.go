@@ -94,9 +94,9 @@ func (c *ingestCommand) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	sessions.MountLinks(guard.Mux(p.router))
-	kafkaConfig := c.kafkaFlags.config("ingest")
-	if err := kafkaConfig.Validate(); err != nil {
-		return misuse("%w", err)
+	kafkaConfig, err := c.kafkaFlags.config("ingest")
+	if err != nil {
+		return err
 	}
 	if err := p.mountIngest(guard, c.ingestFlags.config(), kafkaConfig); err != nil {
 		return err
@@ -129,7 +129,7 @@ func (c *queryCommand) Run(ctx context.Context, s streams) error {
 	sessions.MountLinks(guard.Mux(p.router))
 	config, err := c.clickhouseFlags.config()
 	if err != nil {
-		return misuse("%w", err)
+		return err
 	}
 	client, err := p.openClickHouse(config)
 	if err != nil {
@@ -167,13 +167,17 @@ func (c *rollupCommand) Run(ctx context.Context, s streams) error {
 	}
 	config, err := c.clickhouseFlags.config()
 	if err != nil {
-		return misuse("%w", err)
+		return err
 	}
 	client, err := p.openClickHouse(config)
 	if err != nil {
 		return err
 	}
-	if err := p.addRollup(c.rollupFlags.config(), c.auditFlags, c.kafkaFlags.config("rollup"), client); err != nil {
+	kafkaConfig, err := c.kafkaFlags.config("rollup")
+	if err != nil {
+		return err
+	}
+	if err := p.addRollup(c.rollupFlags.config(), c.auditFlags, kafkaConfig, client); err != nil {
 		return err
 	}
 	if _, err := p.listen(ctx, c.httpFlags, guard); err != nil {

@@ -16,11 +16,10 @@ import (
 // directory, or that of a cluster.
 type pipelineFlags struct {
 	dataDirFlags
-	Kafka                  []string `help:"Kafka brokers, where it is about a cluster instead of a data directory." placeholder:"HOST:PORT,…"`
-	Clickhouse             string   `help:"ClickHouse's HTTP address, where it is about a cluster." placeholder:"URL"`
-	ClickhouseDatabase     string   `help:"Database that holds Agentmeter's tables." default:"agentmeter"`
-	ClickhouseUser         string   `help:"ClickHouse user." default:"default"`
-	ClickhousePasswordFile string   `help:"File that holds the ClickHouse password. Empty: no password." type:"path" placeholder:"FILE"`
+	Kafka      []string `help:"Kafka brokers, where it is about a cluster instead of a data directory." placeholder:"HOST:PORT,…"`
+	Clickhouse string   `help:"ClickHouse's HTTP address, where it is about a cluster." placeholder:"URL"`
+	kafkaSecurityFlags
+	clickhouseAccessFlags
 }
 
 // pipeline is what such a command needs of it.
@@ -40,23 +39,25 @@ type pipeline struct {
 // open connects to both sides of the pipeline. On a stopped data directory it
 // starts the embedded broker and engine for as long as the command takes.
 func (f pipelineFlags) open(ctx context.Context, command string, log *slog.Logger) (*pipeline, error) {
-	p := &pipeline{kafka: kafka.Config{Brokers: f.Kafka, ClientID: "agentmeter-" + command}}
-	if err := f.connect(ctx, p, log); err != nil {
+	p := &pipeline{}
+	if err := f.connect(ctx, p, command, log); err != nil {
 		p.close()
 		return nil, err
 	}
 	return p, nil
 }
 
-func (f pipelineFlags) connect(ctx context.Context, p *pipeline, log *slog.Logger) error {
-	config := clickhouse.Config{URL: f.Clickhouse, Database: f.ClickhouseDatabase}
+func (f pipelineFlags) connect(ctx context.Context, p *pipeline, command string, log *slog.Logger) error {
+	var config clickhouse.Config
+	var err error
 	switch {
 	case f.Clickhouse != "" && len(f.Kafka) > 0:
-		password, err := readSecret(f.ClickhousePasswordFile)
-		if err != nil {
-			return misuse("%w", err)
+		if p.kafka, err = f.kafkaSecurityFlags.to(f.Kafka, command); err != nil {
+			return err
 		}
-		config.User, config.Password = f.ClickhouseUser, password
+		if config, err = f.clickhouseAccessFlags.to(f.Clickhouse); err != nil {
+			return err
+		}
 	case f.Clickhouse != "" || len(f.Kafka) > 0:
 		return misuse("--clickhouse and --kafka go together; give both, or --data-dir alone")
 	default:
@@ -66,12 +67,9 @@ func (f pipelineFlags) connect(ctx context.Context, p *pipeline, log *slog.Logge
 		}
 		p.closers = append(p.closers, release)
 		p.stopped = own
-		p.kafka.Brokers, config.URL, p.http = []string{where.Kafka}, where.ClickHouse, where.HTTP
+		p.kafka = kafka.Config{Brokers: []string{where.Kafka}, ClientID: "agentmeter-" + command}
+		config.URL, config.Database, p.http = where.ClickHouse, f.ClickhouseDatabase, where.HTTP
 	}
-	if err := p.kafka.Validate(); err != nil {
-		return misuse("%w", err)
-	}
-	var err error
 	if p.clickhouse, err = clickhouse.Open(config); err != nil {
 		return misuse("%w", err)
 	}

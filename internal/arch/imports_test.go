@@ -33,6 +33,7 @@ var rules = map[string]rule{
 
 	// What stages stand on. None of them knows a stage.
 	"internal/kafka":                       {[]string{"schemas/"}, "how to speak to Kafka"},
+	"internal/kafka/kafkatest":             {nil, "gives tests a real Apache Kafka"},
 	"internal/clickhouse":                  {[]string{"schemas/"}, "how to speak to ClickHouse"},
 	"internal/httpapi":                     {[]string{"schemas", "schemas/"}, "the HTTP edge: problems, limits, health, drain"},
 	"internal/httpapi/contracttest":        {[]string{"schemas", "schemas/"}, "holds recorded answers to the contract, for tests"},
@@ -64,7 +65,7 @@ var rules = map[string]rule{
 	"cmd/agentmeter":                    {[]string{""}, "flags and environment to stages; knows every package"},
 
 	"internal/bench":           {nil, "runs the benches that have a goal, and says whether it is met"},
-	"internal/crash":           {[]string{"schemas", "schemas/", "internal/kafka", "internal/fault"}, "kills everything that counts, and proves that nothing was lost or doubled by it"},
+	"internal/crash":           {[]string{"schemas", "schemas/", "internal/kafka", "internal/kafka/kafkatest", "internal/fault"}, "kills everything that counts, and proves that nothing was lost or doubled by it"},
 	"internal/crash/cmd/crash": {[]string{"internal/crash"}, "its command"},
 
 	"internal/arch": {nil, "these rules"},

@@ -2,7 +2,6 @@ package clickhouse
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -38,6 +37,7 @@ func Open(config Config) (*Client, error) {
 	}
 	transport := &http.Transport{
 		DialContext:         config.Dial,
+		TLSClientConfig:     config.TLS,
 		MaxIdleConnsPerHost: 64,
 		DisableCompression:  true,
 		WriteBufferSize:     256 << 10,
@@ -62,7 +62,7 @@ func (c Config) options(base *url.URL) *clickhousego.Options {
 		Settings:     clickhousego.Settings{"async_insert": 0},
 	}
 	if base.Scheme == "https" {
-		options.TLS = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: base.Hostname()}
+		options.TLS = c.TLS
 	}
 	return options
 }

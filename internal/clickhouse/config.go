@@ -2,6 +2,7 @@ package clickhouse
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -23,6 +24,8 @@ type Config struct {
 	// MaxConns bounds the connections for questions. A question that finds
 	// none free waits until its context ends.
 	MaxConns int
+	// TLS is used where URL is an https one; nil trusts the system's authorities.
+	TLS *tls.Config
 	// Dial, where set, makes the connections, instead of TCP.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -46,6 +49,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxConns == 0 {
 		c.MaxConns = defaultMaxConns
+	}
+	if c.TLS == nil {
+		c.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
 	if c.Dial == nil {
 		c.Dial = (&net.Dialer{Timeout: c.DialTimeout}).DialContext

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"agentmeter/internal/fault"
+	"agentmeter/internal/kafka/kafkatest"
 )
 
 // asked says whether the tests with real processes were asked for.
@@ -93,6 +95,7 @@ type labOptions struct {
 	variant    string
 	dir        string
 	sleeping   bool // rollups are not started
+	nodes      int  // of a real Kafka
 }
 
 func newLab(t *testing.T, o labOptions) *lab {
@@ -111,13 +114,14 @@ func newLab(t *testing.T, o labOptions) *lab {
 	s, err := startStack(t.Context(), stackConfig{
 		binary: binary, dir: dir, rollups: o.rollups, partitions: o.partitions, blockRows: o.blockRows, linger: o.linger,
 		limit: o.limit, drain: 3 * time.Second, hotIDs: 300, variant: o.variant, random: random, sleeping: o.sleeping,
+		jars: os.Getenv(kafkatest.Variable), nodes: o.nodes,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	l := &lab{stack: s, t: t, book: newBook()}
 	l.judge = newJudge(s, l.book)
-	l.producer = newKafkaProducer(l.book, sending{batch: 30, honest: true}, random, s.addresses["broker"], s.partitions)
+	l.producer = newKafkaProducer(l.book, sending{batch: 30, honest: true}, random, s.seeds(), s.partitions)
 	if l.client, err = l.producer.connect(); err != nil {
 		s.close()
 		t.Fatal(err)
@@ -160,7 +164,9 @@ func sharedLab(t *testing.T) *lab {
 	for _, px := range l.proxies {
 		px.setChance(0)
 	}
-	l.ensure(l.broker)
+	for _, p := range l.brokers {
+		l.ensure(p)
+	}
 	l.ensure(l.engine)
 	l.must(l.waitBroker(t.Context()))
 	l.must(l.waitEngine(t.Context()))
@@ -196,7 +202,7 @@ func (l *lab) ensure(p *process) {
 func (l *lab) restart(p *process, plan ...fault.Strike) *life {
 	l.t.Helper()
 	p.kill()
-	if len(l.rollups) > 0 && p != l.engine && p != l.broker && p != l.ingest && p != l.query && p != l.rebuild {
+	if len(l.rollups) > 0 && p != l.engine && !slices.Contains(l.brokers, p) && p != l.ingest && p != l.query && p != l.rebuild {
 		_, _ = l.evict(l.t.Context(), false) // where the broker is down there is no group
 	}
 	started, err := p.start(plan...)

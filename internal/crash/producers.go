@@ -193,10 +193,10 @@ type kafkaProducer struct {
 	cutting    atomic.Bool
 }
 
-func newKafkaProducer(b *book, s sending, random *rand.Rand, broker string, partitions int32) *kafkaProducer {
+func newKafkaProducer(b *book, s sending, random *rand.Rand, brokers []string, partitions int32) *kafkaProducer {
 	return &kafkaProducer{
 		sending: s, book: b, gen: &generator{random: random, prefix: fmt.Sprintf("k%x", random.Uint32())},
-		brokers: []string{broker}, partitions: partitions,
+		brokers: brokers, partitions: partitions,
 	}
 }
 

@@ -91,7 +91,7 @@ func Run(ctx context.Context, config Config) (*Report, error) {
 	r.judge = newJudge(s, r.book)
 	r.producers = &producers{
 		http:  newHTTPProducer(r.book, usualSending(), r.rand(1), "http://"+s.addresses["ingest"], s.token),
-		kafka: newKafkaProducer(r.book, usualSending(), r.rand(2), s.addresses["broker"], s.partitions),
+		kafka: newKafkaProducer(r.book, usualSending(), r.rand(2), s.seeds(), s.partitions),
 	}
 	err = r.rounds(ctx)
 	report.finish(r)

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"agentmeter/internal/kafka"
+	"agentmeter/internal/kafka/kafkatest"
 )
 
 // stackConfig says what runs.
@@ -37,6 +39,8 @@ type stackConfig struct {
 	random     *rand.Rand
 	extra      []string // flags of every rollup
 	sleeping   bool     // the rollups are started by somebody else
+	jars       string   // of a real Apache Kafka, which then is the broker
+	nodes      int      // of it
 }
 
 const group = "agentmeter-rollup"
@@ -45,9 +49,10 @@ const group = "agentmeter-rollup"
 type stack struct {
 	stackConfig
 	broker, engine, ingest, query *process
-	rebuild                       *process // a command, not a service
+	brokers                       []*process // the broker, and the other nodes where it is a cluster
+	rebuild                       *process   // a command, not a service
 	rollups                       []*process
-	addresses                     map[string]string // host:port by role
+	addresses                     map[string]string // host:port by role; a cluster's stand side by side
 	proxies                       []*proxy          // one for each rollup
 	token                         string
 	http                          *http.Client
@@ -70,22 +75,24 @@ func startStack(ctx context.Context, config stackConfig) (_ *stack, err error) {
 	for _, role := range []string{"broker", "engine", "ingest", "query"} {
 		s.addresses[role] = freeAddress(config.random)
 	}
+	if err := s.prepareBrokers(ctx, logs); err != nil {
+		return nil, err
+	}
 	key := filepath.Join(config.dir, "access.key")
 	kafkaAt, engineAt := s.addresses["broker"], s.addresses["engine"]
 	role := func(name string, args ...string) *process {
 		return &process{name: name, binary: config.binary, args: args, dir: logs}
 	}
-	s.broker = role("broker", "broker", "--data-dir", config.dir, "--kafka-listen", kafkaAt, "--event-partitions", fmt.Sprint(config.partitions))
 	s.engine = role("engine", "engine", "--data-dir", config.dir, "--clickhouse-listen", engineAt)
 	s.ingest = role("ingest", "ingest", "--kafka", kafkaAt, "--token-key-file", key, "--http-listen", s.addresses["ingest"])
 	s.query = role("query", "query", "--clickhouse", "http://"+engineAt, "--token-key-file", key, "--http-listen", s.addresses["query"])
 	s.rebuild = role("rebuild", "rebuild", "--kafka", kafkaAt, "--clickhouse", "http://"+engineAt)
-	for _, p := range []*process{s.broker, s.engine} {
+	for _, p := range append(s.brokers, s.engine) {
 		if _, err := p.start(); err != nil {
 			return nil, err
 		}
 	}
-	if s.kafka, err = kgo.NewClient(kgo.SeedBrokers(kafkaAt), kgo.ClientID("crash-harness"), kgo.MetadataMinAge(50*time.Millisecond),
+	if s.kafka, err = kgo.NewClient(kgo.SeedBrokers(s.seeds()...), kgo.ClientID("crash-harness"), kgo.MetadataMinAge(50*time.Millisecond),
 		kgo.RetryTimeout(5*time.Second), kgo.RetryBackoffFn(func(int) time.Duration { return 100 * time.Millisecond })); err != nil {
 		return nil, fmt.Errorf("crash: %w", err)
 	}
@@ -93,10 +100,13 @@ func startStack(ctx context.Context, config stackConfig) (_ *stack, err error) {
 	if err := s.waitEngine(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.waitBroker(ctx); err != nil {
+	if err := s.waitNodes(ctx); err != nil {
 		return nil, err
 	}
 	if _, err := s.command(ctx, "migrate", "--kafka", kafkaAt, "--clickhouse", "http://"+engineAt, "--event-partitions", fmt.Sprint(config.partitions)); err != nil {
+		return nil, err
+	}
+	if err := s.waitBroker(ctx); err != nil {
 		return nil, err
 	}
 	token, err := s.command(ctx, "token", "--token-key-file", key, "--workspace", "*", "--ttl", "24h",
@@ -121,6 +131,35 @@ func startStack(ctx context.Context, config stackConfig) (_ *stack, err error) {
 	}
 	return s, s.waitReady(ctx)
 }
+
+// prepareBrokers makes the embedded broker, or a real Kafka's nodes; the caller
+// starts them.
+func (s *stack) prepareBrokers(ctx context.Context, logs string) error {
+	if s.jars == "" {
+		s.broker = &process{
+			name: "broker", binary: s.binary, dir: logs,
+			args: []string{"broker", "--data-dir", s.dir, "--kafka-listen", s.addresses["broker"], "--event-partitions", fmt.Sprint(s.partitions)},
+		}
+		s.brokers = []*process{s.broker}
+		return nil
+	}
+	cluster, err := kafkatest.Prepare(ctx, kafkatest.Config{Jars: s.jars, Dir: filepath.Join(s.dir, "kafka"), Nodes: s.nodes, Properties: map[string]string{
+		"log.retention.check.interval.ms": "1000",
+		"log.initial.task.delay.ms":       "1000",
+	}})
+	if err != nil {
+		return err
+	}
+	for _, node := range cluster.Nodes {
+		s.brokers = append(s.brokers, &process{name: fmt.Sprintf("broker-%d", node.ID), binary: node.Command[0], args: node.Command[1:], dir: logs})
+	}
+	s.broker = s.brokers[0]
+	s.addresses["broker"] = strings.Join(cluster.Addresses(), ",")
+	return nil
+}
+
+// seeds are the brokers' addresses.
+func (s *stack) seeds() []string { return strings.Split(s.addresses["broker"], ",") }
 
 // addRollup makes a rollup, with a proxy of its own; the caller starts it.
 func (s *stack) addRollup(i int, flags ...string) (*process, error) {
@@ -163,7 +202,7 @@ func (s *stack) close() {
 
 func (s *stack) processes() []*process {
 	var all []*process
-	for _, p := range append([]*process{s.query, s.ingest, s.engine, s.broker, s.rebuild}, s.rollups...) {
+	for _, p := range slices.Concat([]*process{s.query, s.ingest, s.engine, s.rebuild}, s.rollups, s.brokers) {
 		if p != nil {
 			all = append(all, p)
 		}
@@ -204,6 +243,19 @@ func (s *stack) waitEngine(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
 		_, err := s.sql(ctx, "SELECT 1")
+		return err
+	})
+}
+
+// waitNodes waits until every node of Kafka is there.
+func (s *stack) waitNodes(ctx context.Context) error {
+	return poll(ctx, "the brokers", patience, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		nodes, err := s.admin.ListBrokers(ctx)
+		if err == nil && len(nodes) < len(s.brokers) {
+			err = fmt.Errorf("%d of %d are there", len(nodes), len(s.brokers))
+		}
 		return err
 	})
 }

@@ -243,7 +243,7 @@ func (j *judge) readTopic(ctx context.Context, topic string, from []int64, each 
 	if left == 0 {
 		return nil
 	}
-	client, err := kgo.NewClient(kgo.SeedBrokers(j.stack.addresses["broker"]), kgo.ClientID("crash-judge"),
+	client, err := kgo.NewClient(kgo.SeedBrokers(j.stack.seeds()...), kgo.ClientID("crash-judge"),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: offsets}),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()), kgo.KeepControlRecords())
 	if err != nil {

@@ -50,15 +50,23 @@ func startPrinted(t *testing.T, args ...string) (p *process, address string) {
 
 func TestThreeStagesAsProcessesCountTheSame(t *testing.T) {
 	dir := t.TempDir()
-	_, kafka := startPrinted(t, "broker", "--data-dir", dir, "--kafka-listen", "127.0.0.1:0")
+	_, address := startPrinted(t, "broker", "--data-dir", dir, "--kafka-listen", "127.0.0.1:0")
+	threeStagesCountTheSame(t, dir, "--kafka", address)
+}
+
+// threeStagesCountTheSame runs each stage as a process on the Kafka that flags
+// lead to, and holds it to the trace's answer.
+func threeStagesCountTheSame(t *testing.T, dir string, kafka ...string) {
+	t.Helper()
 	_, clickhouse := startPrinted(t, "engine", "--data-dir", dir, "--clickhouse-listen", "127.0.0.1:0")
-	mustAgentmeter(t, "migrate", "--kafka", kafka, "--clickhouse", clickhouse)
-	mustAgentmeter(t, "migrate", "--kafka", kafka, "--clickhouse", clickhouse) // safe to run twice
+	toBoth := append([]string{"--clickhouse", clickhouse}, kafka...)
+	mustAgentmeter(t, append([]string{"migrate"}, toBoth...)...)
+	mustAgentmeter(t, append([]string{"migrate"}, toBoth...)...) // safe to run twice
 
 	key := filepath.Join(dir, "access.key")
-	ingest, ingestBase := startStage(t, "ingest", "--kafka", kafka, "--token-key-file", key)
+	ingest, ingestBase := startStage(t, append([]string{"ingest", "--token-key-file", key}, kafka...)...)
 	query, queryBase := startStage(t, "query", "--clickhouse", clickhouse, "--token-key-file", key)
-	rollup, rollupBase := startStage(t, "rollup", "--kafka", kafka, "--clickhouse", clickhouse, "--token-key-file", key)
+	rollup, rollupBase := startStage(t, append([]string{"rollup", "--token-key-file", key}, toBoth...)...)
 
 	tokenFile := filepath.Join(dir, "token")
 	writeToken := mustAgentmeter(t, "token", "--token-key-file", key, "--workspace", "*", "--scope", "events:write,events:import")
@@ -69,7 +77,7 @@ func TestThreeStagesAsProcessesCountTheSame(t *testing.T) {
 
 	mustAgentmeter(t, "import", "--url", ingestBase, "--token-file", tokenFile, traceFile)
 	waitTrace(rollup, queryBase, read)
-	checkTrace(t, queryBase, read, clickhouse, []string{"audit", "--kafka", kafka, "--clickhouse", clickhouse})
+	checkTrace(t, queryBase, read, clickhouse, append([]string{"audit"}, toBoth...))
 
 	for role, base := range map[string]string{"ingest": ingestBase, "query": queryBase, "rollup": rollupBase} {
 		for _, path := range []string{"/healthz", "/readyz", "/metrics"} {

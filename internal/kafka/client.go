@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,6 +10,9 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
 )
 
 // Config says where Kafka is.
@@ -17,8 +21,36 @@ type Config struct {
 	Brokers []string
 	// ClientID names this process in the broker's logs and quotas.
 	ClientID string
+	// TLS, where set, encrypts the connections.
+	TLS *tls.Config
+	// SASL, where its mechanism is set, signs in.
+	SASL SASL
 	// Dial, where set, makes the connections, instead of TCP.
 	Dial func(ctx context.Context, network, host string) (net.Conn, error)
+}
+
+// SASL is how a client signs in.
+type SASL struct {
+	// Mechanism is PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; empty is none.
+	Mechanism string
+	User      string
+	Password  string
+}
+
+// String names the user, and keeps the password to itself.
+func (s SASL) String() string { return s.Mechanism + " as " + s.User }
+
+// mechanism is nil where the name is no mechanism that we know.
+func (s SASL) mechanism() sasl.Mechanism {
+	switch s.Mechanism {
+	case "PLAIN":
+		return plain.Auth{User: s.User, Pass: s.Password}.AsMechanism()
+	case "SCRAM-SHA-256":
+		return scram.Auth{User: s.User, Pass: s.Password}.AsSha256Mechanism()
+	case "SCRAM-SHA-512":
+		return scram.Auth{User: s.User, Pass: s.Password}.AsSha512Mechanism()
+	}
+	return nil
 }
 
 // Validate reports everything that is wrong with the configuration.
@@ -32,6 +64,16 @@ func (c Config) Validate() error {
 			faults = append(faults, fmt.Errorf("kafka: broker %q is not of the form host:port: %w", broker, err))
 		}
 	}
+	if c.SASL.Mechanism != "" {
+		switch {
+		case c.SASL.mechanism() == nil:
+			faults = append(faults, fmt.Errorf("kafka: mechanism %q is none of PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512", c.SASL.Mechanism))
+		case c.SASL.User == "" || c.SASL.Password == "":
+			faults = append(faults, errors.New("kafka: signing in needs a user and a password"))
+		case c.SASL.Mechanism == "PLAIN" && c.TLS == nil:
+			faults = append(faults, errors.New("kafka: PLAIN without TLS would send the password to whoever listens; encrypt the connections, or use SCRAM"))
+		}
+	}
 	return errors.Join(faults...)
 }
 
@@ -41,13 +83,20 @@ func (c Config) Options(log *slog.Logger) []kgo.Opt {
 	if c.Dial != nil {
 		dial = kgo.Dialer(c.Dial)
 	}
-	return []kgo.Opt{
+	options := []kgo.Opt{
 		kgo.SeedBrokers(c.Brokers...),
 		kgo.ClientID(c.ClientID),
 		kgo.WithLogger(slogAdapter{log}),
 		kgo.RetryBackoffFn(backoff),
 		dial,
 	}
+	if c.TLS != nil {
+		options = append(options, kgo.DialTLSConfig(c.TLS))
+	}
+	if c.SASL.Mechanism != "" {
+		options = append(options, kgo.SASL(c.SASL.mechanism()))
+	}
+	return options
 }
 
 // ProducerOptions suit a producer of many small records whose callers wait for

@@ -108,8 +108,28 @@ func EnsureTopics(ctx context.Context, admin *kadm.Client, plan Plan) (created [
 			return created, fmt.Errorf("create topic %s: %w", name, errors.Join(err, answer.Err))
 		}
 	}
-	return created, CheckTopics(ctx, admin)
+	if len(created) == 0 {
+		return nil, CheckTopics(ctx, admin)
+	}
+	// A broker answers for a new topic once it has heard of it from the
+	// controller, which may be after the controller has said that it is made.
+	ctx, cancel := context.WithTimeout(ctx, newTopicPatience)
+	defer cancel()
+	for {
+		err := CheckTopics(ctx, admin)
+		if !errors.Is(err, kerr.UnknownTopicOrPartition) {
+			return created, err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return created, err
+		}
+	}
 }
+
+// newTopicPatience is how long a new topic may be unknown to a broker.
+const newTopicPatience = 15 * time.Second
 
 // CheckTopics refuses topics on which counting would be wrong: missing ones,
 // and ones whose record timestamps are not the broker's.
