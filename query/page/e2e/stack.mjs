@@ -5,7 +5,7 @@
 //   E2E_CONTROL              where orders are taken
 //   E2E_TOKEN                a token for every workspace, with every scope
 import assert from 'node:assert/strict';
-import { eventually, figures, launch, signIn, sum } from './support.mjs';
+import { eventually, figures, launch, pageTest, signIn, sum } from './support.mjs';
 
 const { env } = process;
 for (const name of ['E2E_INGEST', 'E2E_ENGINE', 'E2E_CONTROL', 'E2E_TOKEN']) {
@@ -47,7 +47,9 @@ export const stack = {
  */
 export const clock = async at => {
   await order('clock', at ?? '');
+  stopped = at;
 };
+let stopped = null;
 
 /** The engine's answer to a statement as rows of objects; numbers beyond 2^53 are strings. */
 export async function sql(statement, parameters = {}) {
@@ -88,6 +90,41 @@ export function creditsOf(amount) {
   return `${amount < 0n ? '-' : ''}${size / 1_000_000n}${fraction && `.${fraction}`}`;
 }
 
+/**
+ * What the ledger itself holds of a workspace in [from, to), of one agent or of all, in groups of an expression
+ * of its columns: credits and messages by key. The rollups, which the page's figures come from, are not asked.
+ */
+export async function ledgerBy(expression, ws, { from = '1970-01-02', to = '2105-12-31', agent = '' } = {}) {
+  const rows = await sql(
+    `SELECT toString(${expression}) AS key, toString(sum(toInt128(credits))) AS spent, toString(sum(messages)) AS answered
+     FROM usage_ledger
+     WHERE workspace = {ws:String} AND outcome IN ('counted', 'adjustment') AND ({agent:String} = '' OR agent = {agent:String})
+       AND occurred_at >= parseDateTime64BestEffort({from:String}, 6, 'UTC')
+       AND occurred_at < parseDateTime64BestEffort({to:String}, 6, 'UTC')
+     GROUP BY key ORDER BY sum(toInt128(credits)) DESC, sum(messages) DESC, key`,
+    { ws: ws.id, from, to, agent },
+  );
+  return new Map(
+    rows.map(({ key, spent, answered }) => [key, { credits: creditsOf(BigInt(spent)), messages: answered }]),
+  );
+}
+/** The same as one sum. */
+export const ledger = async (ws, of) =>
+  (await ledgerBy("''", ws, of)).get('') ?? { credits: '0', messages: '0' };
+
+/**
+ * A test with a page of a workspace of its own, which make makes, fills and awaits once the test begins. The body
+ * is given the page, the workspace, what open gave, and the world that opens more pages.
+ */
+export const workspaceTest = (name, make, search, options, body) =>
+  pageTest(
+    name,
+    async () => (await make()).world(),
+    search,
+    options,
+    (page, opened, world) => body(page, world.of, opened, world),
+  );
+
 let made = 0;
 /**
  * A workspace with agents, and what it was sent. Facts are those of PUT /v1/workspaces; agents maps ids to
@@ -108,25 +145,43 @@ export async function workspace({ agents = {}, members = 0, ...facts } = {}) {
   });
   for (const [agent, name] of Object.entries(agents)) await write('PUT', `${at}/agents/${agent}`, { name });
   for (let m = 1; m <= members; m++) await write('PUT', `${at}/members/mem_${m}`, { name: `Member ${m}` });
-  await eventually(
-    async () => {
-      const [{ changes }] = await sql(
-        `SELECT (SELECT count() FROM directory_workspaces WHERE workspace = {ws:String}) +
-           (SELECT count() FROM directory_agents WHERE workspace = {ws:String}) +
-           (SELECT count() FROM directory_members WHERE workspace = {ws:String}) AS changes`,
-        { ws: id },
-      );
-      assert.equal(Number(changes), 1 + Object.keys(agents).length + members, 'changes of the directory');
-    },
-    { everyMs: 50 },
-  );
+
+  let changes = 1 + Object.keys(agents).length + members;
+  const directoryHoldsAll = () =>
+    eventually(
+      async () => {
+        const [{ held }] = await sql(
+          `SELECT (SELECT count() FROM directory_workspaces WHERE workspace = {ws:String}) +
+             (SELECT count() FROM directory_agents WHERE workspace = {ws:String}) +
+             (SELECT count() FROM directory_members WHERE workspace = {ws:String}) AS held`,
+          { ws: id },
+        );
+        assert.equal(Number(held), changes, 'changes of the directory');
+      },
+      { everyMs: 50 },
+    );
+  await directoryHoldsAll();
 
   /** Events by id, so that what is sent twice counts once. */
   const sent = new Map();
   const self = {
     id,
-    put: (path, body) => write('PUT', at + path, body),
-    delete: path => write('DELETE', at + path),
+    put: (path, body) => {
+      changes++;
+      return write('PUT', at + path, body);
+    },
+    delete: path => {
+      changes++;
+      return write('DELETE', at + path);
+    },
+    /**
+     * Waits until the directory holds every change, and moves the stopped clock on by a second: changes are dated
+     * a microsecond one after the other, and hold from then on.
+     */
+    async known() {
+      await directoryHoldsAll();
+      if (stopped) await clock(new Date(Date.parse(stopped) + 1_000).toISOString());
+    },
     /** Sends events; at is the instant, the rest has defaults. Answers once Kafka has them. */
     async send(...events) {
       const full = events.map(({ at: when, agent = Object.keys(agents)[0], credits = '1', ...rest }) => ({

@@ -12,6 +12,7 @@
 // stack.mjs adds what it takes to steer the processes behind the service.
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -184,6 +185,49 @@ export const rangeButton = page => page.getByRole('button', { name: /^Date range
 export const choosePreset = async (page, name) => {
   await rangeButton(page).click();
   await page.getByRole('button', { name, exact: true }).click();
+};
+
+/**
+ * The table of the chart's figures: its rows and its footer by what the columns are called, numbers without
+ * grouping, and "when" for the first column.
+ */
+export const tableOf = page =>
+  page.evaluate(() => {
+    const plain = cell =>
+      cell.textContent
+        .trim()
+        .replace(/(?<=\d),(?=\d)/g, '')
+        .replace('−', '-');
+    const table = document.querySelector('.figures');
+    const names = [...table.querySelectorAll('thead th')].map(cell => cell.textContent.trim());
+    names[0] = 'when';
+    const read = row => Object.fromEntries([...row.cells].map((cell, i) => [names[i], plain(cell)]));
+    return {
+      columns: names,
+      rows: [...table.querySelectorAll('tbody tr')].map(read),
+      foot: read(table.querySelector('tfoot tr')),
+    };
+  });
+
+/** What the page's own Download CSV gives: the text of the file. */
+export async function downloadCsv(page) {
+  const [download] = await Promise.all([
+    page.waitForEvent('download'),
+    page.getByRole('link', { name: 'Download CSV' }).click(),
+  ]);
+  return await readFile(await download.path(), 'utf8');
+}
+
+/** Nothing sticks out sideways. */
+export async function fitsSideways(page, what) {
+  const [content, width] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+  assert.ok(content <= width, `sideways scroll, ${what}: ${content} px in ${width}`);
+}
+
+/** "12421.5" as people read it: "12,421.5". */
+export const grouped = value => {
+  const [whole, fraction] = String(value).split('.');
+  return whole.replace(/\B(?=(\d{3})+$)/g, ',') + (fraction ? `.${fraction}` : '');
 };
 
 /** Exact sum of decimal strings. */
