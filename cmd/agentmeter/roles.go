@@ -51,6 +51,9 @@ type queryFlags struct {
 	QueryTimeout     time.Duration `help:"How long a question may take." default:"30s"`
 	QueryRate        int           `help:"How many questions a second each workspace may ask; twice as many in a burst. More are refused with 429." default:"1000"`
 	QueryHeldFigures int           `help:"How many figures (what one agent used in one bar; some 100 bytes) are held in memory, so that only what changed is read again. 0: none." default:"1000000"`
+	PageTimeFormat   string        `help:"Hours on the page: 12h, 24h, or auto, as each reader's browser has them." enum:"auto,12h,24h" default:"auto"`
+	PageAccent       string        `help:"Colour of links and of what is chosen on the page, in light mode. Empty: the page's own." placeholder:"#RRGGBB"`
+	PageAccentDark   string        `help:"The same in dark mode." placeholder:"#RRGGBB"`
 }
 
 func (f queryFlags) config(access accessFlags) query.Config {
@@ -59,7 +62,10 @@ func (f queryFlags) config(access accessFlags) query.Config {
 		QueryTimeout:  f.QueryTimeout,
 		RateLimit:     f.QueryRate,
 		MaxHeld:       max(f.QueryHeldFigures, 1), // one is less than any bar takes
-		Page:          page.Options{FrameAncestors: access.PageEmbed},
+		Page: page.Options{
+			FrameAncestors: access.PageEmbed, TimeFormat: f.PageTimeFormat,
+			Accent: f.PageAccent, AccentDark: f.PageAccentDark,
+		},
 	}
 }
 

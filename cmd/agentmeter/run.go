@@ -40,6 +40,9 @@ func (c *runCommand) Run(ctx context.Context, s streams) error {
 	if err := c.check(); err != nil {
 		return err
 	}
+	if err := c.queryFlags.config(c.accessFlags).Validate(); err != nil {
+		return misuse("%w", err)
+	}
 	release, err := dir.hold(ctx)
 	if err != nil {
 		return err

@@ -2,7 +2,7 @@
 // loads, both embedded in the binary from the committed build in dist.
 //
 // In flow requests for /w/{workspace}/usage and /assets/…; out flow bytes that were fixed when the binary was
-// built. The page itself holds no data and needs no access: the browser asks the query service for the figures,
+// built, or when it was started with options for the page's looks. The page itself holds no data and needs no access: the browser asks the query service for the figures,
 // with the cookie that it has. So nothing here can fail at run time, and nothing here can leak.
 //
 // For browsers without scripts, and for the proof that the page links to, it writes answers of the query service
@@ -13,6 +13,7 @@ package page
 
 import (
 	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
@@ -42,6 +43,11 @@ type Options struct {
 	// FrameAncestors lists the origins whose pages may show this one in a frame, as sources of a content
 	// security policy, for example "https://app.example.com". Empty means that nobody may.
 	FrameAncestors []string
+	// TimeFormat is 12h or 24h for everybody; auto, or nothing, is as each reader's locale has it.
+	TimeFormat string
+	// Accent and AccentDark are the colours of links and of what is chosen in light and in dark mode, as #rrggbb;
+	// nothing is the page's own.
+	Accent, AccentDark string
 }
 
 // Validate reports all that is wrong with the options.
@@ -52,15 +58,22 @@ func (o Options) Validate() error {
 			faults = append(faults, fmt.Errorf("frame ancestor %q: want one origin, such as https://app.example.com", source))
 		}
 	}
+	switch o.TimeFormat {
+	case "", "auto", "12h", "24h":
+	default:
+		faults = append(faults, fmt.Errorf("--page-time-format: %q is none of auto, 12h and 24h", o.TimeFormat))
+	}
+	faults = append(faults, lightMode.check(o.Accent), darkMode.check(o.AccentDark))
 	return errors.Join(faults...)
 }
 
 // Page is the dashboard's static part.
 type Page struct {
-	headers    http.Header
-	index      *file
-	assets     map[string]*file
-	stylesheet string // its path
+	headers     http.Header
+	index       *file
+	assets      map[string]*file
+	stylesheets []string // their paths, in the order in which they count
+	twelveHours bool     // on the pages without scripts
 }
 
 // file is one file of the build in the encodings that the build made of it.
@@ -105,13 +118,63 @@ func newPage(build fs.FS, options Options) (*Page, error) {
 		return nil, errors.New("read page build: dist/index.html is missing")
 	}
 	delete(files, "/index.html")
-	p := &Page{headers: securityHeaders(options), index: index, assets: files}
+	p := &Page{headers: securityHeaders(options), index: index, assets: files, twelveHours: options.TimeFormat == "12h"}
 	for name := range files {
 		if path.Ext(name) == ".css" {
-			p.stylesheet = name
+			p.stylesheets = append(p.stylesheets, name)
 		}
 	}
+	if err := p.dress(options); err != nil {
+		return nil, err
+	}
 	return p, nil
+}
+
+// dress puts the options for the page's looks into its HTML. The policy allows no style in it, so the accent is
+// a style sheet of its own, whose name changes with it like every asset's.
+func (p *Page) dress(options Options) error {
+	html := p.index.encodings[len(p.index.encodings)-1].body
+	var faults []error
+	put := func(before, after string) {
+		dressed := bytes.Replace(html, []byte(before), []byte(after), 1)
+		if bytes.Equal(dressed, html) {
+			faults = append(faults, fmt.Errorf("read page build: dist/index.html has no %s", before))
+		}
+		html = dressed
+	}
+	if options.TimeFormat == "12h" || options.TimeFormat == "24h" {
+		put("<html ", `<html data-time-format="`+options.TimeFormat+`" `)
+	}
+	if options.Accent != "" || options.AccentDark != "" {
+		sheet := []byte(accentSheet(options.Accent, options.AccentDark))
+		sum := sha256.Sum256(sheet)
+		name := AssetsPrefix + "accent-" + base64.RawURLEncoding.EncodeToString(sum[:6]) + ".css"
+		p.assets[name] = &file{contentType: stylesheetType, encodings: []encoding{newEncoding("", sheet)}}
+		p.stylesheets = append(p.stylesheets, name)
+		put("</head>", `<link rel="stylesheet" href="`+name+`"></head>`)
+	}
+	if len(faults) > 0 || bytes.Equal(html, p.index.encodings[len(p.index.encodings)-1].body) {
+		return errors.Join(faults...)
+	}
+	// The build's compressed files are of its own HTML.
+	var zipped bytes.Buffer
+	zipper, err := gzip.NewWriterLevel(&zipped, gzip.BestCompression)
+	if err != nil {
+		return fmt.Errorf("compress page: %w", err)
+	}
+	_, err = zipper.Write(html)
+	if err := errors.Join(err, zipper.Close()); err != nil {
+		return fmt.Errorf("compress page: %w", err)
+	}
+	p.index = &file{contentType: p.index.contentType, encodings: []encoding{newEncoding("gzip", zipped.Bytes()), newEncoding("", html)}}
+	return nil
+}
+
+const stylesheetType = "text/css; charset=utf-8"
+
+func newEncoding(name string, body []byte) encoding {
+	sum := sha256.Sum256(body)
+	return encoding{name: name, body: body, etag: `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`}
 }
 
 func readFile(build fs.FS, name string) (*file, error) {
@@ -123,7 +186,7 @@ func readFile(build fs.FS, name string) (*file, error) {
 	case ".js":
 		contentType = "text/javascript; charset=utf-8"
 	case ".css":
-		contentType = "text/css; charset=utf-8"
+		contentType = stylesheetType
 	case ".svg":
 		contentType = "image/svg+xml"
 	}
@@ -136,9 +199,7 @@ func readFile(build fs.FS, name string) (*file, error) {
 		if err != nil {
 			return nil, err
 		}
-		sum := sha256.Sum256(body)
-		tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
-		f.encodings = append(f.encodings, encoding{name: e.name, body: body, etag: tag})
+		f.encodings = append(f.encodings, newEncoding(e.name, body))
 	}
 	return f, nil
 }

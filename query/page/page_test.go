@@ -321,3 +321,97 @@ func TestScriptAndStyleKeepTheirBudgets(t *testing.T) {
 		t.Errorf("%d requests after the page itself: %s", requests, html)
 	}
 }
+
+// dressed is a page with options for its looks.
+var dressed = Options{TimeFormat: "12h", Accent: "#a0006d", AccentDark: "#ffb3e1"}
+
+func TestLooksComeWithThePageAndKeepThePolicy(t *testing.T) {
+	h := handler(t, dressed)
+	plain := get(t, handler(t, Options{}), "/w/ws/usage")
+	r := get(t, h, "/w/ws/usage")
+	html := body(t, r)
+	if !strings.Contains(html, `<html data-time-format="12h" lang="en">`) {
+		t.Errorf("no time format: %.100s", html)
+	}
+	if r.Header.Get("ETag") == plain.Header.Get("ETag") {
+		t.Error("another page has the same tag")
+	}
+	if a, b := r.Header.Get("Content-Security-Policy"), plain.Header.Get("Content-Security-Policy"); a != b {
+		t.Errorf("policy %q, want %q", a, b)
+	}
+	for _, inline := range []string{"<style", " style="} {
+		if strings.Contains(html, inline) {
+			t.Errorf("%s is what the policy blocks", inline)
+		}
+	}
+	sheets := regexp.MustCompile(`<link rel="stylesheet"[^>]* href="(/assets/[\w-]+\.css)"`).FindAllStringSubmatch(html, -1)
+	if len(sheets) != 2 || !regexp.MustCompile(`^/assets/accent-[\w-]{8}\.css$`).MatchString(sheets[1][1]) {
+		t.Fatalf("style sheets %q, want the accent after the page's own", sheets)
+	}
+	accent := get(t, h, sheets[1][1])
+	if accent.Header.Get("Cache-Control") != "public, max-age=31536000, immutable" || accent.Header.Get("Content-Type") != "text/css; charset=utf-8" {
+		t.Errorf("headers %v", accent.Header)
+	}
+	if got := body(t, accent); !strings.HasPrefix(got, ":root{--accent:light-dark(#a0006d,#ffb3e1);") || !strings.Contains(got, "--on-accent:light-dark(#ffffff,#000000)") {
+		t.Errorf("sheet %q", got)
+	}
+
+	for accept, want := range map[string]string{"gzip, deflate, br": "gzip", "gzip": "gzip", "identity": "", "br": ""} {
+		r := get(t, h, "/w/ws/usage", "Accept-Encoding", accept)
+		if got := r.Header.Get("Content-Encoding"); got != want {
+			t.Errorf("with %q: Content-Encoding %q, want %q", accept, got, want)
+		}
+		var content io.Reader = r.Body
+		if want == "gzip" {
+			unzipped, err := gzip.NewReader(r.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			content = unzipped
+		}
+		got, err := io.ReadAll(content)
+		if err != nil || string(got) != html {
+			t.Errorf("with %q: another page (%v)", accept, err)
+		}
+	}
+}
+
+func TestOneAccentLeavesTheOtherModeAsItIs(t *testing.T) {
+	for _, o := range []Options{{Accent: "#a0006d"}, {AccentDark: "#ffb3e1"}} {
+		h := handler(t, o)
+		sheets := regexp.MustCompile(`/assets/accent-[\w-]+\.css`).FindAllString(body(t, get(t, h, "/w/ws/usage")), -1)
+		sheet := body(t, get(t, h, sheets[0]))
+		want := [3]string{"light-dark(#3352d8,#ffb3e1)", "light-dark(#eef1fe,", "light-dark(#ffffff,#000000)"}
+		if o.Accent != "" {
+			want = [3]string{"light-dark(#a0006d,#93a8ff)", ",#1d2545)", "light-dark(#ffffff,#0d1230)"}
+		}
+		for _, w := range want {
+			if !strings.Contains(sheet, w) {
+				t.Errorf("%+v: %q is missing in %q", o, w, sheet)
+			}
+		}
+	}
+}
+
+func TestAPageWithoutLooksIsTheBuild(t *testing.T) {
+	for _, o := range []Options{{}, {TimeFormat: "auto"}} {
+		p, err := New(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		built, err := dist.ReadFile("dist/index.html")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.index.encodings[len(p.index.encodings)-1].body; !bytes.Equal(got, built) || len(p.stylesheets) != 1 {
+			t.Errorf("%+v changes the page", o)
+		}
+	}
+}
+
+func TestLooksThatTheBuildHasNoPlaceForAreReported(t *testing.T) {
+	build := fstest.MapFS{"dist/index.html": {Data: []byte("<html><body></body></html>")}}
+	if _, err := newPage(build, dressed); err == nil || strings.Count(err.Error(), "has no") != 2 {
+		t.Errorf("error %v", err)
+	}
+}

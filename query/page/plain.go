@@ -30,10 +30,17 @@ var plainTemplates = template.Must(template.New("").Funcs(template.FuncMap{
 }).ParseFS(plainFiles, "plain/*.gohtml"))
 
 // head is what stands in a page's head.
-type head struct{ Title, Stylesheet string }
+type head struct {
+	Title       string
+	Stylesheets []string
+}
 
-func newHead(title, workspace, stylesheet string) head {
-	return head{title + " · " + workspace, stylesheet}
+func newHead(title string, of Plain, stylesheets []string) head {
+	names := []string{title, of.Workspace.Name}
+	if product := of.Workspace.ProductName; product != "" {
+		names = append(names, product)
+	}
+	return head{strings.Join(names, " · "), stylesheets}
 }
 
 // Plain is what the pages without scripts have in common.
@@ -47,6 +54,16 @@ type Plain struct {
 	Zone *time.Location
 	// Problem says why there is no data; nil: there is.
 	Problem *Problem
+
+	twelveHours bool
+}
+
+// Names are those of the product and of the workspace, as far as they are known.
+func (p Plain) Names() string {
+	if p.Workspace.ProductName == "" {
+		return p.Workspace.Name
+	}
+	return p.Workspace.ProductName + " · " + p.Workspace.Name
 }
 
 // Figures is what the page of figures shows.
@@ -93,20 +110,22 @@ const SupportEmail = "support@a2v2.ai"
 
 // WriteFigures writes the figures as tables.
 func (p *Page) WriteFigures(w http.ResponseWriter, r *http.Request, f Figures) {
+	f.twelveHours = p.twelveHours
 	p.writePlain(w, r, "figures.gohtml", f, f.Problem)
 }
 
 // WriteProof writes the proof.
 func (p *Page) WriteProof(w http.ResponseWriter, r *http.Request, f Proof) {
+	f.twelveHours = p.twelveHours
 	p.writePlain(w, r, "proof.gohtml", f, f.Problem)
 }
 
 func (p *Page) writePlain(w http.ResponseWriter, r *http.Request, name string, data any, problem *Problem) {
 	var body bytes.Buffer
 	err := plainTemplates.ExecuteTemplate(&body, name, struct {
-		Page       any
-		Stylesheet string
-	}{data, p.stylesheet})
+		Page        any
+		Stylesheets []string
+	}{data, p.stylesheets})
 	status := http.StatusOK
 	if problem != nil {
 		status = problem.Status
@@ -322,7 +341,7 @@ func (p Plain) Bar(bar api.Bar, grain api.Grain) string {
 	case api.GrainWeek, api.GrainMonth:
 		return dates(start, end)
 	default:
-		return start.Format("Mon 2 Jan 2006, 15:04") + "–" + end.Format("15:04 MST")
+		return p.format(start, "Mon 2 Jan 2006, 15:04") + "–" + p.format(end, "15:04 MST")
 	}
 }
 
@@ -343,7 +362,7 @@ func (p Plain) Span(r api.UsageRange) string {
 	if r.From != nil {
 		return dates(start, end)
 	}
-	return start.Format("2 Jan 2006, 15:04 MST") + " – " + end.Format("2 Jan 2006, 15:04 MST")
+	return p.format(start, "2 Jan 2006, 15:04 MST") + " – " + p.format(end, "2 Jan 2006, 15:04 MST")
 }
 
 // At names an instant to the second.
@@ -351,7 +370,15 @@ func (p Plain) At(at *time.Time) string {
 	if at == nil {
 		return "not known"
 	}
-	return at.In(p.Zone).Format("2 Jan 2006, 15:04:05 MST")
+	return p.format(at.In(p.Zone), "2 Jan 2006, 15:04:05 MST")
+}
+
+// format takes a layout of 24 hours.
+func (p Plain) format(at time.Time, layout string) string {
+	if p.twelveHours {
+		layout = strings.NewReplacer("15:04:05", "3:04:05 pm", "15:04", "3:04 pm").Replace(layout)
+	}
+	return at.Format(layout)
 }
 
 // stateNote says what is not final about a bar.

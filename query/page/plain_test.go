@@ -1,6 +1,8 @@
 package page
 
 import (
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -68,5 +70,34 @@ func TestLinksKeepWhatWasAsked(t *testing.T) {
 		if choice.Chosen {
 			t.Errorf("%s is chosen, and dates were asked for", choice.Label)
 		}
+	}
+}
+
+func TestThePageWithoutScriptsHasTheSameLooks(t *testing.T) {
+	p, err := New(dressed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	through := time.Date(2026, 11, 24, 14, 32, 5, 0, time.UTC)
+	billing := "https://example.com/billing"
+	workspace := api.Workspace{ID: "ws", Name: "Acme", ProductName: "Acme Agents", SupportEmail: "help@example.com", Links: api.WorkspaceLinks{Billing: &billing}}
+	answer := httptest.NewRecorder()
+	p.WriteProof(answer, httptest.NewRequestWithContext(t.Context(), "GET", "/w/ws/usage/proof", nil), Proof{
+		Plain: Plain{Workspace: workspace, Zone: time.UTC},
+		Data:  &api.Reconciliation{Freshness: api.Freshness{CountedThrough: &through}},
+	})
+	page := answer.Body.String()
+	for _, want := range []string{
+		"24 Nov 2026, 2:32:05 pm UTC", `href="/assets/accent-`, "<title>Proof of usage · Acme · Acme Agents</title>", "Acme Agents · Acme", "mailto:help@example.com",
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("%q is missing in %s", want, page)
+		}
+	}
+	if f := (Figures{Plain: Plain{Workspace: workspace}}); f.Billing() != billing {
+		t.Errorf("billing %q", f.Billing())
+	}
+	if bare := (Plain{Workspace: api.Workspace{Name: "Acme"}}); bare.Names() != "Acme" || bare.Support() != SupportEmail {
+		t.Errorf("names %q, support %q", bare.Names(), bare.Support())
 	}
 }
