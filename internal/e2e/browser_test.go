@@ -55,14 +55,8 @@ func TestPageInARealBrowser(t *testing.T) {
 	requireBrowser(t)
 	i := runOn(t, t.TempDir())
 	known := sendKnownEvents(t, i)
+	known.await(t, i)
 	read := i.token("ws_browser", "usage:read")
-	i.waitFor("to count the known events", countPatience, func() error {
-		d := readDashboard(t, i.endpoints.HTTP, read, "ws_browser", "")
-		if d.Summary.Credits != known.credits.String() || d.AgentsTotal != len(known.agents) || d.Agents[0].Name != known.topName {
-			return notYetError{fmt.Sprintf("%s credits, %d agents", d.Summary.Credits, d.AgentsTotal)}
-		}
-		return nil
-	})
 	link := strings.TrimSpace(mustAgentmeter(t, "link", "--data-dir", i.dir, "--workspace", "ws_browser"))
 
 	runBrowserTests(t, "e2e",
@@ -118,6 +112,19 @@ type knownEvents struct {
 	agents   map[string]schemas.CreditsSum
 	top      string
 	topName  string
+}
+
+// await waits until the figures hold them.
+func (k knownEvents) await(t *testing.T, i *instance) {
+	t.Helper()
+	read := i.token("ws_browser", "usage:read")
+	i.waitFor("to count the known events", countPatience, func() error {
+		d := readDashboard(t, i.endpoints.HTTP, read, "ws_browser", "")
+		if d.Summary.Credits != k.credits.String() || d.AgentsTotal != len(k.agents) || d.Agents[0].Name != k.topName {
+			return notYetError{fmt.Sprintf("%s credits, %d agents", d.Summary.Credits, d.AgentsTotal)}
+		}
+		return nil
+	})
 }
 
 // sendKnownEvents registers a workspace and sends events of this billing

@@ -31,7 +31,7 @@ export const expected = {
 
 const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
-export const launch = () =>
+export const launch = (...more) =>
   chromium.launch({
     executablePath: env.E2E_CHROMIUM ?? '/usr/bin/chromium',
     args: [
@@ -43,6 +43,7 @@ export const launch = () =>
       '--disable-background-networking',
       '--disable-component-update',
       '--disable-sync',
+      ...more,
     ],
   });
 

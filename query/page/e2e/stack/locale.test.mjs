@@ -1,0 +1,90 @@
+// Figures, dates and times as the reader writes them, and the answer's sentence with the same figures.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { clock, closeBrowser, workspace } from '../stack.mjs';
+import { api, open } from '../support.mjs';
+
+let world;
+let sent;
+before(async () => {
+  await clock('2026-09-01T00:00:00Z');
+  const ws = await workspace({ timezone: 'Europe/Copenhagen', agents: { agt_a: 'Ada', agt_b: 'Ben' } });
+  await clock('2026-11-24T13:32:05Z');
+  await ws.send(
+    { at: '2026-10-12T09:00:00Z', agent: 'agt_b', credits: '1520' },
+    { at: '2026-11-12T09:00:00Z', agent: 'agt_a', credits: '1234567.000001' },
+    { at: '2026-11-12T09:30:00Z', agent: 'agt_b', credits: '4720' },
+  );
+  await ws.counted();
+  sent = ws.sum({ from: '2026-11-01T00:00:00+01:00' }).credits;
+  world = await ws.world();
+});
+after(async () => {
+  await clock(null);
+  await closeBrowser();
+});
+
+const view = '?from=2026-11-01&to=2026-11-24&compare=prev&table=1';
+
+/** What stands on the page wherever a figure or a date does; marks that only set a direction are left out. */
+const read = page =>
+  page.evaluate(() => {
+    const text = selector =>
+      document
+        .querySelector(selector)
+        .textContent.trim()
+        .replace(/[\u200e\u200f\u061c\u2068\u2069]/g, '');
+    return {
+      card: text('[data-testid=credits-used]'),
+      row: text('.leaderboard tbody tr.all td.number'),
+      foot: text('.figures tfoot td'),
+      share: text('.leaderboard tbody tr:nth-child(2) td.share .num'),
+      sentence: text('.sentence'),
+      range: text('.dates .control-value'),
+      time: text('time').replace('\u202f', ' '),
+    };
+  });
+
+test('to a reader of English the page says the service’s own sentence', { timeout: 60_000 }, async () => {
+  const { page, close } = await open(world, view);
+  const answer = await api(
+    page,
+    `/v1/usage/dashboard${view.replace('&table=1', '')}&workspace=${world.workspace}`,
+  );
+  const { sentence } = (await answer.json()).insights;
+  assert.match(
+    sentence,
+    /^Ada drove over 99% of credits in this range .* Biggest rise: Ada, \+1,234,567\.000001 \(new\)\.$/,
+  );
+  assert.equal((await read(page)).sentence, sentence);
+  await close();
+});
+
+for (const [locale, figure, part, share, whole, range, time] of [
+  ['de-DE', '1.239.287,000001', '1.234.567,000001', '99,6 %', '99 %', '1. Nov. – 24. Nov. 2026', '14:32:05'],
+  ['fr-FR', '1 239 287,000001', '1 234 567,000001', '99,6 %', '99 %', '1 nov. – 24 nov. 2026', '14:32:05'],
+  ['en-IN', '12,39,287.000001', '12,34,567.000001', '99.6%', '99%', '1 Nov – 24 Nov 2026', '2:32:05 pm'],
+  ['ar', '1,239,287.000001', '1,234,567.000001', '99.6%', '99%', '1 نوفمبر – 24 نوفمبر 2026', '2:32:05 م'],
+  ['ja-JP', '1,239,287.000001', '1,234,567.000001', '99.6%', '99%', '2026年11月1日 – 11月24日', '14:32:05'],
+]) {
+  test(`every figure of a page is written alike: ${locale}`, { timeout: 60_000 }, async () => {
+    assert.equal(sent, '1239287.000001');
+    const { page, close } = await open(world, view, { locale });
+    const shown = await read(page);
+    // Browsers' releases differ in how wide their spaces are that no line breaks at.
+    const spaced = text => text.replace(/[\u00a0\u202f]/g, ' ');
+    assert.deepEqual(Object.fromEntries(Object.entries(shown).map(([name, text]) => [name, spaced(text)])), {
+      card: figure,
+      row: figure,
+      foot: figure,
+      share,
+      sentence: `Ada drove over ${whole} of credits in this range (${part} of ${figure}). Biggest rise: Ada, +${part} (new).`,
+      range,
+      time,
+    });
+    for (const grouped of [shown.card, shown.row, shown.foot, shown.share]) {
+      assert.doesNotMatch(grouped, / /, 'a figure never breaks across lines');
+    }
+    await close();
+  });
+}
