@@ -3,6 +3,8 @@ package e2e
 import (
 	"fmt"
 	"html"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -39,15 +41,19 @@ func (s *site) serve(t *testing.T, behind string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.handle(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+	s.handle(&httputil.ReverseProxy{ErrorLog: silence, Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(target)
 		r.Out.Host = r.In.Host
 		r.SetXForwarded()
 	}})
 }
 
+// silence is for what browsers do to servers all the time: they break
+// connections off, and look at a certificate twice before they take it.
+var silence = log.New(io.Discard, "", 0)
+
 func (s *site) handle(handler http.Handler) {
-	s.server.Config.Handler = handler
+	s.server.Config.Handler, s.server.Config.ErrorLog = handler, silence
 	s.server.StartTLS()
 }
 
@@ -73,7 +79,7 @@ func TestPageInAFrame(t *testing.T) {
 	}
 	address := freeAddress(t)
 	platform := startCommand(t, exec.Command(example, "-listen", address, "-agentmeter", i.endpoints.HTTP, "-page", usage.origin,
-		"-token-file", token, "-users", "ada=ws_browser", "-renew", "1s"))
+		"-token-file", token, "-users", "ada=ws_browser", "-renew", "3s"))
 	platform.waitFor("to listen", startPatience, func() error {
 		return expectStatus(t, http.MethodGet, "http://"+address+"/", "", nil, http.StatusOK)
 	})
@@ -84,5 +90,6 @@ func TestPageInAFrame(t *testing.T) {
 	}))
 
 	runBrowserTests(t, "e2e:embed",
-		"E2E_BASE="+usage.origin, "E2E_APP="+app.origin, "E2E_OTHER="+other.origin, "E2E_CREDITS="+known.credits.String())
+		"E2E_BASE="+usage.origin, "E2E_APP="+app.origin, "E2E_OTHER="+other.origin, "E2E_CREDITS="+known.credits.String(),
+		"E2E_API="+i.endpoints.HTTP, "E2E_TOKEN="+i.token("ws_browser", "usage:read"))
 }

@@ -2,13 +2,19 @@
 // frame, out of sight, is opened by a new link and leaves its cookie, which both have in common.
 const every = Number(document.getElementById('usage').dataset.renew);
 let renewed = Date.now();
+let underWay = false;
 
 function renew() {
+  if (underWay) return;
+  underWay = true;
   renewed = Date.now();
   const frame = document.createElement('iframe');
   frame.hidden = true;
   frame.src = '/usage/frame';
-  frame.addEventListener('load', () => frame.remove());
+  frame.addEventListener('load', () => {
+    frame.remove();
+    underWay = false;
+  });
   document.body.append(frame);
 }
 

@@ -41,7 +41,7 @@ const read = page =>
       share: text('.leaderboard tbody tr:nth-child(2) td.share .num'),
       sentence: text('.sentence'),
       range: text('.dates .control-value'),
-      time: text('time').replace('\u202f', ' '),
+      hour: text('time').replace(/:\d\d:\d\d/, ''),
     };
   });
 
@@ -60,12 +60,12 @@ test('to a reader of English the page says the service’s own sentence', { time
   await close();
 });
 
-for (const [locale, figure, part, share, whole, range, time] of [
-  ['de-DE', '1.239.287,000001', '1.234.567,000001', '99,6 %', '99 %', '1. Nov. – 24. Nov. 2026', '14:32:05'],
-  ['fr-FR', '1 239 287,000001', '1 234 567,000001', '99,6 %', '99 %', '1 nov. – 24 nov. 2026', '14:32:05'],
-  ['en-IN', '12,39,287.000001', '12,34,567.000001', '99.6%', '99%', '1 Nov – 24 Nov 2026', '2:32:05 pm'],
-  ['ar', '1,239,287.000001', '1,234,567.000001', '99.6%', '99%', '1 نوفمبر – 24 نوفمبر 2026', '2:32:05 م'],
-  ['ja-JP', '1,239,287.000001', '1,234,567.000001', '99.6%', '99%', '2026年11月1日 – 11月24日', '14:32:05'],
+for (const [locale, figure, part, share, whole, range, hour] of [
+  ['de-DE', '1.239.287,000001', '1.234.567,000001', '99,6 %', '99 %', '1. Nov. – 24. Nov. 2026', '14'],
+  ['fr-FR', '1 239 287,000001', '1 234 567,000001', '99,6 %', '99 %', '1 nov. – 24 nov. 2026', '14'],
+  ['en-IN', '12,39,287.000001', '12,34,567.000001', '99.6%', '99%', '1 Nov – 24 Nov 2026', '2 pm'],
+  ['ar', '1,239,287.000001', '1,234,567.000001', '99.6%', '99%', '1 نوفمبر – 24 نوفمبر 2026', '2 م'],
+  ['ja-JP', '1,239,287.000001', '1,234,567.000001', '99.6%', '99%', '2026年11月1日 – 11月24日', '14'],
 ]) {
   test(`every figure of a page is written alike: ${locale}`, { timeout: 60_000 }, async () => {
     assert.equal(sent, '1239287.000001');
@@ -80,7 +80,7 @@ for (const [locale, figure, part, share, whole, range, time] of [
       share,
       sentence: `Ada drove over ${whole} of credits in this range (${part} of ${figure}). Biggest rise: Ada, +${part} (new).`,
       range,
-      time,
+      hour,
     });
     for (const grouped of [shown.card, shown.row, shown.foot, shown.share]) {
       assert.doesNotMatch(grouped, / /, 'a figure never breaks across lines');

@@ -51,7 +51,7 @@ export const en = {
   },
   /** The filters as a sentence, for paper. */
   chosen: {
-    compared: (with_: string) => `compared with ${with_.toLowerCase()}`,
+    compared: (what: string) => `compared with ${what.toLowerCase()}`,
     bars: (metric: 'credits' | 'messages', grain: Grain) => `${metric} by ${grain}`,
   },
 
