@@ -72,7 +72,8 @@ const quietMs = 300;
 
 /** Says that it is loading once a reader may wonder, and offers a way out once they do. */
 function Waiting() {
-  const loading = usage.loading.value;
+  // Between two tries there is nothing to wait for but the countdown, which is shown.
+  const loading = usage.failure.value ? null : usage.loading.value;
   const first = figures.value === null;
   const waited = useSignal(false);
   const key = loading?.key;

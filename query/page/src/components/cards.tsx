@@ -27,7 +27,10 @@ export function Cards({ data }: { data: Dashboard | null }) {
   };
 
   return (
-    <section class={compare === 'none' ? 'cards' : 'cards compared'} aria-label={copy.summary}>
+    <section
+      class={`cards${compare === 'none' ? '' : ' compared'}${thisPeriod ? ' this-period' : ''}`}
+      aria-label={copy.summary}
+    >
       <Card
         title={thisPeriod ? copy.creditsThisPeriod : copy.creditsUsed}
         figure={data && <Figure id="credits-used" value={data.summary.credits} atLeast={atLeast} />}
@@ -42,7 +45,7 @@ export function Cards({ data }: { data: Dashboard | null }) {
         figure={data && <Figure id="messages-answered" value={data.summary.messages} atLeast={atLeast} />}
       >
         {compared('messages')}
-        {data && (
+        {data && data.summary.messages !== '0' && (
           <p class="muted small">
             {fill(
               copy.perMessage,
@@ -98,12 +101,16 @@ function Card({ title, tag, figure, children }: CardProps) {
   );
 }
 
+/** Figures of many digits are set smaller, so that they stay on one line. */
+const sizeOf = ({ length }: string) =>
+  length > 19 ? 'longest' : length > 13 ? 'long' : length > 9 ? 'mid' : '';
+
 function Figure({ id, value, atLeast }: { id: string; value: string; atLeast: boolean }) {
   const text = group(value);
   return (
     <>
       {atLeast && <span class="at-least">{copy.atLeast} </span>}
-      <span class={`num${text.length > 19 ? ' longest' : text.length > 13 ? ' long' : ''}`} data-testid={id}>
+      <span class={`num ${sizeOf(text)}`} data-testid={id}>
         {text}
       </span>
     </>

@@ -31,9 +31,6 @@ export function Foot({ data }: { data: Dashboard | null }) {
           <p key={text}>{text}</p>
         ))}
       </details>
-      <p>
-        <ShortcutsButton />
-      </p>
       <nav aria-label={copy.related}>
         {related.map(key => {
           const href = links[key];
@@ -43,6 +40,7 @@ export function Foot({ data }: { data: Dashboard | null }) {
             </a>
           ) : null;
         })}
+        <ShortcutsButton />
       </nav>
     </footer>
   );

@@ -5,7 +5,7 @@ import { otherColour, topAgents } from '../chart/series.ts';
 import { copy } from '../copy/index.ts';
 import { change } from '../format/change.ts';
 import { isZero } from '../format/decimal.ts';
-import { group, perMessage } from '../format/number.ts';
+import { group, perMessage, share } from '../format/number.ts';
 import { useBoard } from '../store/board.ts';
 import { agentName, whose } from '../store/facts.ts';
 import { go, lookBehind, view } from '../store/navigation.ts';
@@ -24,7 +24,7 @@ interface Column {
 const columns: Column[] = [
   { key: 'name', label: copy.agent, class: 'agent' },
   { key: 'credits', label: copy.creditsWord, class: 'number' },
-  { key: 'share', label: copy.shareWord, class: 'share' },
+  { key: 'share', label: copy.shareWord, class: 'share wide' },
   { key: 'messages', label: copy.messagesWord, class: 'number wide' },
   { key: 'rate', label: copy.creditsPerMessage, class: 'number wide' },
   { key: 'change', label: copy.changeWord, class: 'number wide' },
@@ -99,9 +99,12 @@ export function Leaderboard({ data }: { data: Dashboard | null }) {
                 <td class="rank" />
                 <th scope="row" class="agent">
                   {only === null ? copy.everyAgent : copy.total}
+                  <span class="narrow muted small">
+                    {group(data.summary.messages)} {copy.unit.messages(data.summary.messages)}
+                  </span>
                 </th>
                 <td class="number">{group(data.summary.credits)}</td>
-                <td class="share">
+                <td class="share wide">
                   <ShareBar percent={data.agents.length ? '100' : '0'} used={data.agents.length > 0} />
                 </td>
                 <td class="number wide">{group(data.summary.messages)}</td>
@@ -137,7 +140,8 @@ export function Leaderboard({ data }: { data: Dashboard | null }) {
                       <bdi>{agentName(agent.id)}</bdi>
                     </button>
                     <span class="narrow muted small">
-                      {group(agent.messages)} {copy.unit.messages(agent.messages)}
+                      {share(agent.share, !isZero(agent.credits))} · {group(agent.messages)}{' '}
+                      {copy.unit.messages(agent.messages)}
                     </span>
                   </th>
                   <td class="number">
@@ -148,7 +152,7 @@ export function Leaderboard({ data }: { data: Dashboard | null }) {
                       </span>
                     )}
                   </td>
-                  <td class="share">
+                  <td class="share wide">
                     <ShareBar percent={agent.share} used={!isZero(agent.credits)} />
                   </td>
                   <td class="number wide">{group(agent.messages)}</td>
@@ -217,9 +221,9 @@ function SkeletonRows({ columns }: { columns: number }) {
   return Array.from({ length: 8 }, (_, index) => (
     <tr key={index}>
       <td class="rank" />
-      <th scope="row" class="agent" colSpan={columns + 2}>
+      <td class="agent" colSpan={columns + 2}>
         <Bone kind="line" />
-      </th>
+      </td>
     </tr>
   ));
 }
