@@ -67,7 +67,7 @@ export async function start() {
 
 /** A page that notices what it should not do: break its policy, throw, or ask anyone else. */
 export async function open({ browser, storageState, workspace }, search = '', options = {}) {
-  const { prepare, ready = settled, name: _, ...contextOptions } = options;
+  const { prepare, ready = settled, name: _, timeout: __, ...contextOptions } = options;
   const context = await browser.newContext({
     storageState,
     viewport: { width: 1280, height: 900 },
@@ -127,7 +127,7 @@ export async function open({ browser, storageState, workspace }, search = '', op
 
 /** A test with a page of its own, which must come out clean. World says whose page, once the test begins. */
 export function pageTest(name, world, search, options, body) {
-  test(name, { timeout: 120_000 }, async () => {
+  test(name, { timeout: options.timeout ?? 120_000 }, async () => {
     const of = await world();
     const opened = await open(of, typeof search === 'function' ? search() : search, { ...options, name });
     try {
@@ -142,6 +142,25 @@ export function pageTest(name, world, search, options, body) {
 
 /** The figures of the address are there. */
 export const settled = page => page.locator('main[aria-busy=false] [data-testid=credits-used]').waitFor();
+
+/** The one request that answers the whole page, for tests that stand in the service's way. */
+export const dashboardRoute = '**/v1/usage/dashboard?**';
+
+/** What the service says when it refuses or fails. */
+export const problem = (status, headers = {}) => ({
+  status,
+  headers,
+  contentType: 'application/problem+json',
+  body: JSON.stringify({
+    type: 'about:blank',
+    title: 'Fault',
+    status,
+    detail: '',
+    code: 'fault',
+    errors: [],
+    trace_id: 'e2e0000000000000000000000000cafe',
+  }),
+});
 
 /** Everything that must agree, read in one go so that a refresh cannot come between. */
 export const figures = page =>
@@ -292,15 +311,21 @@ export async function eventually(check, { timeoutMs = 15_000, everyMs = 250 } = 
   }
 }
 
-/** No violation of WCAG 2.2 A and AA, or of axe's best practices. */
-export async function accessible(page, what) {
+/** No violation of WCAG 2.2 A and AA, or of axe's best practices; or of some rules only. */
+export async function accessible(page, what, ...rules) {
   // Run through the debugger, which the page's policy does not bind.
-  await page.evaluate(`${axeSource}; undefined`);
-  const { violations } = await page.evaluate(() =>
-    globalThis.axe.run(document, { resultTypes: ['violations'] }),
+  await page.evaluate(`globalThis.axe ?? (() => {${axeSource}})(); undefined`);
+  const { violations } = await page.evaluate(
+    only =>
+      globalThis.axe.run(document, {
+        resultTypes: ['violations'],
+        preload: false,
+        ...(only.length && { runOnly: only }),
+      }),
+    rules,
   );
   const words = violations.map(
     v => `${v.id}: ${v.help} (${v.nodes.map(n => `${n.target} ${n.failureSummary}`).join('; ')})`,
   );
-  assert.deepEqual(words, [], what);
+  assert.equal(words.length, 0, `${what}: ${words.join('\n')}`);
 }

@@ -1,15 +1,15 @@
 // The page in a real browser against the service that E2E_BASE names. See support.mjs for what it takes.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { after, before } from 'node:test';
 import {
-  accessible,
   pageTest as anyPageTest,
   api,
-  base,
+  dashboardRoute,
   eventually,
   expected,
   figures,
   open,
+  problem,
   readCsv,
   settled,
   start,
@@ -31,21 +31,6 @@ const errorCopy = {
   text: 'A temporary hiccup can stop a range from loading. Re-apply the date range or reload the page to retry. If it persists, contact ',
 };
 const longAgo = '?from=2001-01-01&to=2001-01-07';
-const dashboardRoute = '**/v1/usage/dashboard?**';
-const problem = status => ({
-  status,
-  contentType: 'application/problem+json',
-  body: JSON.stringify({
-    type: 'about:blank',
-    title: 'Fault',
-    status,
-    detail: '',
-    code: 'fault',
-    errors: [],
-    trace_id: 'e2e0000000000000000000000000cafe',
-  }),
-});
-
 function assertReconciles(all) {
   for (const metric of ['credits', 'messages']) {
     assert.equal(sum(all.bars.map(bar => bar[metric])), all[metric], `sum of bars, ${metric}`);
@@ -287,29 +272,6 @@ pageTest('dragging over the plot zooms to whole bars and Back restores', '?range
 });
 
 pageTest(
-  'the skeleton gives way without a shift',
-  '',
-  {
-    prepare: async page => {
-      await page.addInitScript(() => {
-        globalThis.__shift = 0;
-        new PerformanceObserver(list => {
-          for (const entry of list.getEntries()) if (!entry.hadRecentInput) globalThis.__shift += entry.value;
-        }).observe({ type: 'layout-shift', buffered: true });
-      });
-      await page.route(dashboardRoute, async route => {
-        await new Promise(done => setTimeout(done, 700));
-        await route.continue();
-      });
-    },
-  },
-  async page => {
-    const shift = await page.evaluate(() => globalThis.__shift);
-    assert.ok(shift <= 0.02, `layout shift ${shift}`);
-  },
-);
-
-pageTest(
   'a session that ended says so and keeps the address',
   '?range=30d',
   {
@@ -415,63 +377,6 @@ pageTest(
   },
 );
 
-test('at most four requests before the figures', async () => {
-  const opened = await open(world);
-  const first = opened.requests.findIndex(url => url.includes('/v1/usage/dashboard'));
-  assert.ok(first >= 0 && first <= 4, opened.requests.slice(0, 6).join('\n'));
-  await opened.close();
-});
-
-for (const colorScheme of ['light', 'dark']) {
-  for (const width of [1280, 375]) {
-    const options = { colorScheme, viewport: { width, height: 900 } };
-    const where = `${colorScheme}, ${width} px`;
-    pageTest(
-      `nothing stands in anyone’s way: figures, ${where}`,
-      '?range=30d&compare=prev&table=1',
-      options,
-      async page => {
-        await accessible(page, 'figures');
-        assert.equal(
-          await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth),
-          true,
-          'sideways scroll',
-        );
-      },
-    );
-    pageTest(`nothing stands in anyone’s way: empty, ${where}`, longAgo, options, page =>
-      accessible(page, 'empty'),
-    );
-    pageTest(
-      `nothing stands in anyone’s way: error, ${where}`,
-      '',
-      {
-        ...options,
-        prepare: page => page.route(dashboardRoute, route => route.fulfill(problem(500))),
-        ready: page => page.getByRole('alert').waitFor(),
-      },
-      page => accessible(page, 'error'),
-    );
-    pageTest(`nothing stands in anyone’s way: dialogs, ${where}`, '', options, async page => {
-      if (width < 640) {
-        await page.getByRole('button', { name: /^Filters/ }).click();
-        await accessible(page, 'sheet');
-      }
-      await page.getByRole('combobox', { name: 'Select Agent' }).click();
-      await page.getByRole('option').nth(1).waitFor();
-      await accessible(page, 'agents');
-      await page.keyboard.press('Escape');
-      await page.getByRole('button', { name: /^Date range/ }).click();
-      await page.getByRole('button', { name: 'Next month' }).waitFor();
-      await accessible(page, 'dates');
-    });
-    pageTest(`nothing stands in anyone’s way: details, ${where}`, '?behind=range', options, async page => {
-      await drawer(page).getByRole('table').nth(2).waitFor();
-      await accessible(page, 'details');
-    });
-  }
-}
-
 pageTest(
   'without JavaScript there are the figures as tables, and a form',
   '',
@@ -500,17 +405,4 @@ pageTest('the proof is a page that people can read', '', {}, async page => {
   const recorded = page.getByRole('row', { name: /^Recorded events/ }).locator('td');
   if (expected.credits)
     assert.equal((await recorded.nth(0).textContent()).replaceAll(',', ''), expected.credits);
-});
-
-test('the policy is strict and holds', async () => {
-  const opened = await open(world);
-  const response = await opened.page.context().request.get(opened.page.url());
-  const policy = response.headers()['content-security-policy'] ?? '';
-  assert.match(policy, /default-src 'none'/);
-  assert.doesNotMatch(policy, /unsafe|data:|\*|http/);
-  assert.equal(response.headers()['x-content-type-options'], 'nosniff');
-  assert.ok(opened.requests.every(url => url.startsWith(base)));
-  await opened.page.getByRole('button', { name: /^Date range/ }).click();
-  await opened.page.getByRole('button', { name: 'Next month' }).waitFor();
-  await opened.close();
 });
