@@ -140,6 +140,10 @@ export function pageTest(name, world, search, options, body) {
   });
 }
 
+/** The page's document as it comes, asked beside the browser. */
+export const pageDocument = workspace =>
+  fetch(`${base}/w/${workspace}/usage`, { headers: { Authorization: `Bearer ${env.E2E_TOKEN}` } });
+
 /** The figures of the address are there. */
 export const settled = page => page.locator('main[aria-busy=false] [data-testid=credits-used]').waitFor();
 

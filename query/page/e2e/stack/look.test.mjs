@@ -9,6 +9,7 @@ import {
   base,
   dashboardRoute,
   figures,
+  pageDocument,
   problem,
   settled,
 } from '../support.mjs';
@@ -529,7 +530,8 @@ pageTest('after eight seconds one can give up and keep what one had', '?range=7d
 });
 
 test('the policy is strict', async () => {
-  const response = await fetch(`${base}/w/${ws.id}/usage`);
+  const response = await pageDocument(ws.id);
+  assert.equal(response.status, 200);
   const policy = response.headers.get('content-security-policy') ?? '';
   assert.match(policy, /default-src 'none'/);
   assert.doesNotMatch(policy, /unsafe|data:|\*|http/);
