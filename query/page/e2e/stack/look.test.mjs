@@ -214,7 +214,18 @@ async function inStates(page, names, look) {
   assert.equal(wrong.length, 0, wrong.join('\n'));
 }
 
+/** Nothing is wider than the window, and no agent's name is cut off for want of room. */
 const staysInWidth = async page => {
+  const cut = await page.evaluate(() =>
+    [...document.querySelectorAll('.leaderboard tbody .agent')]
+      .filter(cell =>
+        [cell, ...cell.querySelectorAll('*')].some(
+          one => one.scrollWidth > one.clientWidth + 1 && one.clientWidth > 0,
+        ),
+      )
+      .map(cell => cell.textContent),
+  );
+  assert.deepEqual(cut, [], 'names that are cut off');
   const [content, window] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
   assert.ok(content <= window, `${content} px of content in ${window} px`);
 };

@@ -26,7 +26,7 @@ const columns: Column[] = [
   { key: 'credits', label: copy.creditsWord, class: 'number' },
   { key: 'share', label: copy.shareWord, class: 'share wide' },
   { key: 'messages', label: copy.messagesWord, class: 'number wide' },
-  { key: 'rate', label: copy.creditsPerMessage, class: 'number wide' },
+  { key: 'rate', label: copy.creditsPerMessage, class: 'number rate wide' },
   { key: 'change', label: copy.changeWord, class: 'number wide' },
 ];
 
