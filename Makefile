@@ -112,6 +112,10 @@ generate: page-modules ## Write generated files anew: protobuf, HTTP contract, p
 verify: page-modules ## Check that generated files are fresh and the module files tidy.
 	@internal/tools/verify.sh
 
+.PHONY: screenshots
+screenshots: build page-modules ## Take the documentation's pictures of the page, from the demo.
+	cd query/page && node scripts/screenshots.mjs $(CURDIR)/bin/agentmeter
+
 .PHONY: fuzz
 fuzz: ## Fuzz each decoder for FUZZTIME (default 30s).
 	@internal/tools/fuzz.sh $${FUZZTIME:-30s}
