@@ -12,7 +12,7 @@ out=${DIST:-dist}
 mkdir -p "$out"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-for arch in amd64 arm64; do
+for arch in ${ARCHITECTURES:-amd64 arm64}; do
   deploy/image-tree.sh "$work/$arch" "$release" linux "$arch"
   mv "$work/$arch/usr/bin/agentmeter" "$out/agentmeter-$release-linux-$arch"
 done
