@@ -175,6 +175,9 @@ func TestChartsRulesAreTheRuleFiles(t *testing.T) {
 				t.Errorf("%s: the monitor asks for %s=%s, and the service has %q", role, label, value, service.Labels[label])
 			}
 		}
+		if relabelled := monitor.Spec.Endpoints[0].RelabelConfigs; len(relabelled) != 1 || relabelled[0].TargetLabel != "job" || *relabelled[0].Replacement != "agentmeter-"+role {
+			t.Errorf("%s: the job is not named as prometheus.yml names it: %+v", role, relabelled)
+		}
 		if !slices.ContainsFunc(service.Spec.Ports, func(p corev1.ServicePort) bool { return p.Name == monitor.Spec.Endpoints[0].Port }) {
 			t.Errorf("%s: the service has no port %s", role, monitor.Spec.Endpoints[0].Port)
 		}
