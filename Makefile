@@ -40,7 +40,7 @@ e2e: build page-modules test-tools ## Test the whole product from outside, with 
 
 .PHONY: test-deploy
 test-deploy: engine-library ## Check what operators copy: compose file, Helm chart, image, ClickHouse's users.
-	cd deploy/check && go vet ./... && go test -count=1 ./...
+	cd deploy/check && go test -count=1 ./...
 	AGENTMETER_TEST_DEPLOY=1 go test -count=1 -timeout 10m -run 'TestImage|TestRelease|TestComposeFile' ./internal/e2e
 
 KILLS ?= 500
@@ -94,6 +94,7 @@ test-tools:
 .PHONY: lint
 lint: page-modules ## Lint Go, protobuf and the page.
 	$(TOOL) golangci-lint run ./...
+	cd deploy/check && $(TOOL) golangci-lint run ./...
 	cd schemas/proto && $(TOOL) buf lint
 	cd query/page && npm run --silent lint
 
