@@ -1,6 +1,10 @@
 package ingest
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 type metrics struct {
 	accepted      *prometheus.CounterVec
@@ -27,9 +31,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Items refused, by the code of their first fault.",
 		}, []string{"code"}),
 		ackSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name:    "agentmeter_ingest_ack_seconds",
-			Help:    "Time from a batch's handing to the producer to its last acknowledgement.",
-			Buckets: []float64{.002, .005, .01, .015, .02, .03, .05, .1, .25, .5, 1, 2.5, 5, 10, 20},
+			Name:                        "agentmeter_ingest_acknowledge_duration_seconds",
+			Help:                        "Time from a batch's handing to the producer to its last acknowledgement by Kafka.",
+			Buckets:                     []float64{.002, .005, .01, .015, .02, .03, .05, .1, .25, .5, 1, 2.5, 5, 10, 20},
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour,
 		}),
 		inFlightBytes: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "agentmeter_ingest_in_flight_bytes",

@@ -106,6 +106,8 @@ func (s *Service) breakdownOf(ctx context.Context, u usageRequest, st *standing,
 		whole := tiers.Read{Step: tiers.Ledger, From: st.rng.Start, To: st.rng.End}
 		ctx = explainReads(ctx, []branch{{Table: schema.Ledger, Reads: []read{{planned: whole}}}})
 	}
+	b.reading(tiers.Ledger)
+	defer s.timeTier(u.route, b)()
 	err = s.read(ctx, u.route, "breakdown", sql, b.params, proto.Results{
 		{Name: "key", Data: &key},
 		{Name: "spent", Data: &spent},

@@ -9,6 +9,7 @@ import (
 type metrics struct {
 	statements *prometheus.HistogramVec
 	rows       *prometheus.CounterVec
+	tiers      *prometheus.HistogramVec
 	reads      *prometheus.CounterVec
 	answers    *prometheus.CounterVec
 	refused    prometheus.Counter
@@ -19,15 +20,24 @@ type metrics struct {
 	limited    prometheus.Counter
 }
 
+var statementBuckets = []float64{.0005, .001, .002, .005, .01, .015, .025, .04, .1, .25, .5, 1, 2.5, 5, 15, 60}
+
 // newMetrics registers the package's instruments. Statements and tiers are
 // named by constants of the program, so every label is bounded.
 func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		statements: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "agentmeter_query_statement_duration_seconds",
-			Help:    "Time from sending a statement to ClickHouse to the last row of its answer, by statement and route.",
-			Buckets: []float64{.0005, .001, .002, .005, .01, .015, .025, .04, .1, .25, .5, 1, 2.5, 5, 15, 60},
+			Name:                        "agentmeter_query_statement_duration_seconds",
+			Help:                        "Time from sending a statement to ClickHouse to the last row of its answer, by statement and route.",
+			Buckets:                     statementBuckets,
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour,
 		}, []string{"statement", "route"}),
+		tiers: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:                        "agentmeter_query_tier_duration_seconds",
+			Help:                        "Time of a statement that reads figures, by route and the finest tier that it reads (the ledger is finer than minutes).",
+			Buckets:                     statementBuckets,
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour,
+		}, []string{"route", "tier"}),
 		rows: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "agentmeter_query_rows_total",
 			Help: "Rows that ClickHouse answered with, by statement.",
@@ -65,7 +75,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		Name: "agentmeter_query_held_totals_total",
 		Help: "Times that a workspace's totals were asked for, by whether they were held, since nothing more had been counted (held), or had to be read (read).",
 	}, []string{"from"})
-	reg.MustRegister(m.heldUnits, m.totals, m.limited, m.statements, m.rows, m.reads, m.answers, m.refused, m.waiting, m.live)
+	for _, from := range [...]string{"held", "read"} {
+		m.heldUnits.WithLabelValues(from)
+		m.totals.WithLabelValues(from)
+	}
+	reg.MustRegister(m.heldUnits, m.totals, m.limited, m.statements, m.tiers, m.rows, m.reads, m.answers, m.refused, m.waiting, m.live)
 	return m
 }
 

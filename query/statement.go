@@ -100,7 +100,8 @@ type builder struct {
 	branches []branch
 	params   map[string]string
 	reads    int
-	tiers    []string // of each read, for the metric
+	tiers    []string     // of each read, for the metric
+	finest   schemas.Step // of the reads; the ledger is the finest
 }
 
 func newBuilder(workspace schemas.WorkspaceID, agent string) *builder {
@@ -243,7 +244,7 @@ func (f family) branch(step schemas.Step) branch {
 func (b *builder) read(r tiers.Read) read {
 	own := read{Name: "r" + strconv.Itoa(b.reads), Step: seconds(r.Step), InsideStep: seconds(r.InsideStep), planned: r}
 	b.reads++
-	b.tiers = append(b.tiers, tierName(r.Step))
+	b.reading(r.Step)
 	b.params[own.Name+"_from"] = unix(r.From)
 	b.params[own.Name+"_to"] = unix(r.To)
 	if r.Skip != nil {
@@ -255,6 +256,14 @@ func (b *builder) read(r tiers.Read) read {
 		b.params[own.Name+"_inside"] = cellList(r.Inside, r.InsideStep)
 	}
 	return own
+}
+
+// reading notes that a tier is read.
+func (b *builder) reading(step schemas.Step) {
+	if len(b.tiers) == 0 || step < b.finest { // the ledger's is 0
+		b.finest = step
+	}
+	b.tiers = append(b.tiers, tierName(step))
 }
 
 func tierName(step schemas.Step) string {

@@ -197,7 +197,7 @@ func wholeOf(workspace schemas.WorkspaceID, f family) *builder {
 	own := f.branch(step)
 	own.Reads = []read{{Step: seconds(step), planned: tiers.Read{Step: step, From: time.Unix(firstEdge, 0), To: time.Unix(lastEdge, 0)}}}
 	b.branches = append(b.branches, own)
-	b.tiers = append(b.tiers, tierName(step))
+	b.reading(step)
 	return b
 }
 

@@ -181,6 +181,17 @@ type row struct {
 	tally
 }
 
+// timeTier begins to time a statement; what it returns ends that.
+func (s *Service) timeTier(route string, b *builder) (end func()) {
+	if len(b.tiers) == 0 {
+		return func() {}
+	}
+	began := time.Now()
+	return func() {
+		s.metrics.tiers.WithLabelValues(route, tierName(b.finest)).Observe(time.Since(began).Seconds())
+	}
+}
+
 // readRows runs a statement of branches.
 func (s *Service) readRows(ctx context.Context, route, name string, b *builder, sql string, onRow func(row)) error {
 	var (
@@ -196,6 +207,7 @@ func (s *Service) readRows(ctx context.Context, route, name string, b *builder, 
 	if explanationFrom(ctx) != nil {
 		ctx = explainReads(ctx, b.branches)
 	}
+	defer s.timeTier(route, b)()
 	return s.read(ctx, route, name, sql, b.params, proto.Results{
 		{Name: "part", Data: &parts},
 		{Name: "bar", Data: &bars},

@@ -98,7 +98,8 @@ func (l *ledger) settleViews(ctx context.Context, end ledgerEnd) error {
 		return err
 	}
 	if end.lo < end.hi {
-		return l.reconcile(ctx, end.lo, end.hi)
+		_, err = l.reconcile(ctx, end.lo, end.hi)
+		return err
 	}
 	return nil
 }

@@ -281,7 +281,7 @@ func BenchmarkTakeOver(b *testing.B) {
 						all.Go(func() {
 							end, err := a.ledger.end(b.Context())
 							if err == nil {
-								err = a.ledger.reconcile(b.Context(), end.lo, end.hi)
+								_, err = a.ledger.reconcile(b.Context(), end.lo, end.hi)
 							}
 							if err != nil {
 								b.Error(err)

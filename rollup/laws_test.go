@@ -286,7 +286,7 @@ func TestReconcileRepairsWhatItsBlockTouchesAndNothingElse(t *testing.T) {
 			damaged[rollup.Table] = s.bucketsOf(rollup)
 		}
 		for again := range 2 {
-			if err := l.reconcile(t.Context(), b.lo, b.hi); err != nil {
+			if _, err := l.reconcile(t.Context(), b.lo, b.hi); err != nil {
 				t.Fatal(err)
 			}
 			for _, rollup := range tables.Rollups {
@@ -314,7 +314,7 @@ func TestReconcileRepairsWhatItsBlockTouchesAndNothingElse(t *testing.T) {
 			}
 		}
 		for _, b := range blocks { // whole again for the next round, but for what no block touches
-			if err := l.reconcile(t.Context(), b.lo, b.hi); err != nil {
+			if _, err := l.reconcile(t.Context(), b.lo, b.hi); err != nil {
 				t.Fatal(err)
 			}
 		}

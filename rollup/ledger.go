@@ -227,27 +227,32 @@ func (l *ledger) confirmed(ctx context.Context) (int64, error) {
 
 // reconcile makes every view of the ledger equal to it in the buckets that
 // block [lo, hi) touches: one statement for each view, computed by the server
-// under the mutex. Running it again changes nothing.
-func (l *ledger) reconcile(ctx context.Context, lo, hi int64) error {
+// under the mutex. Running it again changes nothing. added is how many rows they
+// lacked, as far as ClickHouse says so.
+func (l *ledger) reconcile(ctx context.Context, lo, hi int64) (added uint64, err error) {
 	if weakened(fault.ClientReconcile) {
-		return l.reconcileByClient(ctx, lo, hi)
+		return 0, l.reconcileByClient(ctx, lo, hi)
 	}
 	for _, sql := range sqlStatements.reconcile {
 		fault.Point(fault.ReconcileBefore)
 		err := func() error {
 			ctx, cancel := context.WithTimeout(ctx, repairPatience*l.timeout)
 			defer cancel()
-			return l.client.Exec(ctx, clickhouse.Statement{
+			var summary clickhouse.Summary
+			err := l.client.Exec(ctx, clickhouse.Statement{
 				SQL:      sql,
 				Params:   l.blockParams(lo, hi),
 				Settings: reconcileSettings,
 				Mutex:    l.mutex(),
+				Summary:  &summary,
 			})
+			added += summary.WrittenRows
+			return err
 		}()
 		if err != nil {
-			return fmt.Errorf("reconcile block [%d, %d): %w", lo, hi, err)
+			return added, fmt.Errorf("reconcile block [%d, %d): %w", lo, hi, err)
 		}
 		fault.Point(fault.ReconcileAfter)
 	}
-	return nil
+	return added, nil
 }

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"agentmeter/schemas"
 )
 
 type metrics struct {
@@ -15,12 +17,15 @@ type metrics struct {
 	stale         prometheus.Counter
 	setBacks      prometheus.Counter
 	sessionErrors prometheus.Counter
-	deadLetters   prometheus.Counter
+	deadLetters   *prometheus.CounterVec
+	repaired      prometheus.Counter
+	visible       prometheus.Histogram
 	takeOver      prometheus.Histogram
 	halted        *prometheus.GaugeVec
 	lagRecords    *prometheus.GaugeVec
-	lagSeconds    prometheus.Gauge
+	through       *prometheus.GaugeVec
 	owned         prometheus.Gauge
+	partitions    prometheus.Gauge
 	directory     prometheus.Counter
 	idLookups     *prometheus.CounterVec
 	idLookupTime  prometheus.Histogram
@@ -44,7 +49,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
 		h := prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "agentmeter_rollup_" + name, Help: help, Buckets: buckets,
-			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100,
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour,
 		})
 		registerer.MustRegister(h)
 		return h
@@ -54,28 +59,37 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Name: "agentmeter_rollup_rows_total", Help: "Ledger rows confirmed, by outcome.",
 		}, []string{"outcome"}),
 		blockRows:     histogram("block_rows", "Rows of a confirmed block.", prometheus.ExponentialBuckets(1, 4, 9)),
-		blockSeconds:  histogram("block_seconds", "Time to append a block, doubts included.", prometheus.ExponentialBuckets(0.004, 2, 12)),
+		blockSeconds:  histogram("block_duration_seconds", "Time to append a block, doubts included.", prometheus.ExponentialBuckets(0.004, 2, 12)),
 		doubts:        counter("doubts_total", "Block inserts that did not simply succeed, so that the ledger's end was read."),
 		reconciled:    counter("reconciles_total", "Blocks whose views were reconciled with the ledger."),
 		stale:         counter("stale_total", "Times that a partition was found appended by another consumer."),
 		setBacks:      counter("set_backs_total", "Times that a partition's ledger was found set back, and its views were made equal to it."),
 		sessionErrors: counter("session_errors_total", "Times that counting a partition was interrupted by an error and started over."),
-		deadLetters:   counter("dead_letters_total", "Records sent to the dead-letter topic."),
-		takeOver:      histogram("take_over_seconds", "Time to take a partition over, reconcile included.", prometheus.ExponentialBuckets(0.004, 2, 12)),
+		repaired:      counter("reconciled_rows_total", "Rows that reconciles and repairs after a set-back added to views that differed from the ledger."),
+		deadLetters: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "agentmeter_rollup_dead_letters_total", Help: "Records sent to the dead-letter topic, by why they cannot be counted.",
+		}, []string{"code"}),
+		visible: histogram("event_visible_duration_seconds",
+			"Time from the broker's storing of a batch of records to the publishing of progress that covers it, from when on answers have it and say so. One observation for each batch as the broker stored it.",
+			[]float64{.1, .2, .3, .5, .75, 1.5, 2.5, 5.5, 10.5, 30.5, 60.5, 300.5, 3600.5}),
+		takeOver: histogram("take_over_duration_seconds", "Time to take a partition over, reconcile included.", prometheus.ExponentialBuckets(0.004, 2, 12)),
 		halted: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "agentmeter_rollup_halted", Help: "1 where a partition stands still because going on would be guessing.",
 		}, []string{"partition"}),
 		lagRecords: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "agentmeter_rollup_lag_records", Help: "Records in Kafka that are not confirmed yet.",
 		}, []string{"partition"}),
-		lagSeconds: gauge("lag_seconds", "Age of counted_through over the partitions that this process owns."),
+		through: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "agentmeter_rollup_counted_through_timestamp_seconds", Help: "Everything that was acknowledged before is counted, as it was last published for readers.",
+		}, []string{"partition"}),
 		owned:      gauge("partitions_owned", "Partitions of the events topic that this process counts."),
+		partitions: gauge("partitions", "Partitions of the events topic that is counted, whoever counts them."),
 		directory:  counter("directory_changes_total", "Directory changes stored."),
 		idLookups: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "agentmeter_rollup_id_lookups_total", Help: "Ids looked up in ClickHouse because memory could not tell whether they are new, by whether they were found.",
 		}, []string{"found"}),
-		idLookupTime: histogram("id_lookup_seconds", "Time to look up the ids of a block that memory could not tell.", prometheus.ExponentialBuckets(0.002, 2, 13)),
-		idLoadTime:   histogram("id_filter_load_seconds", "Time to load an id filter.", prometheus.ExponentialBuckets(0.016, 2, 14)),
+		idLookupTime: histogram("id_lookup_duration_seconds", "Time to look up the ids of a block that memory could not tell.", prometheus.ExponentialBuckets(0.002, 2, 13)),
+		idLoadTime:   histogram("id_filter_load_duration_seconds", "Time to load an id filter.", prometheus.ExponentialBuckets(0.016, 2, 14)),
 		idsHeld: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "agentmeter_rollup_id_filter_ids", Help: "Ids in the filter; past --hot-ids it loses precision, and more ids are looked up.",
 		}, []string{"partition"}),
@@ -86,7 +100,16 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Name: "agentmeter_rollup_id_filter_complete", Help: "1 where the id filter is loaded; without it every id is looked up.",
 		}, []string{"partition"}),
 	}
-	registerer.MustRegister(m.rows, m.halted, m.lagRecords, m.idLookups, m.idsHeld, m.idBytes, m.idsComplete)
+	for outcome := schemas.OutcomeCounted; outcome < schemas.OutcomeErased; outcome++ {
+		m.rows.WithLabelValues(outcome.String())
+	}
+	for _, code := range [...]string{codeUndecodable, codeWrongPartition, codePayloadConflict} {
+		m.deadLetters.WithLabelValues(code)
+	}
+	for _, found := range [...]string{"yes", "no"} {
+		m.idLookups.WithLabelValues(found)
+	}
+	registerer.MustRegister(m.rows, m.deadLetters, m.through, m.halted, m.lagRecords, m.idLookups, m.idsHeld, m.idBytes, m.idsComplete)
 	return m
 }
 
@@ -135,4 +158,45 @@ func (m *idMetrics) forget() {
 	for _, gauge := range []*prometheus.GaugeVec{m.idsHeld, m.idBytes, m.idsComplete} {
 		gauge.DeleteLabelValues(m.partition)
 	}
+}
+
+// lag exports what is only known when somebody asks.
+type lag struct {
+	rollup            *Rollup
+	seconds, blockAge *prometheus.Desc
+}
+
+func newLag(r *Rollup) *lag {
+	return &lag{
+		rollup: r,
+		seconds: prometheus.NewDesc("agentmeter_rollup_lag_seconds",
+			"Age of counted_through, as it was last published for readers, of that partition of this process which is furthest behind.", nil, nil),
+		blockAge: prometheus.NewDesc("agentmeter_rollup_block_age_seconds",
+			"For how long this process has been trying to append the block that has been under way the longest; 0 where none is.", nil, nil),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (l *lag) Describe(descs chan<- *prometheus.Desc) {
+	descs <- l.seconds
+	descs <- l.blockAge
+}
+
+// Collect implements prometheus.Collector.
+func (l *lag) Collect(metrics chan<- prometheus.Metric) {
+	now := time.Now()
+	var behind, trying time.Duration
+	for _, worker := range l.rollup.ownedPartitions() {
+		state := worker.state()
+		through := state.through
+		if through.IsZero() {
+			through = worker.since
+		}
+		behind = max(behind, now.Sub(through))
+		if !state.appending.IsZero() {
+			trying = max(trying, now.Sub(state.appending))
+		}
+	}
+	metrics <- prometheus.MustNewConstMetric(l.seconds, prometheus.GaugeValue, behind.Seconds())
+	metrics <- prometheus.MustNewConstMetric(l.blockAge, prometheus.GaugeValue, trying.Seconds())
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,6 +47,50 @@ type partitionState struct {
 	// lastTime is the broker's time of the last confirmed record.
 	lastTime time.Time
 	halted   string // why the partition stands still, or ""
+	// through is what was last published of it as counted_through; zero for
+	// nothing yet.
+	through   time.Time
+	appending time.Time // since when a block is being appended; zero for none
+	// unpublished are the batches that are counted and not published yet, in order.
+	unpublished []landed
+}
+
+// landed is a batch of records as the broker stored it.
+type landed struct {
+	at time.Time // the broker's
+	hi int64     // the offset after its last record
+}
+
+// maxUnpublished bounds the batches that are timed: where publishing fails for
+// long, the lag says so.
+const maxUnpublished = 1 << 16
+
+// published notes what was published of the partition and returns the batches
+// that it covers for the first time.
+func (p *eventPartition) published(position int64, through time.Time) []landed {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.st.through = through
+	n := 0
+	for n < len(p.st.unpublished) && p.st.unpublished[n].hi <= position {
+		n++
+	}
+	covered := slices.Clone(p.st.unpublished[:n])
+	p.st.unpublished = slices.Delete(p.st.unpublished, 0, n)
+	return covered
+}
+
+// land adds the batches of a confirmed block.
+func (s *partitionState) land(rows []row) {
+	for i := range rows {
+		at, n := rows[i].kafkaTime, len(s.unpublished)
+		switch {
+		case n > 0 && s.unpublished[n-1].at.Equal(at):
+			s.unpublished[n-1].hi = rows[i].offset + 1
+		case n < maxUnpublished:
+			s.unpublished = append(s.unpublished, landed{at, rows[i].offset + 1})
+		}
+	}
 }
 
 func (p *eventPartition) state() partitionState {
@@ -299,6 +344,7 @@ func (p *eventPartition) repairSetBack(ctx context.Context, end ledgerEnd, confi
 	}
 	for table, repaired := range report.Repaired {
 		if repaired.Buckets > 0 {
+			p.metrics.repaired.Add(float64(repaired.Buckets))
 			p.log.WarnContext(ctx, "view repaired", "table", table, "buckets", repaired.Buckets, "credits", repaired.Credits, "events", repaired.Events)
 		}
 	}
@@ -331,6 +377,9 @@ func (p *eventPartition) logBounds(ctx context.Context) (begin, end int64, err e
 // count appends a block, its dead letters sent before it, and returns only when
 // it is confirmed, views included. certain is appendBlock's.
 func (p *eventPartition) count(ctx context.Context, b *preparedBlock) (certain bool, err error) {
+	started := time.Now()
+	p.setState(func(s *partitionState) { s.appending = started })
+	defer p.setState(func(s *partitionState) { s.appending = time.Time{} })
 	letters, err := sendDeadLetters(ctx, p.producer, p.ledger.stream, p.ledger.partition, b.rows)
 	if err != nil {
 		return false, err
@@ -338,7 +387,7 @@ func (p *eventPartition) count(ctx context.Context, b *preparedBlock) (certain b
 	if letters > 0 {
 		fault.Point(fault.LettersSent)
 	}
-	started := time.Now()
+	started = time.Now()
 	certain, err = p.appendBlock(ctx, &b.block, b.encoded)
 	if err != nil {
 		return false, err
@@ -346,10 +395,12 @@ func (p *eventPartition) count(ctx context.Context, b *preparedBlock) (certain b
 	fault.Point(fault.BlockConfirmed)
 	p.metrics.blockSeconds.Observe(time.Since(started).Seconds())
 	p.metrics.blockRows.Observe(float64(len(b.rows)))
-	p.metrics.deadLetters.Add(float64(letters))
 	var counts [schemas.OutcomeErased + 1]int
 	for i := range b.rows {
 		counts[b.rows[i].outcome]++
+		if b.rows[i].outcome == schemas.OutcomeInvalid {
+			p.metrics.deadLetters.WithLabelValues(b.rows[i].detail).Inc()
+		}
 	}
 	for outcome, n := range counts {
 		if n > 0 {
@@ -359,7 +410,10 @@ func (p *eventPartition) count(ctx context.Context, b *preparedBlock) (certain b
 	p.ids.remember(b.rows, certain)
 	p.settled = b.hi
 	last := b.rows[len(b.rows)-1].kafkaTime
-	p.setState(func(s *partitionState) { s.position, s.lastTime = b.hi, last })
+	p.setState(func(s *partitionState) {
+		s.position, s.lastTime = b.hi, last
+		s.land(b.rows)
+	})
 	return certain, nil
 }
 
@@ -411,7 +465,9 @@ func (p *eventPartition) appendBlock(ctx context.Context, b *block, encoded []by
 }
 
 func (p *eventPartition) reconcile(ctx context.Context, lo, hi int64) error {
-	if err := p.ledger.reconcile(ctx, lo, hi); err != nil {
+	added, err := p.ledger.reconcile(ctx, lo, hi)
+	p.metrics.repaired.Add(float64(added))
+	if err != nil {
 		return err
 	}
 	p.metrics.reconciled.Inc()

@@ -104,8 +104,8 @@ func (p *publisher) once(ctx, work context.Context) error {
 	}
 	owned := p.ownedPartitions()
 	p.forget(owned)
+	p.metrics.partitions.Set(float64(stream.partitions))
 	if len(owned) == 0 {
-		p.metrics.lagSeconds.Set(0)
 		return nil
 	}
 	// The time is taken before the ends: what was acknowledged before it lies
@@ -168,6 +168,7 @@ func (p *publisher) forget(owned map[int32]*eventPartition) {
 			delete(p.marks, partition)
 			p.metrics.lagRecords.DeleteLabelValues(fmt.Sprint(partition))
 			p.metrics.halted.DeleteLabelValues(fmt.Sprint(partition))
+			p.metrics.through.DeleteLabelValues(fmt.Sprint(partition))
 		}
 	}
 	for partition := range owned {
@@ -182,14 +183,12 @@ func (p *publisher) publish(ctx context.Context, stream adopted, owned map[int32
 	if err != nil {
 		return fmt.Errorf("prepare: %w", err)
 	}
-	rows := 0
-	oldest := at
+	sent := make(map[int32]progress)
 	for partition, worker := range owned {
 		row, known, err := p.row(ctx, worker, seen, at)
 		if err != nil {
 			return errors.Join(err, batch.Abort())
 		}
-		oldest = earlier(oldest, row.countedThrough)
 		if !known || partition >= stream.partitions {
 			continue // its figures get older
 		}
@@ -197,10 +196,9 @@ func (p *publisher) publish(ctx context.Context, stream adopted, owned map[int32
 			row.countedThrough, row.halted, row.haltedFrom, at); err != nil {
 			return errors.Join(fmt.Errorf("append: %w", err), batch.Abort())
 		}
-		rows++
+		sent[partition] = row
 	}
-	p.metrics.lagSeconds.Set(at.Sub(oldest).Seconds())
-	if rows == 0 {
+	if len(sent) == 0 {
 		return batch.Abort()
 	}
 	fault.Point(fault.ProgressBefore)
@@ -208,6 +206,14 @@ func (p *publisher) publish(ctx context.Context, stream adopted, owned map[int32
 		return fmt.Errorf("send: %w", err)
 	}
 	fault.Point(fault.ProgressAfter)
+	now := time.Now()
+	for partition, row := range sent {
+		worker := owned[partition]
+		p.metrics.through.WithLabelValues(worker.label()).Set(float64(row.countedThrough.UnixMicro()) / 1e6)
+		for _, batch := range worker.published(row.position, row.countedThrough) {
+			p.metrics.visible.Observe(max(now.Sub(batch.at), 0).Seconds()) // the broker's clock may run ahead
+		}
+	}
 	return nil
 }
 

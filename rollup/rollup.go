@@ -65,7 +65,7 @@ func New(config Config, kafkaConfig kafka.Config, client *clickhouse.Client, log
 	if err := errors.Join(config.Validate(), kafkaConfig.Validate()); err != nil {
 		return nil, err
 	}
-	return &Rollup{
+	r := &Rollup{
 		config:     config,
 		kafka:      kafkaConfig,
 		clickhouse: client,
@@ -75,7 +75,9 @@ func New(config Config, kafkaConfig kafka.Config, client *clickhouse.Client, log
 		assigned:   make(map[topicPartition]bool),
 		workers:    make(map[topicPartition]*worker),
 		ready:      errStarting,
-	}, nil
+	}
+	registerer.MustRegister(newLag(r))
+	return r, nil
 }
 
 // Ready returns nil while the rollup is a running member of its group.

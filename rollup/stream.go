@@ -129,7 +129,7 @@ func RepairLast(ctx context.Context, client *clickhouse.Client, timeout time.Dur
 		if end.partial != "" || end.lo == end.hi {
 			continue // the audit will tell
 		}
-		if err := l.reconcile(ctx, end.lo, end.hi); err != nil {
+		if _, err := l.reconcile(ctx, end.lo, end.hi); err != nil {
 			return err
 		}
 	}

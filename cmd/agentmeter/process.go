@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"slices"
 	"time"
 
@@ -58,8 +59,8 @@ func newProcess(log *slog.Logger) *process {
 
 func buildInfo() prometheus.Collector {
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "agentmeter_build_info", Help: "1, with the version as a label.",
-		ConstLabels: prometheus.Labels{"version": release},
+		Name: "agentmeter_build_info", Help: "1, with what was built as labels.",
+		ConstLabels: prometheus.Labels{"version": release, "revision": revision(), "goversion": runtime.Version()},
 	})
 	info.Set(1)
 	return info
@@ -109,6 +110,7 @@ func (p *process) access(ctx context.Context, flags accessFlags, key auth.Key) (
 }
 
 func (p *process) mountIngest(guard *auth.Guard, config ingest.Config, kafkaConfig kafka.Config) error {
+	kafkaConfig.Metrics = kafka.NewMetrics("ingest", p.registry)
 	producer, err := kgo.NewClient(kafkaConfig.ProducerOptions(p.log)...)
 	if err != nil {
 		return fmt.Errorf("ingest: connect: %w", err)
@@ -140,6 +142,7 @@ func (p *process) mountQuery(guard *auth.Guard, sessions *auth.Sessions, config 
 }
 
 func (p *process) addRollup(config rollup.Config, audits auditFlags, kafkaConfig kafka.Config, client *clickhouse.Client) error {
+	kafkaConfig.Metrics = kafka.NewMetrics("rollup", p.registry)
 	counter, err := rollup.New(config, kafkaConfig, client, p.log.With("role", "rollup"), p.registry)
 	if err != nil {
 		return misuse("%w", err)

@@ -53,6 +53,7 @@ func (c *runCommand) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	p := newProcess(log)
+	p.registry.MustRegister(newDisk(string(dir)))
 	e, err := startEmbedded(ctx, dir, c.embeddedFlags, log, p.registry)
 	if err != nil {
 		return err

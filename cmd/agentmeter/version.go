@@ -11,13 +11,21 @@ var release = "dev"
 
 // version describes the build in one line.
 func version() string {
-	revision := ""
+	of := release
+	if revision := revision(); revision != "" {
+		of += " " + revision
+	}
+	return fmt.Sprintf("agentmeter %s %s %s/%s", of, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+// revision is the commit that was built, or "" where the build does not know.
+func revision() string {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, setting := range info.Settings {
 			if setting.Key == "vcs.revision" && len(setting.Value) >= 12 {
-				revision = " " + setting.Value[:12]
+				return setting.Value[:12]
 			}
 		}
 	}
-	return fmt.Sprintf("agentmeter %s%s %s %s/%s", release, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return ""
 }

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -32,9 +33,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "When an audit last came to a verdict, whatever it was, by kind (increment, full).",
 		}, []string{"kind"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "agentmeter_audit_duration_seconds",
-			Help:    "Time that an audit took, the rests of a full one included, by kind.",
-			Buckets: prometheus.ExponentialBuckets(.05, 4, 10),
+			Name:                        "agentmeter_audit_duration_seconds",
+			Help:                        "Time that an audit took, the rests of a full one included, by kind.",
+			Buckets:                     prometheus.ExponentialBuckets(.05, 4, 10),
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour,
 		}, []string{"kind"}),
 		position: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "agentmeter_audit_position",

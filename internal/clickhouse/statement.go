@@ -41,20 +41,23 @@ type Summary struct {
 	Known bool
 	// ReadRows and ReadBytes are what was read from tables, decompressed.
 	ReadRows, ReadBytes uint64
+	// WrittenRows were inserted.
+	WrittenRows uint64
 }
 
 // summaryOf reads X-ClickHouse-Summary. Since ClickHouse answers at a
 // statement's end here, what it says is about the whole of it.
 func summaryOf(header http.Header) Summary {
 	var said struct {
-		ReadRows  *uint64 `json:"read_rows,string"`
-		ReadBytes *uint64 `json:"read_bytes,string"`
+		ReadRows    *uint64 `json:"read_rows,string"`
+		ReadBytes   *uint64 `json:"read_bytes,string"`
+		WrittenRows uint64  `json:"written_rows,string"`
 	}
 	err := json.Unmarshal([]byte(header.Get("X-ClickHouse-Summary")), &said)
 	if err != nil || said.ReadRows == nil || said.ReadBytes == nil {
 		return Summary{}
 	}
-	return Summary{Known: true, ReadRows: *said.ReadRows, ReadBytes: *said.ReadBytes}
+	return Summary{Known: true, ReadRows: *said.ReadRows, ReadBytes: *said.ReadBytes, WrittenRows: said.WrittenRows}
 }
 
 // ClickHouse reads parameters in its escaped format, in which these characters

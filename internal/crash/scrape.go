@@ -10,8 +10,8 @@ import (
 // counters of a rollup that say what became of faults.
 var counters = []string{
 	"agentmeter_rollup_doubts_total", "agentmeter_rollup_reconciles_total", "agentmeter_rollup_stale_total",
-	"agentmeter_rollup_session_errors_total", "agentmeter_rollup_dead_letters_total", "agentmeter_rollup_repaired_total",
-	"agentmeter_rollup_block_rows_count", "agentmeter_rollup_take_over_seconds_count",
+	"agentmeter_rollup_session_errors_total", "agentmeter_rollup_dead_letters_total", "agentmeter_rollup_reconciled_rows_total",
+	"agentmeter_rollup_block_rows_count", "agentmeter_rollup_take_over_duration_seconds_count",
 }
 
 // scrape reads the rollups' counters again and again until ctx ends: what a
@@ -38,13 +38,13 @@ func (r *run) scrapeOnce(ctx context.Context) {
 		values := make(map[string]float64)
 		for line := range strings.Lines(string(content)) {
 			for _, name := range counters {
-				rest, ok := strings.CutPrefix(line, name+" ")
-				if !ok {
+				series, figure, ok := strings.Cut(line, " ")
+				if of, _, _ := strings.Cut(series, "{"); !ok || of != name {
 					continue
 				}
 				var value float64
-				if _, err := fmt.Sscan(rest, &value); err == nil {
-					values[name] = value
+				if _, err := fmt.Sscan(figure, &value); err == nil {
+					values[name] += value
 				}
 			}
 		}

@@ -25,9 +25,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Requests answered, by route pattern and status code.",
 		}, []string{"route", "code"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "agentmeter_http_request_duration_seconds",
-			Help:    "Time from a request's headers to the end of its answer, by route pattern.",
-			Buckets: []float64{.0005, .001, .002, .005, .01, .015, .025, .04, .1, .25, .5, 1, 2.5, 5, 10, 30},
+			Name:                        "agentmeter_http_request_duration_seconds",
+			Help:                        "Time from a request's headers to the end of its answer, by route pattern.",
+			Buckets:                     []float64{.0005, .001, .002, .005, .01, .015, .025, .04, .1, .25, .5, 1, 2.5, 5, 10, 30},
+			NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 100, NativeHistogramMinResetDuration: time.Hour,
 		}, []string{"route"}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "agentmeter_http_requests_in_flight",

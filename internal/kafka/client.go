@@ -25,6 +25,8 @@ type Config struct {
 	TLS *tls.Config
 	// SASL, where its mechanism is set, signs in.
 	SASL SASL
+	// Metrics, where set, get what the clients do.
+	Metrics *Metrics
 	// Dial, where set, makes the connections, instead of TCP.
 	Dial func(ctx context.Context, network, host string) (net.Conn, error)
 }
@@ -95,6 +97,9 @@ func (c Config) Options(log *slog.Logger) []kgo.Opt {
 	}
 	if c.SASL.Mechanism != "" {
 		options = append(options, kgo.SASL(c.SASL.mechanism()))
+	}
+	if c.Metrics != nil {
+		options = append(options, c.Metrics.option())
 	}
 	return options
 }

@@ -23,6 +23,12 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Help: "Applications of the topics' retention, by outcome.",
 		}, []string{"outcome"}),
 	}
+	for _, stamp := range [...]stampResult{stampLeft, stampShifted, stampRewritten} {
+		m.batches.WithLabelValues(string(stamp))
+	}
+	for _, outcome := range [...]string{"ok", "error"} {
+		m.retention.WithLabelValues(outcome)
+	}
 	r.MustRegister(m.batches, m.frames, m.retention)
 	return m
 }

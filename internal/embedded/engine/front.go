@@ -31,7 +31,7 @@ func (e *Engine) Handler() http.Handler {
 	metrics := promhttp.HandlerFor(e.registry, promhttp.HandlerOpts{})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if reason := foreign(r); reason != "" {
-			e.metrics.refused.WithLabelValues("foreign").Inc()
+			e.metrics.refused.WithLabelValues(refusedForeign).Inc()
 			http.Error(w, reason, http.StatusForbidden)
 			return
 		}
@@ -126,7 +126,7 @@ func (e *Engine) serveQuery(w http.ResponseWriter, r *http.Request) {
 	}
 	req, err := parseRequest(r, e.cfg.MaxBodyBytes)
 	if err != nil {
-		e.fail(a, "parse", err)
+		e.fail(a, refusedParse, err)
 		return
 	}
 	defer req.done()
@@ -137,7 +137,7 @@ func (e *Engine) serveQuery(w http.ResponseWriter, r *http.Request) {
 	var data *body
 	if req.data != nil {
 		if data, err = spool(req.data, e.cfg.Dir); err != nil {
-			e.fail(a, "body", bodyError(err))
+			e.fail(a, refusedBody, bodyError(err))
 			return
 		}
 		defer data.close()
@@ -153,7 +153,7 @@ func (e *Engine) serveQuery(w http.ResponseWriter, r *http.Request) {
 	}
 	req.point(fault.EngineReceived)
 	if !e.ids.take(id) {
-		e.fail(a, "query_id", exceptionf(codeAlreadyRunning, "QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING",
+		e.fail(a, refusedQueryID, exceptionf(codeAlreadyRunning, "QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING",
 			"Query with id = %s is already running", id))
 		return
 	}
@@ -162,7 +162,7 @@ func (e *Engine) serveQuery(w http.ResponseWriter, r *http.Request) {
 		if isCancelled(err) {
 			return // nobody is waiting for an answer
 		}
-		e.fail(a, "admission", err)
+		e.fail(a, refusedAdmission, err)
 		return
 	}
 	req.point(fault.EngineLocked)
@@ -227,12 +227,12 @@ func (e *Engine) run(client context.Context, a *answer, req *request, data *body
 		}
 		e.metrics.running.Dec()
 		e.metrics.seconds.WithLabelValues(req.kind.String()).Observe(time.Since(began).Seconds())
-		outcome := "ok"
+		outcome := outcomeOK
 		switch {
 		case a.failed, left && err != nil:
-			outcome = "client_gone"
+			outcome = outcomeClientGone
 		case err != nil:
-			outcome = "error"
+			outcome = outcomeError
 		}
 		e.metrics.statements.WithLabelValues(req.kind.String(), outcome).Inc()
 	}()
