@@ -106,7 +106,7 @@ format: page-modules ## Format everything.
 .PHONY: generate
 generate: page-modules ## Write generated files anew: protobuf, HTTP contract, page.
 	cd schemas/proto && $(TOOL) buf generate
-	go generate ./schemas/...
+	go generate ./schemas/... ./internal/monitoring
 	cd query/page && npm run --silent generate:api && npm run --silent build
 
 .PHONY: verify

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes sure that what the tests need beyond Go and npm is there: Chromium for
-# the page, and kcat to talk to the embedded broker as others would.
+# the page, kcat to talk to the embedded broker as others would, and Prometheus
+# to evaluate rules and dashboards.
 set -eu
 browser=
 for name in "${CHROMIUM:-}" chromium chromium-browser google-chrome; do
@@ -9,6 +10,7 @@ done
 missing=()
 [ -n "$browser" ] || missing+=(chromium)
 command -v kcat >/dev/null 2>&1 || missing+=(kcat)
+command -v prometheus >/dev/null 2>&1 && command -v promtool >/dev/null 2>&1 || missing+=(prometheus)
 [ ${#missing[@]} -gt 0 ] || exit 0
 if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
   echo "installing for the tests: ${missing[*]}" >&2
@@ -17,5 +19,5 @@ if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
   exit 0
 fi
 echo "The tests need ${missing[*]}: install it (on Debian: sudo apt-get install ${missing[*]}), or set CHROMIUM to a browser's path." >&2
-# Without kcat only its own tests are skipped, loudly.
+# Without kcat or prometheus only their own tests are skipped, loudly.
 [ -n "$browser" ]
