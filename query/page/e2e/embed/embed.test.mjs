@@ -104,6 +104,7 @@ test('no other origin can frame it, not even with a link that signs in', { timeo
   await page
     .frameLocator('iframe')
     .getByText(/refused to connect/)
+    .first()
     .waitFor();
   assert.match(inside(page).url(), /^chrome-error:/);
   // Nor does the platform make links for frames of others, whose requests its own cookie does not go with.
