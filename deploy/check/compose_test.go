@@ -121,11 +121,19 @@ func TestComposeFileIsOneAndIsConfined(t *testing.T) {
 	}
 }
 
-func TestComposeFileRunsTheClickHouseThatTestsRun(t *testing.T) {
-	tag := regexp.MustCompile(`ServerImageTag = "([^"]+)"`).FindStringSubmatch(read(t, "internal/embedded/chdb/chdb.go"))
+func TestComposeFileRunsTheEnginesThatTestsRun(t *testing.T) {
 	project, _ := loadCompose(t)
-	if want := "clickhouse/clickhouse-server:" + tag[1]; project.Services["clickhouse"].Image != want {
-		t.Errorf("ClickHouse is %s, and tests run %s", project.Services["clickhouse"].Image, want)
+	for service, pinned := range map[string]struct{ image, file, version string }{
+		"clickhouse": {"clickhouse/clickhouse-server", "internal/embedded/chdb/chdb.go", `ServerImageTag = "([^"]+)"`},
+		"kafka":      {"apache/kafka", "internal/tools/kafka/pom.xml", `(?s)<artifactId>kafka_[\d.]+</artifactId>\s*<version>([^<]+)</version>`},
+	} {
+		version := regexp.MustCompile(pinned.version).FindStringSubmatch(read(t, pinned.file))
+		if version == nil {
+			t.Fatalf("%s names no version of %s", pinned.file, service)
+		}
+		if want := pinned.image + ":" + version[1]; project.Services[service].Image != want {
+			t.Errorf("%s is %s, and tests run %s", service, project.Services[service].Image, want)
+		}
 	}
 }
 
