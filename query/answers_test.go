@@ -487,8 +487,12 @@ func TestUnchangedFiguresOfAClosedRangeAreNotSentAgain(t *testing.T) {
 	w.progress(t, s.now)
 	expect("an hour has been counted", open, http.StatusOK)
 	expect("nothing since", open, http.StatusNotModified)
-	if through, _ := time.Parse(time.RFC3339, at304(t, s, open, tag).Get("Counted-Through")); !through.Equal(s.now) {
+	unchanged := at304(t, s, open, tag)
+	if through, _ := time.Parse(time.RFC3339, unchanged.Get("Counted-Through")); !through.Equal(s.now) {
 		t.Errorf("a 304 says that all is counted through %s, want %s", through, s.now)
+	}
+	if sent, _ := http.ParseTime(unchanged.Get("Date")); !sent.Equal(s.now.Truncate(time.Second)) {
+		t.Errorf("a 304 says that it is %s, want %s: readers tell by both how far the figures lag", sent, s.now)
 	}
 }
 

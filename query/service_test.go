@@ -336,7 +336,7 @@ func follow(t *testing.T, s *service, path string) (next func() api.LiveUpdate, 
 func TestTheLiveStreamSaysWhenFiguresHaveMoved(t *testing.T) {
 	w := newWorld(t)
 	w.progress(t, frozen)
-	s := w.serve(t, frozen, Config{LiveInterval: 5 * time.Millisecond, MaxLive: 1})
+	s := w.serve(t, frozen.Add(time.Minute), Config{LiveInterval: 5 * time.Millisecond, MaxLive: 1})
 	const path = "/v1/usage/live?workspace=ws"
 	next, end := follow(t, s, path)
 	defer end()
