@@ -257,6 +257,7 @@ func TestReconcileRepairsWhatItsBlockTouchesAndNothingElse(t *testing.T) {
 	for _, rollup := range tables.Rollups {
 		whole[rollup.Table] = s.bucketsOf(rollup)
 	}
+	repaired := uint64(0) // rows that were lacking, as ClickHouse says
 	for round := range 3 {
 		b := blocks[random.IntN(len(blocks))]
 		damaged := make(map[string]map[bucket]sums)
@@ -286,8 +287,13 @@ func TestReconcileRepairsWhatItsBlockTouchesAndNothingElse(t *testing.T) {
 			damaged[rollup.Table] = s.bucketsOf(rollup)
 		}
 		for again := range 2 {
-			if _, err := l.reconcile(t.Context(), b.lo, b.hi); err != nil {
+			added, err := l.reconcile(t.Context(), b.lo, b.hi)
+			if err != nil {
 				t.Fatal(err)
+			}
+			repaired += added
+			if again == 1 && added != 0 {
+				t.Errorf("round %d: reconciling block [%d, %d) again added %d rows", round, b.lo, b.hi, added)
 			}
 			for _, rollup := range tables.Rollups {
 				touched := make(map[bucket]bool)
@@ -318,6 +324,9 @@ func TestReconcileRepairsWhatItsBlockTouchesAndNothingElse(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	}
+	if repaired == 0 {
+		t.Error("rows were repaired, and nothing says how many")
 	}
 }
 
