@@ -98,11 +98,14 @@ func (r *Rollup) publishProgress(ctx, work context.Context) {
 func (p *publisher) once(ctx, work context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
+	// Whom the partitions are is known without Kafka.
+	owned := p.ownedPartitions()
+	p.forget(owned)
 	stream, foreign, err := p.watchTopic(ctx, work)
 	if err != nil {
 		return err
 	}
-	owned := p.ownedPartitions()
+	owned = p.ownedPartitions()
 	p.forget(owned)
 	p.metrics.partitions.Set(float64(stream.partitions))
 	if len(owned) == 0 {

@@ -108,11 +108,9 @@ func EnsureTopics(ctx context.Context, admin *kadm.Client, plan Plan) (created [
 			return created, fmt.Errorf("create topic %s: %w", name, errors.Join(err, answer.Err))
 		}
 	}
-	if len(created) == 0 {
-		return nil, CheckTopics(ctx, admin)
-	}
 	// A broker answers for a new topic once it has heard of it from the
-	// controller, which may be after the controller has said that it is made.
+	// controller, which may be after the controller has said that it is made, by
+	// us or by another one a moment ago.
 	ctx, cancel := context.WithTimeout(ctx, newTopicPatience)
 	defer cancel()
 	for {
