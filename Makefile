@@ -76,7 +76,7 @@ release: ## Build RELEASE (v1.2.3) for linux, amd64 and arm64, into dist/ with c
 KAFKA_CASES := TestKafka|TestCommittedOffsets|TestRetention|TestPartitionGivenAway
 .PHONY: test-kafka
 test-kafka: build ## Test on a real Apache Kafka (needs Java 17; put together by Maven): the pipeline, and the broker's faults.
-	export AGENTMETER_KAFKA=$$(internal/tools/kafka/fetch.sh); \
+	AGENTMETER_KAFKA=$$(internal/tools/kafka/fetch.sh); export AGENTMETER_KAFKA; \
 	go test -count=1 -timeout 10m -v -run RealKafka ./internal/e2e; \
 	AGENTMETER_CRASH=1 go test -count=1 -timeout 15m -v -run '$(KAFKA_CASES)' ./internal/crash
 
