@@ -39,6 +39,8 @@ export function App() {
       <div class="page">
         <Header />
         <Filters />
+        {/* Outside of what is busy, where screen readers hold back what is said. */}
+        <Waiting />
         <main
           id="figures"
           tabIndex={-1}
@@ -46,7 +48,6 @@ export function App() {
           class={loading && data ? 'refetching' : undefined}
         >
           <Notices />
-          <Waiting />
           {!data && standing ? (
             <FailurePanel standing={standing} />
           ) : stranger ? (

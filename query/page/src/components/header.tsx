@@ -12,7 +12,7 @@ import { chosenRange } from './filters.tsx';
 export function Header() {
   const facts = workspaceFacts.value;
   const zone = figures.value?.range.timezone ?? facts?.timezone;
-  const names = [facts?.product_name, facts?.name].filter(Boolean);
+  const names = [facts?.product_name, facts?.name].filter(name => !!name).map(name => isolated(name!));
   return (
     <header class="head">
       <div>

@@ -98,7 +98,7 @@ export function Leaderboard({ data }: { data: Dashboard | null }) {
               <tr class="all">
                 <td class="rank" />
                 <th scope="row" class="agent">
-                  {only === null ? copy.everyAgent : copy.total}
+                  <bdi>{only === null ? copy.everyAgent : copy.total}</bdi>
                   <span class="narrow muted small">
                     {group(data.summary.messages)} {copy.unit.messages(data.summary.messages)}
                   </span>

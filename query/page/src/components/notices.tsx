@@ -7,7 +7,7 @@ import { hourMinute, rangeLabel } from '../format/time.ts';
 import { now, online } from '../store/clock.ts';
 import { whose } from '../store/facts.ts';
 import { remark } from '../store/navigation.ts';
-import { question, shownView, usage } from '../store/page.ts';
+import { askAgain, question, shownView, usage } from '../store/page.ts';
 import { behindAfterSeconds, lagSeconds, missingSpan, reachesPast } from '../store/screen.ts';
 import { FailureLine } from './failure.tsx';
 
@@ -29,7 +29,7 @@ export function Notices() {
       {usage.cancelled.value && (
         <Notice kind="info">
           <p>{copy.loadingCancelled}</p>
-          <button type="button" class="button" onClick={() => usage.retry()}>
+          <button type="button" class="button" onClick={askAgain}>
             {copy.tryAgain}
           </button>
         </Notice>

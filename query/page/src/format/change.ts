@@ -1,5 +1,5 @@
 import { copy } from '../copy/index.ts';
-import { compare, isZero, parse, percentOf, subtract } from './decimal.ts';
+import { compare, isZero, parse, percentOf, subtract, wholePercentOf } from './decimal.ts';
 import { group, percent } from './number.ts';
 
 export interface Change {
@@ -16,12 +16,14 @@ export function change(now: string | null, before: string | null): Change {
   if (now === null || before === null || parse(before).units < 0n) return plain('unknown');
   const order = compare(now, before);
   if (order === 0) return plain('same');
-  const moved = percentOf(order > 0 ? subtract(now, before) : subtract(before, now), before);
+  const difference = order > 0 ? subtract(now, before) : subtract(before, now);
+  const moved = percentOf(difference, before);
   if (moved === null) return plain('new');
   const kind = order > 0 ? 'up' : 'down';
   const little = isZero(moved);
-  const size = little ? '0.1' : moved;
-  const decimals = compare(size, '1000') < 0 ? 1 : 0;
+  const large = compare(moved, '1000') >= 0;
+  const size = little ? '0.1' : large ? wholePercentOf(difference, before)! : moved;
+  const decimals = large ? 0 : 1;
   return {
     kind,
     text: `${order > 0 ? '+' : '−'}${little ? '<' : ''}${percent(size, decimals)}`,

@@ -87,6 +87,12 @@ export function percentOf(a: string, b: string): string | null {
   return y === 0n ? null : print({ units: roundedRatio(x * 1000n, y), scale: 1 });
 }
 
+/** The same in whole percent. */
+export function wholePercentOf(a: string, b: string): string | null {
+  const [x, y] = align(parse(a), parse(b));
+  return y === 0n ? null : print({ units: roundedRatio(x * 100n, y), scale: 0 });
+}
+
 function roundedRatio(numerator: bigint, denominator: bigint): bigint {
   const negative = numerator < 0n !== denominator < 0n;
   const n = numerator < 0n ? -numerator : numerator;

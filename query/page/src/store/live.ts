@@ -19,8 +19,11 @@ export function poll(everyMs: number): Source {
     let stopped = false;
     const next = () => {
       timer = setTimeout(async () => {
-        await hint(null);
-        if (!stopped) next();
+        try {
+          await hint(null);
+        } finally {
+          if (!stopped) next();
+        }
       }, everyMs);
     };
     next();
@@ -59,9 +62,12 @@ export function stream(path: string, { atMostMs, slowMs, fastMs, reopenMs }: Pac
         const update = waiting;
         waiting = null;
         busy = true;
-        await hint(update);
-        if (update.changed) await new Promise(done => setTimeout(done, atMostMs));
-        busy = false;
+        try {
+          await hint(update);
+          if (update.changed) await new Promise(done => setTimeout(done, atMostMs));
+        } finally {
+          busy = false;
+        }
       }
     };
     const open = () => {

@@ -7,7 +7,7 @@ import { assignColours } from '../chart/series.ts';
 import { online, visible, watchSurroundings } from './clock.ts';
 import { learnNames, loadWorkspace, lookUpName } from './facts.ts';
 import { stream } from './live.ts';
-import { correct, followHistory, view } from './navigation.ts';
+import { correct, followHistory, go, view } from './navigation.ts';
 import { blamesDates, isOpen } from './screen.ts';
 import { createUsage } from './usage.ts';
 import { defaultView, usageParams, type View } from './view.ts';
@@ -43,10 +43,21 @@ function corrected(failure: Failure): boolean {
   return false;
 }
 
+let givenUp: Pick<View, 'range' | 'agent' | 'grain' | 'compare'> | null = null;
+
+/** Asks once more what was given up. */
+export function askAgain() {
+  if (givenUp) go(givenUp);
+  else usage.retry();
+}
+
 /** Gives up on the question under way and returns to the one that was answered. */
 export function cancelLoading() {
   usage.cancel();
+  givenUp = null;
   if (!usage.shown.peek()) return;
+  const asked = view.peek();
+  givenUp = { range: asked.range, agent: asked.agent, grain: asked.grain, compare: asked.compare };
   const { range, agent, grain, compare } = shownView.peek();
   correct({ range, agent, grain, compare }, null);
 }
