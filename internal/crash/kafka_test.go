@@ -52,17 +52,21 @@ func (l *lab) during(what func()) {
 			select {
 			case <-stop:
 				return
+			case <-l.t.Context().Done():
+				return
 			default:
 			}
 		}
 	}()
+	defer func() { // also where what gave up
+		close(stop)
+		select {
+		case <-stopped:
+		case <-time.After(patience):
+			l.t.Error("waited in vain for all to be acknowledged")
+		}
+	}()
 	what()
-	close(stop)
-	select {
-	case <-stopped:
-	case <-time.After(patience):
-		l.t.Fatal("waited in vain for all to be acknowledged")
-	}
 }
 
 // nodeOf finds the process of the broker with an id.

@@ -155,7 +155,11 @@ func sendKnownEvents(t *testing.T, i *instance) knownEvents {
 	first := time.Date(now.Year(), now.Month(), 1, 0, 0, 0, 0, zone)
 	known := knownEvents{agents: map[string]schemas.CreditsSum{}, top: name(agents), topName: fmt.Sprintf("Agent %d", agents)}
 	var events []map[string]any
-	for at, n := first, 0; at.Before(now); at, n = at.Add(6*time.Hour), n+1 {
+	var times []time.Time // two each six hours, so that there are two conversations as soon as the month begins
+	for at := first; at.Before(now); at = at.Add(6 * time.Hour) {
+		times = append(times, at, at.Add(time.Microsecond))
+	}
+	for n, at := range times {
 		for a := 1; a <= agents; a++ {
 			amount := schemas.Credits(a*500_000 + n%3*250_000 + 1)
 			channel := "embed"

@@ -67,8 +67,8 @@ func TestStagesOnARealKafka(t *testing.T) {
 		"the system's authorities": {"migrate", "--clickhouse", "http://127.0.0.1:1", "--kafka", cluster.Nodes[0].Address, "--kafka-tls"},
 	} {
 		code, stdout, stderr := agentmeter(t, args...)
-		if code == 0 {
-			t.Errorf("%s: exit status 0", what)
+		if code == 0 || strings.Contains(stderr, "127.0.0.1:1:") {
+			t.Errorf("%s: exit status %d, and it got past Kafka: %s", what, code, stderr)
 		}
 		for _, secret := range []string{user.Password, "not-the-password"} {
 			if strings.Contains(stdout+stderr, secret) {

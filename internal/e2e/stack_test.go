@@ -68,7 +68,7 @@ func startCommand(t *testing.T, cmd *exec.Cmd) *process {
 	p := &process{t: t, cmd: cmd, name: cmd.Args[1], stdout: &lockedBuffer{}, ended: make(chan struct{})}
 	p.cmd.Stdout = p.stdout
 	p.cmd.Stderr = &prefixWriter{t: t, prefix: p.name}
-	// Everything of it dies with the test binary, whatever ends that.
+	// A group of its own, so that what it starts ends with it.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -83,7 +83,7 @@ func startCommand(t *testing.T, cmd *exec.Cmd) *process {
 
 // kill ends the process as kill -9 does, and waits until it is gone.
 func (p *process) kill() {
-	_ = p.cmd.Process.Kill()
+	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // it may be gone already
 	<-p.ended
 }
 

@@ -38,11 +38,14 @@ export const stack = {
   freeze: role => order('freeze', role),
   thaw: role => order('thaw', role),
   /** Whatever was done: every role runs, by the machine's clock. */
-  restore: () => order('restore', ''),
+  restore: async () => {
+    await order('restore', '');
+    stopped = null;
+  },
 };
 /**
  * Stops the clock by which the service answers and by which changes of the directory hold; null lets the
- * machine's run. Tests set it to the past: what is counted then is final, and the minute tier, kept for 32 days
+ * machine's run. Tests set it to the past: what is over by it is final then, and the minute tier, kept for 32 days
  * of the machine's clock, is out of their reach.
  */
 export const clock = async at => {

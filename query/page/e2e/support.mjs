@@ -205,6 +205,17 @@ export const figures = page =>
     };
   });
 
+export const isFocused = locator =>
+  locator.evaluate(element => element.getRootNode().activeElement === element, null, { timeout: 5_000 });
+
+/** Moves on by Tab until the element has the focus. */
+export async function tabTo(page, locator) {
+  for (let tabs = 0; !((await locator.count()) && (await isFocused(locator))); tabs++) {
+    assert.ok(tabs < 80, `Tab does not lead to ${locator}`);
+    await page.keyboard.press('Tab');
+  }
+}
+
 export const rangeButton = page => page.getByRole('button', { name: /^Date range/ });
 export const choosePreset = async (page, name) => {
   await rangeButton(page).click();

@@ -21,6 +21,7 @@ import {
   settled,
   sum,
   tableOf,
+  tabTo,
 } from '../support.mjs';
 
 const now = '2025-11-24T12:00:00Z';
@@ -180,7 +181,8 @@ workspaceTest(
     const { byAgent, shown, table, recorded } = await everythingAgrees(page, ws, fortyFive);
     const other = 'Other (38 agents)';
     const top = [...byAgent.keys()].slice(0, 7);
-    assert.deepEqual(table.columns, ['when', 'Credits', 'Messages', ...top.map(id => fortyFive[id]), other]);
+    const columns = ['when', 'Credits', 'Messages', ...top.map(id => fortyFive[id]), other];
+    assert.deepEqual(table.columns.slice(0, columns.length), columns);
     assert.equal(table.foot[other], sum(shown.agents.slice(7).map(one => one.credits)));
     const topSeven = top.map(id => `'${id}'`).join();
     const others = await ledgerBy(
@@ -846,15 +848,6 @@ workspaceTest(
     }
   },
 );
-
-/** Presses Tab until what has the focus is the one looked for; a page has no more stops than that. */
-async function tabTo(page, target) {
-  for (let stops = 0; stops < 60; stops++) {
-    await page.keyboard.press('Tab');
-    if (await target.evaluateAll(found => found.includes(document.activeElement))) return;
-  }
-  assert.fail('the Tab key does not lead there');
-}
 
 workspaceTest(
   'by keyboard alone: which agent was it on 12 November? The chart says',

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before } from 'node:test';
 import { clock, closeBrowser, ledger, ledgerBy, workspace, workspaceTest } from '../stack.mjs';
 import {
+  api,
   downloadCsv,
   eventually,
   figures,
@@ -201,7 +202,7 @@ workspaceTest(
         [selector, words],
       );
     assert.equal(
-      await page.locator('.sentence').textContent(),
+      (await page.locator('.sentence').textContent()).replace(/[\u2068\u2069]/g, ''), // what sets names apart
       'בוט 12 drove 90% of credits in this range (900 of 1,000). Biggest rise: בוט 12, +800 (+800%).',
     );
     const inOrder = ['drove', '90%', 'range', '(900', '1,000)', 'Biggest', 'rise'];
@@ -339,6 +340,10 @@ workspaceTest(
     // And where something has been counted in between it is an answer of its own.
     await ws.send({ at: at(5), agent: 'agt_a', credits: '0.25' });
     await ws.counted();
+    await eventually(async () => {
+      const answer = await api(page, `/v1/usage/dashboard?workspace=${ws.id}&from=2025-11-01&to=2025-11-10`);
+      assert.equal((await answer.json()).summary.credits, '15.75'); // published, so that readers are told
+    });
     const changed = page.waitForResponse(response => response.url().includes('/v1/usage/dashboard'));
     await page.context().setOffline(true);
     await page.getByText('You’re offline.').waitFor();

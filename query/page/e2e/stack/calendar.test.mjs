@@ -2,7 +2,17 @@
 import assert from 'node:assert/strict';
 import { after } from 'node:test';
 import { assertShows, clock, closeBrowser, creditsOf, sql, stack, workspace } from '../stack.mjs';
-import { choosePreset, eventually, figures, pageTest, rangeButton, settled, sum } from '../support.mjs';
+import {
+  choosePreset,
+  eventually,
+  figures,
+  isFocused,
+  pageTest,
+  rangeButton,
+  settled,
+  sum,
+  tabTo,
+} from '../support.mjs';
 
 after(async () => {
   await stack.restore();
@@ -313,14 +323,16 @@ pageTest(
   },
 );
 
-/** Moves on by Tab until the element has the focus. */
-async function tabTo(page, locator) {
-  const focused = () =>
-    locator.evaluate(element => element.getRootNode().activeElement === element, null, { timeout: 5_000 });
-  for (let tabs = 0; !(await focused()); tabs++) {
-    assert.ok(tabs < 80, `Tab does not lead to ${locator}`);
-    await page.keyboard.press('Tab');
-  }
+/** Presses a key that moves the focus in the calendar, which takes keys once it has drawn itself. */
+async function moveTo(page, key, day) {
+  const there = () => isFocused(calendarDay(page, day));
+  await eventually(async () => {
+    if (!(await there())) await page.keyboard.press(key);
+    await eventually(async () => assert.ok(await there(), `${key} does not lead to ${day}`), {
+      timeoutMs: 1_000,
+      everyMs: 20,
+    });
+  });
 }
 
 pageTest(
@@ -350,11 +362,11 @@ pageTest(
 
     await page.keyboard.press('d');
     await tabTo(page, calendarDay(page, '12 April'));
-    await page.keyboard.press('PageDown');
-    await page.keyboard.press('ArrowUp');
+    await moveTo(page, 'PageDown', '12 May');
+    await moveTo(page, 'ArrowUp', '5 May');
     await page.keyboard.press('Enter');
-    await page.keyboard.press('ArrowRight');
-    await page.keyboard.press('ArrowRight');
+    await moveTo(page, 'ArrowRight', '6 May');
+    await moveTo(page, 'ArrowRight', '7 May');
     await page.keyboard.press('Enter');
     assert.deepEqual(await fields(page), ['2026-05-05', '2026-05-07']);
     await tabTo(page, page.getByRole('button', { name: 'Apply' }));

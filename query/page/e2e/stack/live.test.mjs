@@ -9,10 +9,10 @@ after(closeBrowser);
 
 const day = 86_400_000;
 const date = at => new Date(at).toISOString().slice(0, 10);
-/** A week of whole days in UTC up to today: given as dates, so that midnight does not move it. */
+/** Whole days in UTC up to tomorrow: given as dates and open for another day, so that midnight changes nothing. */
 const today = Date.parse(date(Date.now()));
-const week = { from: date(today - 6 * day), to: date(today + day) };
-const theWeek = `?from=${week.from}&to=${date(today)}`;
+const week = { from: date(today - 6 * day), to: date(today + 2 * day) };
+const theWeek = `?from=${week.from}&to=${date(today + day)}`;
 /** Ten o'clock, so many days ago. */
 const ago = days => new Date(today - days * day + 10 * 3_600_000);
 
@@ -358,7 +358,7 @@ pageTest(
     assert.equal((await figures(page)).credits, before.credits);
     await stack.start('engine');
     await page.getByRole('button', { name: 'Try again' }).click();
-    await assertShows(page, ws, { from: date(today - 29 * day), to: week.to });
+    await assertShows(page, ws, { from: date(today - 29 * day), to: date(today + day) });
     assert.equal(await page.getByRole('alert').count(), 0);
   },
 );

@@ -539,6 +539,10 @@ pageTest('after eight seconds one can give up and keep what one had', '?range=7d
   await page.getByText('Loading was cancelled.').waitFor();
   assert.deepEqual(await figures(page), before);
   assert.equal(new URL(page.url()).search, '?range=7d');
+  await page.unroute(dashboardRoute);
+  await page.getByRole('button', { name: 'Try again' }).click();
+  await settled(page);
+  assert.notEqual(new URL(page.url()).search, '?range=7d', 'it is what was given up that is tried again');
 });
 
 test('the policy is strict', async () => {
