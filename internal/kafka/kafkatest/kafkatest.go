@@ -104,7 +104,7 @@ func Prepare(ctx context.Context, config Config) (*Cluster, error) {
 	id := randomID()
 	var formats errgroup.Group
 	for i := range count {
-		node := Node{ID: int32(i + 1), Address: fmt.Sprintf("127.0.0.1:%d", ports[3*i+1])} //nolint:gosec // a handful
+		node := Node{ID: int32(i + 1), Address: fmt.Sprintf("127.0.0.1:%d", ports[3*i+1])}
 		home := filepath.Join(config.Dir, fmt.Sprintf("node-%d", node.ID))
 		settings := filepath.Join(config.Dir, fmt.Sprintf("node-%d.properties", node.ID))
 		content := config.properties(node, home, controllers[i], fmt.Sprintf("127.0.0.1:%d", ports[3*i+2]), strings.Join(controllers, ","), count)
