@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"agentmeter/internal/fault"
@@ -217,7 +218,13 @@ func (l *lab) restart(p *process, plan ...fault.Strike) *life {
 func (l *lab) grouped(members int) {
 	l.t.Helper()
 	l.must(poll(l.t.Context(), fmt.Sprintf("a consumer group of %d", members), patience, func(ctx context.Context) error {
-		described, err := l.admin.DescribeGroups(ctx, group)
+		// A client of its own: one that knew a coordinator goes on asking it when it is dead.
+		client, err := kgo.NewClient(kgo.SeedBrokers(l.seeds()...), kgo.RetryTimeout(2*time.Second))
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		described, err := kadm.NewClient(client).DescribeGroups(ctx, group)
 		if err != nil {
 			return err
 		}

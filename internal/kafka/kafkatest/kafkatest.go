@@ -180,6 +180,7 @@ func (c Config) properties(node Node, home, controller, internal, controllers st
 func randomID() string {
 	var id [16]byte
 	_, _ = rand.Read(id[:]) // never fails
+	id[0] &= 0x7f           // or it might begin with a dash and be taken for a flag
 	return base64.RawURLEncoding.EncodeToString(id[:])
 }
 
