@@ -98,15 +98,12 @@ func (r *Rollup) publishProgress(ctx, work context.Context) {
 func (p *publisher) once(ctx, work context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	// Whom the partitions are is known without Kafka.
-	owned := p.ownedPartitions()
-	p.forget(owned)
 	stream, foreign, err := p.watchTopic(ctx, work)
+	owned := p.ownedPartitions()
+	p.forget(owned) // whose they are is known without Kafka, too
 	if err != nil {
 		return err
 	}
-	owned = p.ownedPartitions()
-	p.forget(owned)
 	p.metrics.partitions.Set(float64(stream.partitions))
 	if len(owned) == 0 {
 		return nil
