@@ -1,11 +1,12 @@
 // Days, zones and presets, by a clock that stands still.
 import assert from 'node:assert/strict';
 import { after } from 'node:test';
-import { assertShows, clock, closeBrowser, creditsOf, sql, stack, workspace } from '../stack.mjs';
+import { assertShows, clock, closeBrowser, ledger, stack, workspace } from '../stack.mjs';
 import {
   choosePreset,
   eventually,
   figures,
+  grouped,
   isFocused,
   pageTest,
   rangeButton,
@@ -565,17 +566,9 @@ pageTest(
   },
 );
 
-/** What the ledger counts of [from, to). */
-async function ledger(ws, from, to, agent = '') {
-  const instant = at => new Date(at).toISOString().slice(0, 23).replace('T', ' ');
-  const [{ credits, messages }] = await sql(
-    `SELECT toString(sum(credits)) AS credits, toString(sum(messages)) AS messages FROM usage_ledger
-     WHERE workspace = {ws:String} AND ({agent:String} = '' OR agent = {agent:String})
-       AND occurred_at >= {from:DateTime64(6, 'UTC')} AND occurred_at < {to:DateTime64(6, 'UTC')}`,
-    { ws: ws.id, agent, from: instant(from), to: instant(to) },
-  );
-  return { credits: creditsOf(BigInt(credits)), messages };
-}
+/** What the ledger counts of [from, to), in instants of any kind. */
+const countedIn = (ws, from, to, agent) =>
+  ledger(ws, { from: new Date(from).toISOString(), to: new Date(to).toISOString(), agent });
 /** How much more it is, as the page writes it. */
 function changeOf(now, before) {
   const [a, b] = [now, before].map(value => Number(value));
@@ -585,7 +578,6 @@ function changeOf(now, before) {
   const size = percent < 1000 ? `${whole}.${fraction}` : Math.round(percent).toLocaleString('en-GB');
   return `${a > b ? '+' : '−'}${size}%`;
 }
-const grouped = value => value.replace(/\B(?=(\d{3})+(?!\d))/, ',');
 const card = (page, name) => page.getByRole('article').filter({ hasText: name });
 
 const day = 86_400_000;
@@ -627,8 +619,8 @@ pageTest(
       await settled(page);
       await assertShows(page, ws, { from: `${range.from}T00:00:00Z`, to: `${range.to}T00:00:00Z` });
       const until = Date.parse(to) + part;
-      const before = await ledger(ws, from, until);
-      const now = await ledger(ws, range.from, range.to);
+      const before = await countedIn(ws, from, until);
+      const now = await countedIn(ws, range.from, range.to);
       for (const [name, metric] of [
         ['Credits used', 'credits'],
         ['Messages answered', 'messages'],
@@ -645,7 +637,7 @@ pageTest(
       const compared = await page.locator(`.figures tbody tr > :nth-child(${at})`).allTextContents();
       for (const [index, shown] of compared.entries()) {
         const start = Date.parse(from) + index * day;
-        const own = await ledger(ws, start, Math.min(start + day, until));
+        const own = await countedIn(ws, start, Math.min(start + day, until));
         assert.equal(shown, grouped(own.credits), `${what}, bar ${index}`);
       }
       assert.equal(
@@ -656,7 +648,10 @@ pageTest(
         ['agt_a', 'Ada'],
         ['agt_b', 'Bob'],
       ]) {
-        const [was, is] = [await ledger(ws, from, until, id), await ledger(ws, range.from, range.to, id)];
+        const [was, is] = [
+          await countedIn(ws, from, until, id),
+          await countedIn(ws, range.from, range.to, id),
+        ];
         await page
           .getByRole('row', { name })
           .filter({ hasText: changeOf(is.credits, was.credits) })
