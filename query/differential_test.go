@@ -193,6 +193,9 @@ func TestFiguresEqualTheEvents(t *testing.T) {
 
 	answered := 0
 	for n := range *questionsFlag {
+		if n > 0 && n%1000 == 0 {
+			t.Logf("%d of %d questions asked, %d answered and checked", n, *questionsFlag, answered)
+		}
 		a := drawAsking(rng, now)
 		zoneName := a.zone
 		if zoneName == "" {
