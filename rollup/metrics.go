@@ -26,6 +26,7 @@ type metrics struct {
 	through       *prometheus.GaugeVec
 	owned         prometheus.Gauge
 	partitions    prometheus.Gauge
+	retention     *prometheus.GaugeVec // without labels: absent until it is known
 	directory     prometheus.Counter
 	idLookups     *prometheus.CounterVec
 	idLookupTime  prometheus.Histogram
@@ -84,7 +85,10 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		}, []string{"partition"}),
 		owned:      gauge("partitions_owned", "Partitions of the events topic that this process counts."),
 		partitions: gauge("partitions", "Partitions of the events topic that is counted, whoever counts them."),
-		directory:  counter("directory_changes_total", "Directory changes stored."),
+		retention: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "agentmeter_rollup_topic_retention_seconds", Help: "For how long Kafka keeps events, as the topic is configured; absent until Kafka says so.",
+		}, nil),
+		directory: counter("directory_changes_total", "Directory changes stored."),
 		idLookups: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "agentmeter_rollup_id_lookups_total", Help: "Ids looked up in ClickHouse because memory could not tell whether they are new, by whether they were found.",
 		}, []string{"found"}),
@@ -109,7 +113,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	for _, found := range [...]string{"yes", "no"} {
 		m.idLookups.WithLabelValues(found)
 	}
-	registerer.MustRegister(m.rows, m.deadLetters, m.through, m.halted, m.lagRecords, m.idLookups, m.idsHeld, m.idBytes, m.idsComplete)
+	registerer.MustRegister(m.rows, m.deadLetters, m.through, m.halted, m.lagRecords, m.retention, m.idLookups, m.idsHeld, m.idBytes, m.idsComplete)
 	return m
 }
 

@@ -65,10 +65,14 @@ const insertProgress = `INSERT INTO rollup_progress
 // by one goroutine.
 type publisher struct {
 	*Rollup
-	marks  map[int32]*watermark
-	ends   map[int32]int64 // where each log was last seen to end
-	labels map[int32]bool  // partitions that gauges speak of
+	marks     map[int32]*watermark
+	ends      map[int32]int64 // where each log was last seen to end
+	labels    map[int32]bool  // partitions that gauges speak of
+	retention time.Time       // when it was last asked for
 }
+
+// retentionEvery lies between two questions for how long Kafka keeps events.
+const retentionEvery = 5 * time.Minute
 
 // publishProgress samples the log's ends and writes, for each owned partition,
 // how far it has been counted, until ctx ends. A failure is retried with the
@@ -108,6 +112,7 @@ func (p *publisher) once(ctx, work context.Context) error {
 	if len(owned) == 0 {
 		return nil
 	}
+	p.askRetention(ctx)
 	// The time is taken before the ends: what was acknowledged before it lies
 	// below them.
 	at := time.Now().UTC()
@@ -125,6 +130,13 @@ func (p *publisher) once(ctx, work context.Context) error {
 		}
 	}
 	maps.Copy(p.ends, seen)
+	for partition, worker := range owned { // before ClickHouse is asked: it may be what holds it up
+		if end, ok := seen[partition]; ok {
+			if position := worker.state().position; position >= 0 {
+				p.metrics.lagRecords.WithLabelValues(worker.label()).Set(float64(end - position))
+			}
+		}
+	}
 	return p.publish(ctx, stream, owned, seen, at)
 }
 
@@ -173,7 +185,23 @@ func (p *publisher) forget(owned map[int32]*eventPartition) {
 	}
 	for partition := range owned {
 		p.labels[partition] = true
+		p.metrics.halted.WithLabelValues(fmt.Sprint(partition)) // 0 until it is known otherwise
 	}
+}
+
+// askRetention exports now and then for how long Kafka keeps events. Where it
+// does not say, alerts go by the default.
+func (p *publisher) askRetention(ctx context.Context) {
+	if time.Since(p.retention) < retentionEvery {
+		return
+	}
+	p.retention = time.Now()
+	retention, err := kafka.EventRetention(ctx, p.admin)
+	if err != nil {
+		p.log.DebugContext(ctx, "Kafka does not say for how long it keeps events", "error", err)
+		return
+	}
+	p.metrics.retention.WithLabelValues().Set(retention.Seconds())
 }
 
 // publish writes a row for each owned partition of which something is known:
@@ -209,7 +237,9 @@ func (p *publisher) publish(ctx context.Context, stream adopted, owned map[int32
 	now := time.Now()
 	for partition, row := range sent {
 		worker := owned[partition]
-		p.metrics.through.WithLabelValues(worker.label()).Set(float64(row.countedThrough.UnixMicro()) / 1e6)
+		if row.countedThrough.Unix() > 0 { // otherwise nothing is known
+			p.metrics.through.WithLabelValues(worker.label()).Set(float64(row.countedThrough.UnixMicro()) / 1e6)
+		}
 		for _, batch := range worker.published(row.position, row.countedThrough) {
 			p.metrics.visible.Observe(max(now.Sub(batch.at), 0).Seconds()) // the broker's clock may run ahead
 		}
@@ -248,9 +278,6 @@ func (p *publisher) row(ctx context.Context, worker *eventPartition, seen map[in
 	}
 	if _, ok := p.ends[partition]; !ok {
 		row.logEnd = row.position
-	}
-	if ok {
-		p.metrics.lagRecords.WithLabelValues(worker.label()).Set(float64(end - row.position))
 	}
 	mark := p.marks[partition]
 	if mark == nil {

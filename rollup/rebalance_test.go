@@ -421,6 +421,33 @@ func TestEngineThatGoesAwayInTheMiddleLosesAndDoublesNothing(t *testing.T) {
 	}
 }
 
+// What is waiting is known from Kafka and from what was counted, and needed most
+// while the engine cannot be told.
+func TestLagIsToldWhileTheEngineIsAway(t *testing.T) {
+	onWire(t, 1, func(t *testing.T, w *wire) {
+		a := w.start("a", fast)
+		w.produce(testEvents(3)...)
+		w.waitCounted()
+		w.waitPublished()
+		w.engine.goAway()
+		w.produce(w.eventsIn(0, "away", 7)...)
+		pass(time.Minute)
+		if got := a.counter("lag_records"); got != 7 {
+			t.Errorf("the lag is %v records, want the 7 that wait", got)
+		}
+		w.engine.comeBack()
+		w.waitCounted()
+		w.waitPublished()
+		pass(time.Second)
+		if got := a.counter("lag_records"); got != 0 {
+			t.Errorf("the lag is %v records, and nothing waits", got)
+		}
+		if got, want := a.counter("topic_retention_seconds"), kafka.DefaultPlan().EventRetention.Seconds(); float64(got) != want {
+			t.Errorf("Kafka keeps events for %v seconds, want %v", got, want)
+		}
+	})
+}
+
 func TestRetriesSlowDownAndStartOverAfterABlock(t *testing.T) {
 	onWire(t, 1, func(t *testing.T, w *wire) {
 		w.start("a", fast)

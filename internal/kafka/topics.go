@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -60,9 +61,10 @@ func (p Plan) Validate() error {
 }
 
 const (
-	timestampType = "message.timestamp.type"
-	cleanupPolicy = "cleanup.policy"
-	logAppendTime = "LogAppendTime"
+	timestampType   = "message.timestamp.type"
+	cleanupPolicy   = "cleanup.policy"
+	logAppendTime   = "LogAppendTime"
+	retentionMillis = "retention.ms"
 )
 
 func (p Plan) topics() map[string]topicSpec {
@@ -70,9 +72,9 @@ func (p Plan) topics() map[string]topicSpec {
 	text := func(s string) *string { return &s }
 	spec := func(partitions int32, retention *string) topicSpec {
 		configs := map[string]*string{
-			timestampType:  text(logAppendTime),
-			cleanupPolicy:  text("delete"),
-			"retention.ms": retention,
+			timestampType:   text(logAppendTime),
+			cleanupPolicy:   text("delete"),
+			retentionMillis: retention,
 			// Bytes never delete what time has not.
 			"retention.bytes": text("-1"),
 		}
@@ -156,6 +158,33 @@ func CheckTopics(ctx context.Context, admin *kadm.Client) error {
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// EventRetention is for how long Kafka keeps events, as their topic is
+// configured now; math.MaxInt64 where it keeps them for ever.
+func EventRetention(ctx context.Context, admin *kadm.Client) (time.Duration, error) {
+	configs, err := admin.DescribeTopicConfigs(ctx, TopicEvents)
+	if err != nil {
+		return 0, fmt.Errorf("describe topic %s: %w", TopicEvents, err)
+	}
+	config, err := configs.On(TopicEvents, nil)
+	if err := errors.Join(err, config.Err); err != nil {
+		return 0, fmt.Errorf("describe topic %s: %w", TopicEvents, err)
+	}
+	for _, entry := range config.Configs {
+		if entry.Key != retentionMillis {
+			continue
+		}
+		millis, err := strconv.ParseInt(entry.MaybeValue(), 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("topic %s: %s is %q: %w", TopicEvents, retentionMillis, entry.MaybeValue(), err)
+		}
+		if millis < 0 || millis > math.MaxInt64/int64(time.Millisecond) {
+			return math.MaxInt64, nil
+		}
+		return time.Duration(millis) * time.Millisecond, nil
+	}
+	return 0, fmt.Errorf("topic %s: Kafka does not tell %s", TopicEvents, retentionMillis)
 }
 
 // Stream identifies one incarnation of a topic: a recreated topic is another.
