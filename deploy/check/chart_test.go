@@ -24,6 +24,7 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -300,6 +301,38 @@ func TestChartScalesWithinThePartitionsAndStandsStillWhenPaused(t *testing.T) {
 	}
 }
 
+// A policy admits what the addresses say, so that a port is written once; and
+// the job that comes before an upgrade goes by the policy of its own version.
+func TestChartsPoliciesAdmitWhatTheAddressesSay(t *testing.T) {
+	for _, c := range []struct {
+		values, role string
+		want         []int // beside DNS
+	}{
+		{"minimal", "ingest", []int{9092}},
+		{"minimal", "rollup", []int{9092, 8123}},
+		{"minimal", "query", []int{8123}},
+		{"everything", "migrate", []int{9093, 9094, 8443}},
+		{"everything", "query", []int{8443, 8444}},
+	} {
+		var policy networkingv1.NetworkPolicy
+		strictly(t, mustRender(t, c.values)["NetworkPolicy/prod-agentmeter-"+c.role], &policy)
+		var got []int
+		for _, rule := range policy.Spec.Egress {
+			for _, port := range rule.Ports {
+				if port.Port.IntValue() != 53 {
+					got = append(got, port.Port.IntValue())
+				}
+			}
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s, %s: egress to %v, want %v", c.values, c.role, got, c.want)
+		}
+		if hook := policy.Annotations["helm.sh/hook"] != ""; hook != (c.role == "migrate") {
+			t.Errorf("%s, %s: is the policy a hook? %v", c.values, c.role, hook)
+		}
+	}
+}
+
 func TestChartRefusesValuesThatCannotWork(t *testing.T) {
 	for name, change := range map[string]func(map[string]any){
 		"no brokers":             func(v map[string]any) { delete(v, "kafka") },
@@ -308,6 +341,9 @@ func TestChartRefusesValuesThatCannotWork(t *testing.T) {
 		"an unknown value":       func(v map[string]any) { v["replicas"] = 3 },
 		"a misspelt inner value": func(v map[string]any) { v["rollup"] = map[string]any{"replica": 3} },
 		"no partitions":          func(v map[string]any) { v["topics"] = map[string]any{"partitions": 0} },
+		"scraped, and nobody may": func(v map[string]any) {
+			v["monitoring"] = map[string]any{"serviceMonitor": map[string]any{"enabled": true}}
+		},
 		"an ingress without host": func(v map[string]any) {
 			v["query"] = map[string]any{"ingress": map[string]any{"enabled": true}}
 		},

@@ -11,7 +11,6 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/cli"
 	"github.com/compose-spec/compose-go/v2/types"
-	"sigs.k8s.io/yaml"
 )
 
 const top = "../.."
@@ -134,24 +133,6 @@ func TestComposeFileRunsTheEnginesThatTestsRun(t *testing.T) {
 		if want := pinned.image + ":" + version[1]; project.Services[service].Image != want {
 			t.Errorf("%s is %s, and tests run %s", service, project.Services[service].Image, want)
 		}
-	}
-}
-
-// Rules that are not loaded never fire.
-func TestPrometheusLoadsEveryRule(t *testing.T) {
-	var config struct {
-		RuleFiles []string `json:"rule_files"`
-	}
-	if err := yaml.Unmarshal([]byte(read(t, "deploy/prometheus/prometheus.yml")), &config); err != nil {
-		t.Fatal(err)
-	}
-	var want []string
-	for _, name := range ruleFiles(t) {
-		want = append(want, "alerts/"+name)
-	}
-	slices.Sort(config.RuleFiles)
-	if !slices.Equal(config.RuleFiles, want) {
-		t.Errorf("prometheus.yml loads %v, and there are %v", config.RuleFiles, want)
 	}
 }
 

@@ -106,3 +106,20 @@ capabilities: {drop: [ALL]}
 {{ toYaml . }}
 {{- end }}
 {{- end }}
+
+{{/* The port of a URL, by its scheme where it names none. */}}
+{{- define "agentmeter.urlPort" -}}
+{{- $url := urlParse . }}
+{{- regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default (ternary "443" "80" (eq $url.scheme "https")) }}
+{{- end }}
+
+{{/* The ports that egress to Kafka needs: as given, or those of the brokers. */}}
+{{- define "agentmeter.kafkaPorts" -}}
+{{- $ports := .Values.networkPolicy.kafka.ports }}
+{{- if not $ports }}
+{{- range .Values.kafka.brokers }}{{ $ports = append $ports (regexFind "[0-9]+$" .) }}{{ end }}
+{{- end }}
+{{- range uniq $ports }}
+- port: {{ . }}
+{{- end }}
+{{- end }}
