@@ -6,9 +6,12 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 
 	"agentmeter/internal/fault"
 	"agentmeter/internal/httpapi"
+	"agentmeter/internal/tracing"
 )
 
 // recordOverhead is what a record costs in memory beside its bytes: kgo.Record
@@ -31,7 +34,7 @@ type producer struct {
 //
 // A sender that goes away changes nothing: half of a batch is worth less than
 // all of it, and the sender will repeat it.
-func (p *producer) send(ctx context.Context, records []kgo.Record) error {
+func (p *producer) send(ctx context.Context, records []kgo.Record) (err error) {
 	var size int64
 	for i := range records {
 		size += int64(len(records[i].Key)) + int64(len(records[i].Value)) + recordOverhead
@@ -39,6 +42,10 @@ func (p *producer) send(ctx context.Context, records []kgo.Record) error {
 	if !p.budget.take(size) {
 		return overloaded()
 	}
+	ctx, end := tracing.Child(ctx, trace.SpanKindProducer, "produce", attribute.String("messaging.system", "kafka"),
+		attribute.String("messaging.destination.name", records[0].Topic), attribute.Int("messaging.batch.message_count", len(records)))
+	defer func() { end(err) }()
+	tracing.Mark(ctx, records)
 	fault.Point(fault.IngestBefore)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.timeout)
 	defer cancel()

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Config tunes the rollup.
@@ -29,6 +31,8 @@ type Config struct {
 	// StatementTimeout is how long a statement may take before its outcome
 	// counts as unknown.
 	StatementTimeout time.Duration
+	// Tracer makes spans of blocks whose records were sent by spans. Nil: of none.
+	Tracer trace.TracerProvider
 	// DrainTimeout is how long a block under way may take to finish when the
 	// process stops or a partition is taken away.
 	DrainTimeout time.Duration

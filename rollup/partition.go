@@ -12,10 +12,12 @@ import (
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.opentelemetry.io/otel/attribute"
 
 	"agentmeter/internal/clickhouse"
 	"agentmeter/internal/fault"
 	"agentmeter/internal/kafka"
+	"agentmeter/internal/tracing"
 	"agentmeter/schemas"
 )
 
@@ -377,6 +379,8 @@ func (p *eventPartition) logBounds(ctx context.Context) (begin, end int64, err e
 // count appends a block, its dead letters sent before it, and returns only when
 // it is confirmed, views included. certain is appendBlock's.
 func (p *eventPartition) count(ctx context.Context, b *preparedBlock) (certain bool, err error) {
+	ctx, end := p.traced(ctx, b)
+	defer func() { end(err) }()
 	started := time.Now()
 	p.setState(func(s *partitionState) { s.appending = started })
 	defer p.setState(func(s *partitionState) { s.appending = time.Time{} })
@@ -415,6 +419,25 @@ func (p *eventPartition) count(ctx context.Context, b *preparedBlock) (certain b
 		s.land(b.rows)
 	})
 	return certain, nil
+}
+
+// traced shows the block in the traces that its records belong to.
+func (p *eventPartition) traced(ctx context.Context, b *preparedBlock) (_ context.Context, end func(error)) {
+	var senders tracing.Senders
+	if p.config.Tracer != nil {
+		for i := range b.rows {
+			if record := b.rows[i].record; record != nil {
+				senders.Note(record)
+			}
+		}
+	}
+	if len(senders.Spans()) == 0 {
+		return ctx, func(error) {}
+	}
+	return tracing.Counting(ctx, p.config.Tracer, senders.Spans(),
+		attribute.String("messaging.system", "kafka"), attribute.String("messaging.destination.name", kafka.TopicEvents),
+		attribute.String("messaging.destination.partition.id", p.label()), attribute.Int("messaging.batch.message_count", len(b.rows)),
+		attribute.Int64("agentmeter.block.lo", b.lo), attribute.Int64("agentmeter.block.hi", b.hi))
 }
 
 // appendBlock is steps 2 to 5 of the protocol: insert on condition; after

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.opentelemetry.io/otel/trace"
 
 	"agentmeter/ingest"
 	"agentmeter/internal/auth"
@@ -21,6 +22,7 @@ import (
 	"agentmeter/internal/httpapi"
 	"agentmeter/internal/kafka"
 	"agentmeter/internal/lifecycle"
+	"agentmeter/internal/tracing"
 	"agentmeter/query"
 	"agentmeter/rollup"
 	"agentmeter/schemas/api"
@@ -36,6 +38,7 @@ type process struct {
 	gatherers prometheus.Gatherers
 	health    *httpapi.Health
 	router    *httpapi.Router
+	tracer    trace.TracerProvider // nil: nothing is traced
 	stages    []lifecycle.Stage
 	closers   []func() error
 }
@@ -55,6 +58,36 @@ func newProcess(log *slog.Logger) *process {
 		health:    health,
 		router:    httpapi.NewRouter(health, log, registry),
 	}
+}
+
+// trace makes spans of what the process does, where there is somewhere to send
+// them. Call it before anything else is opened, so that it ends last.
+func (p *process) trace(ctx context.Context, flags tracingFlags, role string) error {
+	if flags.TraceEndpoint == "" {
+		return nil
+	}
+	config := flags.config(role)
+	if err := config.Validate(); err != nil {
+		return misuse("%w", err)
+	}
+	provider, end, err := tracing.Start(ctx, config, p.log)
+	if err != nil {
+		return err
+	}
+	p.tracer = provider
+	p.router.Trace(provider)
+	p.closers = append(p.closers, end)
+	return nil
+}
+
+// tracingFlags say whether requests are followed by OpenTelemetry.
+type tracingFlags struct {
+	TraceEndpoint string  `help:"Address of an OpenTelemetry collector (OTLP over HTTP) that traces are sent to. Empty: nothing is traced." placeholder:"URL"`
+	TraceSample   float64 `help:"Which part of the requests is traced, 0 to 1, by their trace id." default:"0.01"`
+}
+
+func (f tracingFlags) config(role string) tracing.Config {
+	return tracing.Config{Endpoint: f.TraceEndpoint, Sample: f.TraceSample, Service: "agentmeter-" + role, Version: release}
 }
 
 func buildInfo() prometheus.Collector {
@@ -142,6 +175,7 @@ func (p *process) mountQuery(guard *auth.Guard, sessions *auth.Sessions, config 
 }
 
 func (p *process) addRollup(config rollup.Config, audits auditFlags, kafkaConfig kafka.Config, client *clickhouse.Client) error {
+	config.Tracer = p.tracer
 	kafkaConfig.Metrics = kafka.NewMetrics("rollup", p.registry)
 	counter, err := rollup.New(config, kafkaConfig, client, p.log.With("role", "rollup"), p.registry)
 	if err != nil {

@@ -70,8 +70,11 @@ func (f queryFlags) config(access accessFlags) query.Config {
 }
 
 // newRole is how each single role begins: a process whose routes are guarded.
-func newRole(ctx context.Context, log *slog.Logger, access accessFlags, dir dataDirFlags) (*process, *auth.Guard, *auth.Sessions, error) {
+func newRole(ctx context.Context, role string, log *slog.Logger, traces tracingFlags, access accessFlags, dir dataDirFlags) (*process, *auth.Guard, *auth.Sessions, error) {
 	p := newProcess(log)
+	if err := p.trace(ctx, traces, role); err != nil {
+		return nil, nil, nil, err
+	}
 	key, err := loadKey(access.TokenKeyFile, dataDir(dir.DataDir))
 	if err != nil {
 		return nil, nil, nil, err
@@ -86,6 +89,7 @@ type ingestCommand struct {
 	accessFlags
 	dataDirFlags
 	ingestFlags
+	tracingFlags
 	logFlags
 }
 
@@ -95,7 +99,7 @@ func (*ingestCommand) Help() string {
 }
 
 func (c *ingestCommand) Run(ctx context.Context, s streams) error {
-	p, guard, sessions, err := newRole(ctx, c.logger(s.err), c.accessFlags, c.dataDirFlags)
+	p, guard, sessions, err := newRole(ctx, "ingest", c.logger(s.err), c.tracingFlags, c.accessFlags, c.dataDirFlags)
 	if err != nil {
 		return err
 	}
@@ -119,6 +123,7 @@ type queryCommand struct {
 	accessFlags
 	dataDirFlags
 	queryFlags
+	tracingFlags
 	logFlags
 }
 
@@ -128,7 +133,7 @@ func (*queryCommand) Help() string {
 }
 
 func (c *queryCommand) Run(ctx context.Context, s streams) error {
-	p, guard, sessions, err := newRole(ctx, c.logger(s.err), c.accessFlags, c.dataDirFlags)
+	p, guard, sessions, err := newRole(ctx, "query", c.logger(s.err), c.tracingFlags, c.accessFlags, c.dataDirFlags)
 	if err != nil {
 		return err
 	}
@@ -158,6 +163,7 @@ type rollupCommand struct {
 	dataDirFlags
 	rollupFlags
 	auditFlags
+	tracingFlags
 	logFlags
 }
 
@@ -167,7 +173,7 @@ func (*rollupCommand) Help() string {
 }
 
 func (c *rollupCommand) Run(ctx context.Context, s streams) error {
-	p, guard, _, err := newRole(ctx, c.logger(s.err), c.accessFlags, c.dataDirFlags)
+	p, guard, _, err := newRole(ctx, "rollup", c.logger(s.err), c.tracingFlags, c.accessFlags, c.dataDirFlags)
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,7 @@ type runCommand struct {
 	rollupFlags
 	auditFlags
 	queryFlags
+	tracingFlags
 	logFlags
 }
 
@@ -53,6 +54,9 @@ func (c *runCommand) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	p := newProcess(log)
+	if err := p.trace(ctx, c.tracingFlags, "run"); err != nil {
+		return err
+	}
 	p.registry.MustRegister(newDisk(string(dir)))
 	e, err := startEmbedded(ctx, dir, c.embeddedFlags, log, p.registry)
 	if err != nil {

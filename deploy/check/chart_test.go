@@ -312,7 +312,7 @@ func TestChartsPoliciesAdmitWhatTheAddressesSay(t *testing.T) {
 		{"minimal", "rollup", []int{9092, 8123}},
 		{"minimal", "query", []int{8123}},
 		{"everything", "migrate", []int{9093, 9094, 8443}},
-		{"everything", "query", []int{8443, 8444}},
+		{"everything", "query", []int{8443, 4318, 8444}},
 	} {
 		var policy networkingv1.NetworkPolicy
 		strictly(t, mustRender(t, c.values)["NetworkPolicy/prod-agentmeter-"+c.role], &policy)

@@ -35,8 +35,9 @@ var rules = map[string]rule{
 	// What stages stand on. None of them knows a stage.
 	"internal/kafka":                       {[]string{"schemas/"}, "how to speak to Kafka"},
 	"internal/kafka/kafkatest":             {nil, "gives tests a real Apache Kafka"},
-	"internal/clickhouse":                  {[]string{"schemas/"}, "how to speak to ClickHouse"},
-	"internal/httpapi":                     {[]string{"schemas", "schemas/"}, "the HTTP edge: problems, limits, health, drain"},
+	"internal/tracing":                     {nil, "follows a request by OpenTelemetry, off by default"},
+	"internal/clickhouse":                  {[]string{"schemas/", "internal/tracing"}, "how to speak to ClickHouse"},
+	"internal/httpapi":                     {[]string{"schemas", "schemas/", "internal/tracing"}, "the HTTP edge: problems, limits, health, drain"},
 	"internal/httpapi/contracttest":        {[]string{"schemas", "schemas/"}, "holds recorded answers to the contract, for tests"},
 	"internal/auth":                        {[]string{"schemas", "schemas/", "internal/httpapi"}, "who may do what"},
 	"internal/lifecycle":                   {nil, "stages start in order and stop in reverse"},
@@ -49,8 +50,8 @@ var rules = map[string]rule{
 	"internal/importer":                    {[]string{"schemas", "schemas/", "internal/eventclient"}, "files to events, resumable"},
 
 	// Stages never import one another.
-	"ingest":         {[]string{"schemas", "schemas/", "internal/kafka", "internal/httpapi", "internal/auth", "internal/fault"}, "HTTP in, Kafka out"},
-	"rollup":         {[]string{"schemas", "schemas/", "internal/kafka", "internal/clickhouse", "internal/fault"}, "Kafka in, ClickHouse out"},
+	"ingest":         {[]string{"schemas", "schemas/", "internal/kafka", "internal/httpapi", "internal/auth", "internal/fault", "internal/tracing"}, "HTTP in, Kafka out"},
+	"rollup":         {[]string{"schemas", "schemas/", "internal/kafka", "internal/clickhouse", "internal/fault", "internal/tracing"}, "Kafka in, ClickHouse out"},
 	"rollup/model":   {nil, "the counting protocol as a finite model, with its checker"},
 	"query":          {[]string{"schemas", "schemas/", "internal/clickhouse", "internal/httpapi", "internal/auth", "internal/audit", "query/"}, "ClickHouse in, HTTP out"},
 	"query/calendar": {[]string{"schemas"}, "ranges, bars and billing periods in IANA zones"},

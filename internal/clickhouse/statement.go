@@ -15,6 +15,11 @@ import (
 	"time"
 
 	"github.com/ClickHouse/ch-go/proto"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+
+	"agentmeter/internal/tracing"
 )
 
 // Statement is one statement that counting rests on.
@@ -129,7 +134,10 @@ func EncodeBlock(dst []byte, rows int, columns proto.Input) ([]byte, error) {
 
 // run sends the statement, waiting for its mutex, and returns the body of a
 // successful answer.
-func (c *Client) run(ctx context.Context, statement Statement) (io.ReadCloser, error) {
+func (c *Client) run(ctx context.Context, statement Statement) (_ io.ReadCloser, err error) {
+	ctx, end := tracing.Child(ctx, trace.SpanKindClient, firstWord(statement.SQL), attribute.String("db.system.name", "clickhouse"),
+		attribute.String("db.namespace", c.config.Database), attribute.String("db.query.text", statement.SQL)) // values are bound, and not in it
+	defer func() { end(err) }()
 	wait := mutexFirstWait
 	for {
 		answer, err := c.send(ctx, statement)
@@ -145,6 +153,16 @@ func (c *Client) run(ctx context.Context, statement Statement) (io.ReadCloser, e
 		}
 		wait = min(2*wait, mutexMaxWait)
 	}
+}
+
+// firstWord of a statement, after its comments, is what it does.
+func firstWord(sql string) string {
+	for line := range strings.Lines(sql) {
+		if word, _, _ := strings.Cut(strings.TrimSpace(line), " "); word != "" && word != "--" {
+			return word
+		}
+	}
+	return ""
 }
 
 func (c *Client) send(ctx context.Context, statement Statement) (io.ReadCloser, error) {
@@ -185,6 +203,7 @@ func (c *Client) send(ctx context.Context, statement Statement) (io.ReadCloser, 
 	if c.config.Password != "" {
 		request.Header.Set("X-ClickHouse-Key", c.config.Password)
 	}
+	tracing.ToHTTP(ctx, propagation.HeaderCarrier(request.Header))
 	response, err := c.http.Do(request)
 	if err != nil {
 		var urlError *url.Error

@@ -12,6 +12,12 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+
+	"agentmeter/internal/tracing"
 )
 
 // Mux takes routes. Router is one, and so is what a guard puts around it.
@@ -29,6 +35,7 @@ type Router struct {
 	metrics  *metrics
 	throttle *throttle
 	health   *Health
+	tracer   trace.Tracer // nil: nothing is traced
 }
 
 var _ Mux = (*Router)(nil)
@@ -40,6 +47,10 @@ func NewRouter(health *Health, log *slog.Logger, reg prometheus.Registerer) *Rou
 		throttle: newThrottle(time.Second), health: health,
 	}
 }
+
+// Trace makes spans of the requests, within those that they name as parents.
+// Call it before anything is served.
+func (rt *Router) Trace(provider trace.TracerProvider) { rt.tracer = provider.Tracer(tracing.Scope) }
 
 // HandleFunc adds a route. Patterns name their method. A pattern that is taken
 // panics: it is a mistake of the program's.
@@ -54,7 +65,13 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		traceID: traceIDOf(r), log: rt.log, throttle: rt.throttle,
 		metrics: rt.metrics, draining: rt.health.Draining(),
 	}
-	r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
+	ctx := r.Context()
+	var span trace.Span
+	if rt.tracer != nil {
+		ctx, span = rt.tracer.Start(tracing.FromHTTP(ctx, propagation.HeaderCarrier(r.Header)), r.Method, trace.WithSpanKind(trace.SpanKindServer))
+		x.traceID = span.SpanContext().TraceID().String()
+	}
+	r = r.WithContext(context.WithValue(ctx, exchangeKey{}, x))
 	out := &recorder{ResponseWriter: w, request: r}
 	header := w.Header()
 	header.Set(TraceHeader, x.traceID)
@@ -76,6 +93,9 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			route = "unmatched"
 		}
 		rt.metrics.observe(route, out.statusSent(), time.Since(began))
+		if span != nil {
+			endSpan(span, route, r.Method, out.statusSent())
+		}
 		rt.log.LogAttrs(r.Context(), slog.LevelDebug, "request served", slog.String("route", route),
 			slog.Int("status", out.statusSent()), slog.Int64("bytes", out.bytes),
 			slog.Duration("took", time.Since(began)), slog.String("trace_id", x.traceID))
@@ -86,6 +106,19 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rt.mux.ServeHTTP(out, r)
 	if out.withheld != 0 {
 		rt.unmatched(out, r)
+	}
+}
+
+// endSpan names a request's span by its route: paths hold names.
+func endSpan(span trace.Span, route, method string, status int) {
+	defer span.End()
+	if !span.IsRecording() {
+		return
+	}
+	span.SetName(route)
+	span.SetAttributes(attribute.String("http.request.method", method), attribute.String("http.route", route), attribute.Int("http.response.status_code", status))
+	if status >= http.StatusInternalServerError {
+		span.SetStatus(codes.Error, "")
 	}
 }
 

@@ -57,6 +57,10 @@ capabilities: {drop: [ALL]}
 - {name: AGENTMETER_HTTP_LISTEN, value: ":8080"}
 - {name: AGENTMETER_METRICS_LISTEN, value: ":9464"}
 - {name: AGENTMETER_TOKEN_KEY_FILE, value: /run/secrets/agentmeter/access.key}
+{{- with $v.tracing.endpoint }}
+- {name: AGENTMETER_TRACE_ENDPOINT, value: {{ . | quote }}}
+- {name: AGENTMETER_TRACE_SAMPLE, value: {{ $v.tracing.sample | quote }}}
+{{- end }}
 {{- if ne .role "rollup" }}
 # A load balancer takes a moment to look away.
 - {name: AGENTMETER_DRAIN_DELAY, value: 10s}
