@@ -2,6 +2,8 @@ package query
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -30,6 +32,17 @@ type flight struct {
 	err     error
 }
 
+// caught is read with a panic made an error: it runs in no request's goroutine,
+// where the router would make it a 500, and one question must not end them all.
+func caught[T any](ctx context.Context, read func(context.Context) (T, error)) (value T, err error) {
+	defer func() {
+		if panicked := recover(); panicked != nil {
+			err = fmt.Errorf("panic: %v\n%s", panicked, debug.Stack())
+		}
+	}()
+	return read(ctx)
+}
+
 // share returns what read returns, which is called once for all who ask for the
 // key while it runs. Their copies are one: nobody may change it.
 func share[T any](ctx context.Context, f *flights, key any, read func(context.Context) (T, error)) (T, error) {
@@ -45,7 +58,7 @@ func share[T any](ctx context.Context, f *flights, key any, read func(context.Co
 		}
 		f.byKey[key] = own
 		go func() {
-			own.value, own.err = read(flying)
+			own.value, own.err = caught(flying, read)
 			own.cancel()
 			f.mu.Lock()
 			if f.byKey[key] == own {

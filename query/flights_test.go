@@ -3,6 +3,7 @@ package query
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -131,4 +132,16 @@ func TestFlightsEndInTime(t *testing.T) {
 			t.Errorf("who has more time is told %v", err)
 		}
 	})
+}
+
+// A mistake in what questions share costs those questions, and no other.
+func TestAPanicIsTheErrorOfThoseWhoWait(t *testing.T) {
+	var f flights
+	_, err := share(t.Context(), &f, "key", func(context.Context) (int, error) { panic("a mistake") })
+	if err == nil || !strings.Contains(err.Error(), "a mistake") || !strings.Contains(err.Error(), "flights_test.go") {
+		t.Errorf("who waits is told %v, and should be told what and where", err)
+	}
+	if got, err := share(t.Context(), &f, "key", func(context.Context) (int, error) { return 7, nil }); got != 7 || err != nil {
+		t.Errorf("who comes next is answered %d, %v", got, err)
+	}
 }
