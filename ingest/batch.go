@@ -51,6 +51,7 @@ type batch struct {
 	faults   []schemas.FieldError // of rejected items, the first MaxFieldErrors
 	tooLarge int                  // rejected items that were just too large
 	event    schemas.Event        // scratch
+	encoder  schemas.EventEncoder
 }
 
 func (in *Ingest) newBatch(access auth.Access) *batch {
@@ -153,7 +154,7 @@ func (b *batch) encode(e *schemas.Event) {
 	begin := len(b.chunk)
 	b.chunk = schemas.AppendRecordKey(b.chunk, e.Workspace, e.ID)
 	middle := len(b.chunk)
-	b.chunk = schemas.EncodeEvent(b.chunk, e)
+	b.chunk = b.encoder.Append(b.chunk, e)
 	b.records = append(b.records, kgo.Record{
 		Topic: b.config.EventsTopic,
 		Key:   b.chunk[begin:middle:middle],

@@ -16,9 +16,21 @@ var ErrRecord = errors.New("not a usage event record")
 // EncodeEvent appends the event's protobuf record to dst. The event must have
 // passed Validate.
 func EncodeEvent(dst []byte, e *Event) []byte {
-	var record usagev1.Event
-	fillRecord(&record, e)
-	size := record.SizeVT()
+	var encoder EventEncoder
+	return encoder.Append(dst, e)
+}
+
+// EventEncoder encodes records one after another, reusing its scratch space.
+// It is not safe for concurrent use. The zero value is ready.
+type EventEncoder struct {
+	record usagev1.Event
+	id     [16]byte
+}
+
+// Append appends the event's protobuf record to dst, as EncodeEvent does.
+func (c *EventEncoder) Append(dst []byte, e *Event) []byte {
+	c.fill(e)
+	size := c.record.SizeVT()
 	n := len(dst)
 	if cap(dst)-n < size {
 		grown := make([]byte, n, n+size)
@@ -26,19 +38,21 @@ func EncodeEvent(dst []byte, e *Event) []byte {
 		dst = grown
 	}
 	dst = dst[:n+size]
-	if _, err := record.MarshalToSizedBufferVT(dst[n:]); err != nil {
+	if _, err := c.record.MarshalToSizedBufferVT(dst[n:]); err != nil {
 		// The generated code has no failing path for this message.
 		panic(fmt.Sprintf("schemas: marshal event: %v", err))
 	}
 	return dst
 }
 
-func fillRecord(record *usagev1.Event, e *Event) {
+// fill sets every field of the record.
+func (c *EventEncoder) fill(e *Event) {
+	record := &c.record
 	record.WorkspaceId = string(e.Workspace)
+	record.Id, record.IdUuid = e.ID, nil
 	if raw, ok := packUUID(e.ID); ok {
-		record.IdUuid = raw[:]
-	} else {
-		record.Id = e.ID
+		c.id = raw
+		record.Id, record.IdUuid = "", c.id[:]
 	}
 	record.AgentId = string(e.Agent)
 	record.ConversationId = e.Conversation
@@ -46,6 +60,7 @@ func fillRecord(record *usagev1.Event, e *Event) {
 	record.Channel = e.Channel
 	record.Model = e.Model
 	record.CreditsMicro = int64(e.Credits)
+	record.Messages, record.Adjustment = nil, nil
 	usual := int64(1)
 	if e.Adjustment != nil {
 		usual = 0
@@ -123,33 +138,30 @@ func packUUID(text string) (raw [16]byte, ok bool) {
 	if len(text) != 36 || text[8] != '-' || text[13] != '-' || text[18] != '-' || text[23] != '-' {
 		return raw, false
 	}
-	j := 0
-	for i := 0; i < 36; {
-		if text[i] == '-' {
-			i++
-			continue
-		}
-		hi, lo := fromHex(text[i]), fromHex(text[i+1])
-		if hi > 15 || lo > 15 {
-			return raw, false
-		}
+	digits := [36]byte([]byte(text))
+	var seen byte
+	for j, i := range uuidDigits {
+		hi, lo := hexDigits[digits[i]], hexDigits[digits[i+1]]
+		seen |= hi | lo
 		raw[j] = hi<<4 | lo
-		j++
-		i += 2
 	}
-	return raw, true
+	return raw, seen <= 15
 }
 
-func fromHex(c byte) byte {
-	switch {
-	case '0' <= c && c <= '9':
-		return c - '0'
-	case 'a' <= c && c <= 'f':
-		return c - 'a' + 10
-	default:
-		return 0xff
+// uuidDigits is where each byte's two digits stand in a UUID's text.
+var uuidDigits = [16]uint8{0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34}
+
+// hexDigits is what each character is worth as a lower-case hexadecimal digit;
+// 0xff where it is none.
+var hexDigits = func() (worth [256]byte) {
+	for c := range worth {
+		worth[c] = 0xff
 	}
-}
+	for value, c := range "0123456789abcdef" {
+		worth[c] = byte(value)
+	}
+	return worth
+}()
 
 func unpackUUID(raw [16]byte) string {
 	var text [36]byte
