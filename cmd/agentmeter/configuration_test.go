@@ -1,0 +1,118 @@
+package main
+
+import (
+	"cmp"
+	"flag"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/alecthomas/kong"
+)
+
+var update = flag.Bool("update", false, "write the table in docs/operations/configuration.md anew")
+
+const (
+	configurationDocument = "../../docs/operations/configuration.md"
+
+	settingsBegin = "<!-- settings: written by go test ./cmd/agentmeter -run TestConfiguration -update -->\n"
+	settingsEnd   = "<!-- settings end -->\n"
+)
+
+// setting is one flag as some commands have it.
+type setting struct {
+	name, env, fallback, values, help string
+	commands                          []string
+}
+
+// settings lists every flag once for each meaning that it has.
+func settings(t *testing.T) []*setting {
+	t.Helper()
+	type meaning struct{ name, fallback, help string }
+	found := make(map[meaning]*setting)
+	for _, node := range commands(t) {
+		for _, flag := range node.Flags {
+			if flag.Name == "help" {
+				continue
+			}
+			of := meaning{flag.Name, fallbackOf(flag), flag.Help}
+			if found[of] == nil {
+				found[of] = &setting{name: flag.Name, env: flag.Envs[0], fallback: of.fallback, values: valuesOf(flag), help: flag.Help}
+			}
+			found[of].commands = append(found[of].commands, strings.TrimPrefix(node.FullPath(), "agentmeter "))
+		}
+	}
+	return slices.SortedFunc(maps.Values(found), func(a, b *setting) int {
+		return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.commands[0], b.commands[0]))
+	})
+}
+
+// fallbackOf is the default as the table shows it, which is a flag's own and
+// never what is set where the table is written.
+func fallbackOf(flag *kong.Flag) string {
+	switch {
+	case flag.Required:
+		return "required"
+	case flag.HasDefault && flag.Default != "":
+		return "`" + flag.Default + "`"
+	case flag.IsBool():
+		return "`false`"
+	default:
+		return "–"
+	}
+}
+
+func valuesOf(flag *kong.Flag) string {
+	switch {
+	case flag.Enum != "" || flag.IsBool():
+		return ""
+	case flag.PlaceHolder != "":
+		return flag.PlaceHolder
+	default:
+		return strings.ToUpper(flag.Target.Type().Name())
+	}
+}
+
+func settingsTable(all []*setting) string {
+	var table strings.Builder
+	table.WriteString("| flag | environment | default | what it does | commands |\n|---|---|---|---|---|\n")
+	cell := strings.NewReplacer("|", `\|`, "<", "&lt;", "\n", " ")
+	for _, s := range all {
+		name := "`--" + s.name
+		if s.values != "" {
+			name += " " + s.values
+		}
+		table.WriteString("| " + strings.Join([]string{
+			cell.Replace(name + "`"), "`" + s.env + "`", cell.Replace(s.fallback), cell.Replace(s.help), strings.Join(s.commands, ", "),
+		}, " | ") + " |\n")
+	}
+	return table.String()
+}
+
+// TestConfigurationIsDocumented holds the table of settings to the flags.
+func TestConfigurationIsDocumented(t *testing.T) {
+	for _, s := range settings(t) { // a table shows no secret that somebody has set
+		t.Setenv(s.env, "secret")
+	}
+	content, err := os.ReadFile(configurationDocument)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, begins := strings.Cut(string(content), settingsBegin)
+	_, after, ends := strings.Cut(rest, settingsEnd)
+	if !begins || !ends {
+		t.Fatalf("%s has no place for the table: a line %q and a line %q", configurationDocument, settingsBegin, settingsEnd)
+	}
+	want := before + settingsBegin + settingsTable(settings(t)) + settingsEnd + after
+	if want == string(content) {
+		return
+	}
+	if !*update {
+		t.Fatalf("%s is not what the flags are: go test ./cmd/agentmeter -run TestConfiguration -update", configurationDocument)
+	}
+	if err := os.WriteFile(configurationDocument, []byte(want), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
