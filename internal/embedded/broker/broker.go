@@ -173,12 +173,17 @@ func (b *Broker) onCreateTopics(req kmsg.Request) (kmsg.Response, error, bool) {
 	return nil, nil, false
 }
 
-// onDeleteRecords lets only our own deletions through: a partition emptied to
+// onDeleteRecords refuses to delete a partition's last record: one emptied to
 // its end starts again at offset 0 after a kill.
 func (b *Broker) onDeleteRecords(req kmsg.Request) (kmsg.Response, error, bool) { //nolint:revive // kfake's signature
 	b.cluster.KeepControl()
 	deletion, ok := req.(*kmsg.DeleteRecordsRequest)
 	if !ok || b.trimming.Load() {
+		return nil, nil, false
+	}
+	var tooFar bool
+	b.cluster.SleepControl(func() { tooFar = b.deletesLast(deletion) })
+	if !tooFar {
 		return nil, nil, false
 	}
 	res := deletion.ResponseKind().(*kmsg.DeleteRecordsResponse)
@@ -195,6 +200,24 @@ func (b *Broker) onDeleteRecords(req kmsg.Request) (kmsg.Response, error, bool) 
 		res.Topics = append(res.Topics, topic)
 	}
 	return res, nil, true
+}
+
+// deletesLast reports whether a deletion reaches the end of a partition, or
+// whether it cannot be told.
+func (b *Broker) deletesLast(deletion *kmsg.DeleteRecordsRequest) bool {
+	for _, t := range deletion.Topics {
+		ends, err := b.admin.ListEndOffsets(context.Background(), t.Topic)
+		if err != nil {
+			return true
+		}
+		for _, p := range t.Partitions {
+			end, known := ends.Lookup(t.Topic, p.Partition)
+			if !known || end.Err != nil || p.Offset < 0 || p.Offset >= end.Offset {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // lockDir makes the data directory and locks it for this process. The kernel

@@ -15,7 +15,7 @@
 //     message.timestamp.type=LogAppendTime, and it is the only behaviour.
 //   - Retention that keeps the last batch of each partition. kfake's own would
 //     drop it, and a partition without files starts again at offset 0 after a
-//     kill. Its own ticker is switched off; DeleteRecords from outside is refused.
+//     kill. Its own ticker is switched off; DeleteRecords from outside is held to the same.
 //   - A lock on the data directory, and loopback addresses only.
 //   - A look at each request's frame before kfake allocates what it announces or
 //     stumbles over a key that it does not know: a stray HTTP request would

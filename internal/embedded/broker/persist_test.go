@@ -188,25 +188,40 @@ func TestRetentionDropsOnlyWhatIsOld(t *testing.T) {
 	}
 }
 
-func TestRecordsCannotBeDeletedFromOutside(t *testing.T) {
+func TestAllButTheLastRecordCanBeDeleted(t *testing.T) {
 	const topic = "t"
-	b := openBroker(t, t.TempDir())
+	dir := t.TempDir()
+	b := openBroker(t, dir)
 	createTopic(t, b.Addr(), topic, 1, nil)
 	client := newClient(t, b.Addr(), kgo.DefaultProduceTopic(topic))
-	if err := client.ProduceSync(t.Context(), kgo.StringRecord("x")).FirstErr(); err != nil {
-		t.Fatal(err)
+	for range 3 {
+		if err := client.ProduceSync(t.Context(), kgo.StringRecord("x")).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
 	}
-	var offsets kadm.Offsets
-	offsets.Add(kadm.Offset{Topic: topic, At: 1})
-	res, err := kadm.NewClient(client).DeleteRecords(t.Context(), offsets)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if res.Error() == nil {
-		t.Fatal("records were deleted")
+	for _, c := range []struct {
+		below   int64
+		deletes bool
+	}{{3, false}, {-1, false}, {2, true}} {
+		var offsets kadm.Offsets
+		offsets.Add(kadm.Offset{Topic: topic, At: c.below})
+		res, err := kadm.NewClient(client).DeleteRecords(t.Context(), offsets)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if deleted := res.Error() == nil; deleted != c.deletes {
+			t.Errorf("records below %d: %v, want deleted: %v", c.below, res.Error(), c.deletes)
+		}
 	}
 	if got := consume(t, b.Addr(), topic, 1); len(got) != 1 {
 		t.Fatalf("%d records left, want 1", len(got))
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b = openBroker(t, dir)
+	if got := consume(t, b.Addr(), topic, 1); len(got) != 1 {
+		t.Fatalf("%d records left after a restart, want 1", len(got))
 	}
 }
 
