@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
-	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"agentmeter/internal/kafka"
@@ -30,11 +30,22 @@ const maxLetterValue = 512 << 10
 // dead-letter topic and waits for the acknowledgement, before the block is
 // sent: what the ledger calls invalid can always be found and replayed. A
 // block that is tried again sends them again under the same key.
-func sendDeadLetters(ctx context.Context, producer *kgo.Client, stream uuid.UUID, partition int32, rows []row) (int, error) {
+//
+// Of an erased workspace no letter is sent.
+func (p *eventPartition) sendDeadLetters(ctx context.Context, rows []row) (int, error) {
+	invalid := func(r row) bool { return r.outcome == schemas.OutcomeInvalid }
+	if !slices.ContainsFunc(rows, invalid) {
+		return 0, nil
+	}
+	erased, err := erasedWorkspaces(ctx, p.ledger.client)
+	if err != nil {
+		return 0, err
+	}
+	stream, partition := p.ledger.stream, p.ledger.partition
 	var letters []*kgo.Record
 	for i := range rows {
 		r := &rows[i]
-		if r.outcome != schemas.OutcomeInvalid {
+		if !invalid(*r) || erased[schemas.RecordWorkspace(r.record.Key, r.record.Value)] {
 			continue
 		}
 		value, detail := r.record.Value, ""
@@ -61,7 +72,7 @@ func sendDeadLetters(ctx context.Context, producer *kgo.Client, stream uuid.UUID
 	if len(letters) == 0 {
 		return 0, nil
 	}
-	if err := producer.ProduceSync(ctx, letters...).FirstErr(); err != nil {
+	if err := p.producer.ProduceSync(ctx, letters...).FirstErr(); err != nil {
 		return 0, fmt.Errorf("send dead letters: %w", err)
 	}
 	return len(letters), nil

@@ -15,6 +15,7 @@ import (
 
 	"agentmeter/internal/clickhouse"
 	"agentmeter/internal/kafka"
+	"agentmeter/schemas"
 	"agentmeter/schemas/usagev1"
 )
 
@@ -125,13 +126,23 @@ func (d *directoryPartition) end(ctx context.Context, stream uuid.UUID) (int64, 
 }
 
 func (d *directoryPartition) store(ctx context.Context, stream uuid.UUID, records []*kgo.Record) error {
+	erased, err := erasedWorkspaces(ctx, d.clickhouse)
+	if err != nil {
+		return err
+	}
 	var workspaces, agents, members []func(driver.Batch) error
 	for _, record := range records {
+		if len(record.Value) == 0 {
+			continue // it stands where an erased workspace's last change was
+		}
 		var change usagev1.DirectoryChange
 		if err := change.UnmarshalVT(record.Value); err != nil || change.WorkspaceId == "" {
 			// Only ingest writes this topic; what does not decode is shown and
 			// passed over, since nothing is counted by it.
 			d.log.ErrorContext(ctx, "directory change not understood", "offset", record.Offset, "error", err)
+			continue
+		}
+		if erased[schemas.WorkspaceID(change.WorkspaceId)] {
 			continue
 		}
 		ws, from, offset := change.WorkspaceId, time.UnixMicro(change.ChangedAtUs).UTC(), record.Offset
@@ -166,7 +177,7 @@ func (d *directoryPartition) store(ctx context.Context, stream uuid.UUID, record
 			d.log.ErrorContext(ctx, "directory change of an unknown kind; is the rollup older than ingest?", "offset", record.Offset)
 		}
 	}
-	err := errors.Join(
+	err = errors.Join(
 		d.insert(ctx, insertWorkspaces, workspaces),
 		d.insert(ctx, insertAgents, agents),
 		d.insert(ctx, insertMembers, members),

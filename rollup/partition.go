@@ -384,7 +384,7 @@ func (p *eventPartition) count(ctx context.Context, b *preparedBlock) (certain b
 	started := time.Now()
 	p.setState(func(s *partitionState) { s.appending = started })
 	defer p.setState(func(s *partitionState) { s.appending = time.Time{} })
-	letters, err := sendDeadLetters(ctx, p.producer, p.ledger.stream, p.ledger.partition, b.rows)
+	letters, err := p.sendDeadLetters(ctx, b.rows)
 	if err != nil {
 		return false, err
 	}

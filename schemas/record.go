@@ -1,6 +1,7 @@
 package schemas
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -175,4 +176,18 @@ func unpackUUID(raw [16]byte) string {
 	text[23] = '-'
 	hex.Encode(text[24:36], raw[10:16])
 	return string(text[:])
+}
+
+// RecordWorkspace is the workspace that a record of the events topic is of, as
+// far as can be told: the record may be no acceptable event. Empty where
+// nothing says so.
+func RecordWorkspace(key, value []byte) WorkspaceID {
+	var event usagev1.Event
+	if err := event.UnmarshalVT(value); err == nil && event.WorkspaceId != "" {
+		return WorkspaceID(event.WorkspaceId)
+	}
+	if end := bytes.LastIndexByte(key, '/'); end > 0 {
+		return WorkspaceID(key[:end])
+	}
+	return ""
 }

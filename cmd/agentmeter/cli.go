@@ -26,6 +26,7 @@ type cli struct {
 	AcceptLoss acceptLossCommand `cmd:"" help:"Let a partition go on whose records Kafka deleted before they were counted."`
 	Rebuild    rebuildCommand    `cmd:"" help:"Make the rollups equal to the ledger again."`
 	AdoptTopic adoptTopicCommand `cmd:"" help:"Go on with an events topic that was deleted and made again."`
+	Erase      eraseCommand      `cmd:"" help:"Remove a workspace for good, with all that was counted of it."`
 	Deadletter deadletterCommand `cmd:"" help:"What could not be counted, why, and a way back."`
 	Token      tokenCommand      `cmd:"" help:"Mint an access token."`
 	Link       linkCommand       `cmd:"" help:"Print a link that opens the Usage page, signed in."`

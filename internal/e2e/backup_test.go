@@ -64,12 +64,12 @@ func (s *stages) token(workspace, scopes string) string {
 
 func (s *stages) command(name string, args ...string) (code int, stdout, stderr string) {
 	s.t.Helper()
-	return agentmeter(s.t, append(append([]string{name}, s.both...), args...)...)
+	return agentmeter(s.t, append(append(strings.Fields(name), s.both...), args...)...)
 }
 
 func (s *stages) must(name string, args ...string) string {
 	s.t.Helper()
-	return mustAgentmeter(s.t, append(append([]string{name}, s.both...), args...)...)
+	return mustAgentmeter(s.t, append(append(strings.Fields(name), s.both...), args...)...)
 }
 
 // loseEngine destroys ClickHouse and all it had, and starts an empty one.

@@ -10,10 +10,14 @@ WITH
     SELECT (countIf(offset >= {lo:Int64}), countIf(offset < {lo:Int64}))
     FROM usage_ledger
     PREWHERE stream = {stream:UUID} AND partition = {partition:Int32} AND offset >= {lo:Int64} - 1
-) AS present
+) AS present,
+-- Of a workspace that was erased nothing is recorded but the offset, whoever sends it and however late.
+workspace IN (SELECT workspace FROM usage_erasures) AS gone
 SELECT
-    {stream:UUID}, {partition:Int32}, offset, {lo:Int64}, {hi:Int64}, {day:Date}, kafka_time, event_id, outcome, workspace, agent,
-    conversation, model, channel, occurred_at, credits, messages, reason, refers_to, detail
+    {stream:UUID}, {partition:Int32}, offset, {lo:Int64}, {hi:Int64}, {day:Date}, kafka_time, if(gone, '', event_id),
+    if(gone, toInt8(7), outcome), if(gone, '', workspace), if(gone, '', agent), if(gone, '', conversation), if(gone, '', model),
+    if(gone, '', channel), if(gone, toDateTime64(0, 6, 'UTC'), occurred_at), if(gone, 0, credits), if(gone, 0, messages),
+    if(gone, '', reason), if(gone, '', refers_to), if(gone, '', detail)
 FROM input('offset Int64, kafka_time DateTime64(3, \'UTC\'), event_id String, outcome Int8, workspace String, agent String, conversation String, model String, channel String, occurred_at DateTime64(6, \'UTC\'), credits Int64, messages Int64, reason String, refers_to String, detail String')
 WHERE throwIf(
     NOT (present.1 = 0 AND ({lo:Int64} = {start:Int64} OR present.2 = 1)),

@@ -21,6 +21,7 @@ const (
 	Streams             = "usage_streams"
 	Progress            = "rollup_progress"
 	IDs                 = "usage_ids"
+	Erasures            = "usage_erasures"
 	DirectoryWorkspaces = "directory_workspaces"
 	DirectoryAgents     = "directory_agents"
 	DirectoryMembers    = "directory_members"

@@ -1,0 +1,168 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Drop says of a record whether it is to go.
+type Drop func(*kgo.Record) bool
+
+// Pruned counts the records of a topic of which those that drop says are to go.
+type Pruned struct {
+	Dropped, Kept int
+}
+
+// Find counts the records of a topic that drop is true of, and those among
+// which they lie.
+func Find(ctx context.Context, options []kgo.Opt, topic string, drop Drop) (Pruned, error) {
+	p, _, err := find(ctx, options, topic, drop)
+	return p, err
+}
+
+// find also returns, for each partition, the offset after the last record that
+// is to go.
+func find(ctx context.Context, options []kgo.Opt, topic string, drop Drop) (total Pruned, below map[int32]int64, err error) {
+	below = make(map[int32]int64)
+	since := make(map[int32]int) // kept since the last one that goes
+	err = eachRecord(ctx, options, topic, nil, func(record *kgo.Record) error {
+		if drop(record) {
+			total.Dropped++
+			total.Kept += since[record.Partition]
+			below[record.Partition], since[record.Partition] = record.Offset+1, 0
+		} else {
+			since[record.Partition]++
+		}
+		return nil
+	})
+	return total, below, err
+}
+
+// Prune takes the records that drop is true of out of a topic. A log cannot lose
+// a record from its middle; so what is kept of the part that goes is written
+// again at the log's end, in order, and once that is acknowledged the log is cut
+// off below it. Whoever reads meanwhile, or after a prune that was cut off,
+// reads records twice, which has to be harmless. A partition of which nothing is
+// left gets an empty record, since a log must not end where it begins.
+//
+// Brokers delete files, not records: the bytes go once the file that they lie
+// in is full or old enough to be closed (segment.bytes, segment.ms).
+func Prune(ctx context.Context, options []kgo.Opt, topic string, drop Drop) (Pruned, error) {
+	pruned, below, err := find(ctx, options, topic, drop)
+	if err != nil || pruned.Dropped == 0 {
+		return pruned, err
+	}
+	client, err := kgo.NewClient(append(slices.Clone(options), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
+	if err != nil {
+		return pruned, fmt.Errorf("prune %s: connect: %w", topic, err)
+	}
+	defer client.Close()
+	admin := kadm.NewClient(client)
+	written := make(map[int32]bool)
+	acknowledged := kgo.AbortingFirstErrPromise(client)
+	err = eachRecord(ctx, options, topic, below, func(record *kgo.Record) error {
+		if drop(record) || len(record.Value) == 0 {
+			return nil
+		}
+		written[record.Partition] = true
+		client.Produce(ctx, &kgo.Record{
+			Topic: topic, Partition: record.Partition, Key: record.Key, Value: record.Value, Headers: record.Headers,
+		}, acknowledged.Promise())
+		return nil
+	})
+	if err = errors.Join(err, acknowledged.Err()); err != nil {
+		return pruned, fmt.Errorf("prune %s: %w", topic, err)
+	}
+	ends, err := LogEnds(ctx, admin, topic)
+	if err != nil {
+		return pruned, err
+	}
+	cut := make(kadm.Offsets)
+	for partition, offset := range below {
+		if !written[partition] && ends[partition] == offset {
+			if err := client.ProduceSync(ctx, &kgo.Record{Topic: topic, Partition: partition}).FirstErr(); err != nil {
+				return pruned, fmt.Errorf("prune %s: %w", topic, err)
+			}
+		}
+		cut.AddOffset(topic, partition, offset, -1)
+	}
+	deleted, err := admin.DeleteRecords(ctx, cut)
+	if err == nil {
+		err = deleted.Error()
+	}
+	if err != nil {
+		return pruned, fmt.Errorf("prune %s: delete records: %w", topic, err)
+	}
+	return pruned, nil
+}
+
+// eachRecord gives yield every record of a topic that was there when it began,
+// below the given offsets where there are any.
+func eachRecord(ctx context.Context, options []kgo.Opt, topic string, below map[int32]int64, yield func(*kgo.Record) error) error {
+	client, err := kgo.NewClient(options...)
+	if err != nil {
+		return fmt.Errorf("read %s: connect: %w", topic, err)
+	}
+	defer client.Close()
+	admin := kadm.NewClient(client)
+	begins, err := LogStarts(ctx, admin, topic)
+	if err != nil {
+		return err
+	}
+	if below == nil {
+		if below, err = LogEnds(ctx, admin, topic); err != nil {
+			return err
+		}
+	}
+	below = maps.Clone(below)
+	from := make(map[int32]kgo.Offset)
+	for partition, end := range below {
+		if begins[partition] < end {
+			from[partition] = kgo.NewOffset().At(begins[partition])
+		}
+	}
+	if len(from) == 0 {
+		return nil
+	}
+	consumer, err := kgo.NewClient(append(slices.Clone(options),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}),
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		// The last offset may be a control record, which is waited for, too.
+		kgo.KeepControlRecords(),
+	)...)
+	if err != nil {
+		return fmt.Errorf("read %s: connect: %w", topic, err)
+	}
+	defer consumer.Close()
+	for left := len(from); left > 0; {
+		fetches := consumer.PollFetches(ctx)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if faults := fetches.Errors(); len(faults) > 0 {
+			return fmt.Errorf("read %s: %w", topic, faults[0].Err)
+		}
+		for _, record := range fetches.Records() {
+			end := below[record.Partition]
+			if record.Offset >= end {
+				continue
+			}
+			if record.Offset == end-1 {
+				left--
+			}
+			if record.Attrs.IsControl() {
+				continue
+			}
+			if err := yield(record); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,17 @@
+package rollup
+
+import (
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"agentmeter/schemas"
+	"agentmeter/schemas/usagev1"
+)
+
+// DirectoryChangesOf says which records of the directory topic are changes of a
+// workspace.
+func DirectoryChangesOf(workspace schemas.WorkspaceID) func(*kgo.Record) bool {
+	return func(record *kgo.Record) bool {
+		var change usagev1.DirectoryChange
+		return change.UnmarshalVT(record.Value) == nil && schemas.WorkspaceID(change.WorkspaceId) == workspace
+	}
+}
