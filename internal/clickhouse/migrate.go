@@ -12,6 +12,10 @@ import (
 	"github.com/pressly/goose/v3"
 )
 
+// ErrNewerSchema means that a newer release has migrated the database. What that
+// changed is not known here, so nothing is done to it.
+var ErrNewerSchema = errors.New("the database's schema is a newer release's; run that one, or restore the backup from before the upgrade")
+
 // Migrate brings the database to the schema of the given migrations, creating
 // it where it is missing, and returns the numbers that it applied. Every
 // statement of a migration is idempotent, so running it twice, or two at once,
@@ -41,6 +45,13 @@ func Migrate(ctx context.Context, config Config, migrations fs.FS) (applied []in
 	provider, err := goose.NewProvider(goose.DialectClickHouse, db, migrations)
 	if err != nil {
 		return nil, fmt.Errorf("read migrations: %w", err)
+	}
+	is, known, err := provider.GetVersions(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the schema's version: %w", err)
+	}
+	if is > known {
+		return nil, fmt.Errorf("%w: it is at %d, and this release knows %d", ErrNewerSchema, is, known)
 	}
 	results, err := provider.Up(ctx)
 	for _, result := range results {

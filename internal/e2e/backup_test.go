@@ -24,6 +24,7 @@ type stages struct {
 	kafka, clickhouse           string
 	engine, ingest, rollup      *process
 	ingestBase, queryBase       string
+	rollupBase                  string
 	toKafka, toClickhouse, both []string
 }
 
@@ -54,7 +55,7 @@ func (s *stages) startEngine() {
 
 func (s *stages) startRollup() {
 	s.t.Helper()
-	s.rollup, _ = startStage(s.t, append([]string{"rollup", "--token-key-file", s.key}, s.both...)...)
+	s.rollup, s.rollupBase = startStage(s.t, append([]string{"rollup", "--token-key-file", s.key}, s.both...)...)
 }
 
 func (s *stages) token(workspace, scopes string) string {
