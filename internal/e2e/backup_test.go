@@ -180,6 +180,31 @@ func TestRestoredBackupThatKafkaCannotCompleteSaysSo(t *testing.T) {
 	}
 }
 
+func TestLostClickHouseIsCountedAgainFromKafka(t *testing.T) {
+	s := startStages(t)
+	const workspace = "ws_anew"
+	read, write := s.token(workspace, "usage:read"), s.token(workspace, "events:write,directory:write")
+	if err := expectStatus(t, http.MethodPut, s.ingestBase+"/v1/workspaces/"+workspace+"/agents/agt_1", write, strings.NewReader(`{"name":"Known again"}`), http.StatusAccepted); err != nil {
+		t.Fatal(err)
+	}
+	w := newTraffic(t, workspace)
+	w.send(s.ingestBase, write, 300)
+	w.counted(s.rollup, s.queryBase, read)
+	s.rollup.stop()
+	s.loseEngine()
+	s.must("migrate")
+	s.startRollup()
+	w.send(s.ingestBase, write, 100)
+	w.counted(s.rollup, s.queryBase, read)
+	s.rollup.waitFor("to have the directory", countPatience, func() error {
+		if name := sql(t, s.clickhouse, "SELECT any(name) FROM directory_agents"); name != "Known again" {
+			return notYetError{name}
+		}
+		return nil
+	})
+	s.must("audit")
+}
+
 func partitionEnds(t *testing.T, address string) map[int32]int64 {
 	t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(address))
