@@ -432,7 +432,7 @@ func TestComposeFileCountsWithTheLeastRights(t *testing.T) {
 	ingest.stop()
 	engine.stop()
 
-	c.engineAs(tables, "agentmeter_reader")
+	engine = c.engineAs(tables, "agentmeter_reader")
 	query, queryBase := c.start("query")
 	read := c.run("cli", "token", "--workspace", "ws_deploy", "--scope", "usage:read")
 	if d := readDashboard(t, queryBase, read, "ws_deploy", "range=7d"); d.Summary.Credits != "10" || d.Summary.Messages != "40" {
@@ -452,6 +452,11 @@ func TestComposeFileCountsWithTheLeastRights(t *testing.T) {
 		"SELECT 1 SETTINGS max_memory_usage = 100000000000", "DROP TABLE usage_day", "CREATE TABLE mine (a Int64) ENGINE = Memory",
 	)
 	query.stop()
+	engine.stop()
+
+	c.engineAs(tables, "agentmeter_migrator")
+	c.run("migrate", "erase", "--workspace", "ws_deploy", "--yes")
+	c.run("migrate", "erase", "--workspace", "ws_deploy") // there is nothing of it any more
 }
 
 // checkSecrets: nobody else may read them, nothing overwrites them, and .env
