@@ -36,6 +36,14 @@ func mustColour(text string) colour {
 	return c
 }
 
+func colours(texts ...string) []colour {
+	list := make([]colour, len(texts))
+	for i, text := range texts {
+		list[i] = mustColour(text)
+	}
+	return list
+}
+
 func (c colour) String() string { return fmt.Sprintf("#%02x%02x%02x", c[0], c[1], c[2]) }
 
 // towards mixes in a part of another colour.
@@ -81,26 +89,30 @@ const textContrast = 4.5
 // colours are those of src/styles/theme.css.
 type mode struct {
 	flag    string
-	away    string // which way more contrast lies
-	extreme colour // the end of that way
-	grounds []colour
-	raised  colour // lists and dialogs
-	soft    colour // quiet text
+	away    string   // which way more contrast lies
+	extreme colour   // the end of that way
+	grounds []colour // what links and marks stand on, by groundNames
+	raised  colour   // lists and dialogs
+	soft    colour   // quiet text
 	tint    float64
 	// What stands where no accent is given.
 	accent, accentGround, onAccent colour
 }
 
+// groundNames are the theme's names of the grounds that carry the accent: the
+// page, cards, dialogs, what is sunken in them, and notices.
+var groundNames = [...]string{"ground", "surface", "raised", "sunken", "warn-ground", "bad-ground"}
+
 var (
 	lightMode = mode{
 		flag: "--page-accent", away: "darker", extreme: black,
-		grounds: []colour{mustColour("#f6f7f9"), white},
+		grounds: colours("#f6f7f9", "#ffffff", "#ffffff", "#eff1f4", "#fff6e0", "#fdefed"),
 		raised:  white, soft: mustColour("#5a6270"), tint: 0.1,
 		accent: mustColour("#3352d8"), accentGround: mustColour("#eef1fe"), onAccent: white,
 	}
 	darkMode = mode{
 		flag: "--page-accent-dark", away: "lighter", extreme: white,
-		grounds: []colour{mustColour("#0d0f13"), mustColour("#15181e"), mustColour("#1c2028")},
+		grounds: colours("#0d0f13", "#15181e", "#1c2028", "#1f242c", "#2c2310", "#331a17"),
 		raised:  mustColour("#1c2028"), soft: mustColour("#a1aab8"), tint: 0.2,
 		accent: mustColour("#93a8ff"), accentGround: mustColour("#1d2545"), onAccent: mustColour("#0d1230"),
 	}

@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -27,9 +28,9 @@ func TestAnAccentThatCannotBeReadIsRefusedWithOneThatCan(t *testing.T) {
 		options Options
 		want    string
 	}{
-		{Options{Accent: "#ffcc00"}, "--page-accent: #ffcc00 has a contrast of 1.41:1 against the page's ground #f6f7f9, and text needs 4.5:1; choose a darker colour, such as #"},
-		{Options{AccentDark: "#3352d8"}, "--page-accent-dark: #3352d8 has a contrast of 2.59:1 "},
-		{Options{AccentDark: "#3352d8"}, "against the page's ground #1c2028, and text needs 4.5:1; choose a lighter colour, such as #"},
+		{Options{Accent: "#ffcc00"}, "--page-accent: #ffcc00 has a contrast of 1.33:1 against the page's ground #eff1f4, and text needs 4.5:1; choose a darker colour, such as #"},
+		{Options{AccentDark: "#3352d8"}, "--page-accent-dark: #3352d8 has a contrast of 2.46:1 "},
+		{Options{AccentDark: "#3352d8"}, "against the page's ground #2c2310, and text needs 4.5:1; choose a lighter colour, such as #"},
 		{Options{Accent: "blue"}, `--page-accent: "blue" is no colour; give one as #rrggbb, such as #3352d8`},
 		{Options{Accent: "#12345g"}, `is no colour`},
 		{Options{Accent: "#é234"}, `is no colour`},
@@ -51,6 +52,40 @@ func TestAnAccentThatCannotBeReadIsRefusedWithOneThatCan(t *testing.T) {
 			if err := remedy.Validate(); err != nil {
 				t.Errorf("the remedy will not do: %v", err)
 			}
+		}
+	}
+}
+
+// Links stand in tables' heads and in notices, too, not only on the page and its cards.
+func TestAnAccentIsReadOnEveryGroundThatCarriesIt(t *testing.T) {
+	for _, m := range []mode{lightMode, darkMode} {
+		if len(m.grounds) != len(groundNames) {
+			t.Fatalf("%s: %d grounds, want %d", m.flag, len(m.grounds), len(groundNames))
+		}
+		if err := m.check(m.accent.String()); err != nil {
+			t.Errorf("the page's own: %v", err)
+		}
+	}
+	for _, tt := range []struct {
+		mode   mode
+		accent string
+		onlyOn []string
+	}{
+		{lightMode, "#707070", []string{"sunken", "bad-ground"}},
+		{darkMode, "#878787", []string{"sunken", "warn-ground", "bad-ground"}},
+		{darkMode, "#8a8a8a", []string{"warn-ground"}},
+	} {
+		var unread []string
+		for i, ground := range tt.mode.grounds {
+			if contrast(mustColour(tt.accent), ground) < textContrast {
+				unread = append(unread, groundNames[i])
+			}
+		}
+		if !slices.Equal(unread, tt.onlyOn) {
+			t.Errorf("%s %s is not read on %q, want %q", tt.mode.flag, tt.accent, unread, tt.onlyOn)
+		}
+		if tt.mode.check(tt.accent) == nil {
+			t.Errorf("%s %s is taken", tt.mode.flag, tt.accent)
 		}
 	}
 }
@@ -89,12 +124,18 @@ func TestTheColoursAreThoseOfTheTheme(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string][2]colour{
-		"ground": {lightMode.grounds[0], darkMode.grounds[0]}, "surface": {lightMode.grounds[1], darkMode.grounds[1]},
-		"raised": {lightMode.raised, darkMode.raised}, "soft": {lightMode.soft, darkMode.soft},
+	colours := map[string][2]colour{
+		"soft":   {lightMode.soft, darkMode.soft},
 		"accent": {lightMode.accent, darkMode.accent}, "accent-ground": {lightMode.accentGround, darkMode.accentGround},
 		"on-accent": {lightMode.onAccent, darkMode.onAccent},
-	} {
+	}
+	for i, name := range groundNames {
+		colours[name] = [2]colour{lightMode.grounds[i], darkMode.grounds[i]}
+	}
+	if raised := [2]colour{lightMode.raised, darkMode.raised}; colours["raised"] != raised {
+		t.Errorf("raised is %v, want %v", colours["raised"], raised)
+	}
+	for name, want := range colours {
 		if line := fmt.Sprintf("--%s: light-dark(%s, %s);", name, want[0], want[1]); !strings.Contains(string(theme), line) {
 			t.Errorf("src/styles/theme.css has no %q", line)
 		}
