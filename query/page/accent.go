@@ -174,8 +174,8 @@ func (m mode) use(accent string) (own, ground, text colour) {
 	return own, ground, text
 }
 
-// accentSheet is a style sheet that follows the page's own.
-func accentSheet(light, dark string) string {
+// accentRule follows the page's own style sheet.
+func accentRule(light, dark string) string {
 	accent, ground, text := lightMode.use(light)
 	accentDark, groundDark, textDark := darkMode.use(dark)
 	return fmt.Sprintf(":root{--accent:light-dark(%s,%s);--accent-ground:light-dark(%s,%s);--on-accent:light-dark(%s,%s)}\n",

@@ -130,8 +130,8 @@ func newPage(build fs.FS, options Options) (*Page, error) {
 	return p, nil
 }
 
-// dress puts the options for the page's looks into its HTML. The policy allows no style in it, so the accent is
-// a style sheet of its own, whose name changes with it like every asset's.
+// dress puts the options for the page's looks into its HTML. The policy allows no style in it, so the accent
+// stands at the end of a copy of the build's last style sheet, whose name changes with it like every asset's.
 func (p *Page) dress(options Options) error {
 	html := p.index.encodings[len(p.index.encodings)-1].body
 	var faults []error
@@ -146,28 +146,54 @@ func (p *Page) dress(options Options) error {
 		put("<html ", `<html data-time-format="`+options.TimeFormat+`" `)
 	}
 	if options.Accent != "" || options.AccentDark != "" {
-		sheet := []byte(accentSheet(options.Accent, options.AccentDark))
-		sum := sha256.Sum256(sheet)
-		name := AssetsPrefix + "accent-" + base64.RawURLEncoding.EncodeToString(sum[:6]) + ".css"
-		p.assets[name] = &file{contentType: stylesheetType, encodings: []encoding{newEncoding("", sheet)}}
-		p.stylesheets = append(p.stylesheets, name)
-		put("</head>", `<link rel="stylesheet" href="`+name+`"></head>`)
+		name, err := p.recolour(accentRule(options.Accent, options.AccentDark))
+		if err != nil {
+			return err
+		}
+		built := &p.stylesheets[len(p.stylesheets)-1]
+		put(`href="`+*built+`"`, `href="`+name+`"`)
+		*built = name
 	}
 	if len(faults) > 0 || bytes.Equal(html, p.index.encodings[len(p.index.encodings)-1].body) {
 		return errors.Join(faults...)
 	}
-	// The build's compressed files are of its own HTML.
+	dressed, err := newFile(p.index.contentType, html)
+	if err != nil {
+		return err
+	}
+	p.index = dressed
+	return nil
+}
+
+// recolour adds a copy of the last style sheet that ends in one more rule, and returns its name.
+func (p *Page) recolour(rule string) (string, error) {
+	if len(p.stylesheets) == 0 {
+		return "", errors.New("read page build: dist has no style sheet")
+	}
+	encodings := p.assets[p.stylesheets[len(p.stylesheets)-1]].encodings
+	sheet := append(bytes.Clone(encodings[len(encodings)-1].body), rule...)
+	f, err := newFile(stylesheetType, sheet)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(sheet)
+	name := AssetsPrefix + "accent-" + base64.RawURLEncoding.EncodeToString(sum[:6]) + ".css"
+	p.assets[name] = f
+	return name, nil
+}
+
+// newFile is one that the build did not make, and has no compressed forms of.
+func newFile(contentType string, body []byte) (*file, error) {
 	var zipped bytes.Buffer
 	zipper, err := gzip.NewWriterLevel(&zipped, gzip.BestCompression)
 	if err != nil {
-		return fmt.Errorf("compress page: %w", err)
+		return nil, fmt.Errorf("compress page: %w", err)
 	}
-	_, err = zipper.Write(html)
+	_, err = zipper.Write(body)
 	if err := errors.Join(err, zipper.Close()); err != nil {
-		return fmt.Errorf("compress page: %w", err)
+		return nil, fmt.Errorf("compress page: %w", err)
 	}
-	p.index = &file{contentType: p.index.contentType, encodings: []encoding{newEncoding("gzip", zipped.Bytes()), newEncoding("", html)}}
-	return nil
+	return &file{contentType: contentType, encodings: []encoding{newEncoding("gzip", zipped.Bytes()), newEncoding("", body)}}, nil
 }
 
 const stylesheetType = "text/css; charset=utf-8"

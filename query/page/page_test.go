@@ -299,26 +299,27 @@ func TestBuildHasNoSourceMapsInlineCodeOrForeignAddresses(t *testing.T) {
 }
 
 func TestScriptAndStyleKeepTheirBudgets(t *testing.T) {
-	h := handler(t, Options{})
-	html := body(t, get(t, h, "/w/ws_acme/usage"))
-	var script, style int
-	for _, asset := range assets(t, h) {
-		size := len(body(t, get(t, h, asset, "Accept-Encoding", "gzip")))
-		switch path.Ext(asset) {
-		case ".js":
-			script += size
-		case ".css":
-			style += size
+	for _, o := range []Options{{}, dressed} {
+		h := handler(t, o)
+		var script, style int
+		for _, asset := range assets(t, h) {
+			size := len(body(t, get(t, h, asset, "Accept-Encoding", "gzip")))
+			switch path.Ext(asset) {
+			case ".js":
+				script += size
+			case ".css":
+				style += size
+			}
 		}
-	}
-	if script == 0 || script > 40<<10 {
-		t.Errorf("%d bytes of gzipped script before the figures, at most %d", script, 40<<10)
-	}
-	if style == 0 || style > 8<<10 {
-		t.Errorf("%d bytes of gzipped style, at most %d", style, 8<<10)
-	}
-	if requests := len(assets(t, h)); requests > 3 {
-		t.Errorf("%d requests after the page itself: %s", requests, html)
+		if script == 0 || script > 40<<10 {
+			t.Errorf("%+v: %d bytes of gzipped script before the figures, at most %d", o, script, 40<<10)
+		}
+		if style == 0 || style > 8<<10 {
+			t.Errorf("%+v: %d bytes of gzipped style, at most %d", o, style, 8<<10)
+		}
+		if requests := assets(t, h); len(requests) > 3 {
+			t.Errorf("%+v: requests after the page itself: %q", o, requests)
+		}
 	}
 }
 
@@ -344,50 +345,77 @@ func TestLooksComeWithThePageAndKeepThePolicy(t *testing.T) {
 			t.Errorf("%s is what the policy blocks", inline)
 		}
 	}
-	sheets := regexp.MustCompile(`<link rel="stylesheet"[^>]* href="(/assets/[\w-]+\.css)"`).FindAllStringSubmatch(html, -1)
-	if len(sheets) != 2 || !regexp.MustCompile(`^/assets/accent-[\w-]{8}\.css$`).MatchString(sheets[1][1]) {
-		t.Fatalf("style sheets %q, want the accent after the page's own", sheets)
+	plainAssets, dressedAssets := assets(t, handler(t, Options{})), assets(t, h)
+	if len(plainAssets) != len(dressedAssets) {
+		t.Errorf("%q instead of %q: the looks cost requests", dressedAssets, plainAssets)
 	}
-	accent := get(t, h, sheets[1][1])
-	if accent.Header.Get("Cache-Control") != "public, max-age=31536000, immutable" || accent.Header.Get("Content-Type") != "text/css; charset=utf-8" {
-		t.Errorf("headers %v", accent.Header)
+	name := sheetOf(t, h)
+	if !regexp.MustCompile(`^/assets/accent-[\w-]{8}\.css$`).MatchString(name) {
+		t.Errorf("style sheet %s has no hash in its name, so it must not be immutable", name)
 	}
-	if got := body(t, accent); !strings.HasPrefix(got, ":root{--accent:light-dark(#a0006d,#ffb3e1);") || !strings.Contains(got, "--on-accent:light-dark(#ffffff,#000000)") {
-		t.Errorf("sheet %q", got)
+	sheet := get(t, h, name)
+	if sheet.Header.Get("Cache-Control") != "public, max-age=31536000, immutable" || sheet.Header.Get("Content-Type") != "text/css; charset=utf-8" {
+		t.Errorf("headers %v", sheet.Header)
+	}
+	built := handler(t, Options{})
+	rule, after := strings.CutPrefix(body(t, sheet), body(t, get(t, built, sheetOf(t, built))))
+	if !after || !strings.HasPrefix(rule, ":root{--accent:light-dark(#a0006d,#ffb3e1);") || !strings.Contains(rule, "--on-accent:light-dark(#ffffff,#000000)") {
+		t.Errorf("the build's sheet is followed by %.200q (%t)", rule, after)
+	}
+	other := dressed
+	other.Accent = "#7a0053"
+	if sheetOf(t, handler(t, other)) == name {
+		t.Error("another accent has the same name")
 	}
 
-	for accept, want := range map[string]string{"gzip, deflate, br": "gzip", "gzip": "gzip", "identity": "", "br": ""} {
-		r := get(t, h, "/w/ws/usage", "Accept-Encoding", accept)
-		if got := r.Header.Get("Content-Encoding"); got != want {
-			t.Errorf("with %q: Content-Encoding %q, want %q", accept, got, want)
-		}
-		var content io.Reader = r.Body
-		if want == "gzip" {
-			unzipped, err := gzip.NewReader(r.Body)
-			if err != nil {
-				t.Fatal(err)
+	for target, plain := range map[string]string{"/w/ws/usage": html, name: body(t, get(t, h, name))} {
+		for accept, want := range map[string]string{"gzip, deflate, br": "gzip", "gzip": "gzip", "identity": "", "br": ""} {
+			r := get(t, h, target, "Accept-Encoding", accept)
+			if got := r.Header.Get("Content-Encoding"); got != want {
+				t.Errorf("%s with %q: Content-Encoding %q, want %q", target, accept, got, want)
 			}
-			content = unzipped
-		}
-		got, err := io.ReadAll(content)
-		if err != nil || string(got) != html {
-			t.Errorf("with %q: another page (%v)", accept, err)
+			var content io.Reader = r.Body
+			if want == "gzip" {
+				unzipped, err := gzip.NewReader(r.Body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				content = unzipped
+			}
+			got, err := io.ReadAll(content)
+			if err != nil || string(got) != plain {
+				t.Errorf("%s with %q: something else (%v)", target, accept, err)
+			}
 		}
 	}
+}
+
+// sheetOf is the page's one style sheet.
+func sheetOf(t *testing.T, h http.Handler) string {
+	t.Helper()
+	var sheets []string
+	for _, asset := range assets(t, h) {
+		if path.Ext(asset) == ".css" {
+			sheets = append(sheets, asset)
+		}
+	}
+	if len(sheets) != 1 {
+		t.Fatalf("style sheets %q, want one", sheets)
+	}
+	return sheets[0]
 }
 
 func TestOneAccentLeavesTheOtherModeAsItIs(t *testing.T) {
 	for _, o := range []Options{{Accent: "#a0006d"}, {AccentDark: "#ffb3e1"}} {
 		h := handler(t, o)
-		sheets := regexp.MustCompile(`/assets/accent-[\w-]+\.css`).FindAllString(body(t, get(t, h, "/w/ws/usage")), -1)
-		sheet := body(t, get(t, h, sheets[0]))
+		sheet := body(t, get(t, h, sheetOf(t, h)))
 		want := [3]string{"light-dark(#3352d8,#ffb3e1)", "light-dark(#eef1fe,", "light-dark(#ffffff,#000000)"}
 		if o.Accent != "" {
 			want = [3]string{"light-dark(#a0006d,#93a8ff)", ",#1d2545)", "light-dark(#ffffff,#0d1230)"}
 		}
 		for _, w := range want {
 			if !strings.Contains(sheet, w) {
-				t.Errorf("%+v: %q is missing in %q", o, w, sheet)
+				t.Errorf("%+v: %q is missing in %q", o, w, sheet[strings.LastIndex(sheet, ":root"):])
 			}
 		}
 	}
@@ -410,8 +438,11 @@ func TestAPageWithoutLooksIsTheBuild(t *testing.T) {
 }
 
 func TestLooksThatTheBuildHasNoPlaceForAreReported(t *testing.T) {
-	build := fstest.MapFS{"dist/index.html": {Data: []byte("<html><body></body></html>")}}
-	if _, err := newPage(build, dressed); err == nil || strings.Count(err.Error(), "has no") != 2 {
+	index, sheet := &fstest.MapFile{Data: []byte("<html><body></body></html>")}, &fstest.MapFile{Data: []byte("a{}")}
+	if _, err := newPage(fstest.MapFS{"dist/index.html": index, "dist/assets/a.css": sheet}, dressed); err == nil || strings.Count(err.Error(), "has no") != 2 {
+		t.Errorf("error %v", err)
+	}
+	if _, err := newPage(fstest.MapFS{"dist/index.html": index}, dressed); err == nil || !strings.Contains(err.Error(), "has no style sheet") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -146,6 +146,11 @@ for (const [colorScheme, accent, onAccent] of [
     const clock = /^\d{1,2}:\d\d:\d\d [ap]m$/;
     assert.match((await frame.locator('time').innerText()).replace('\u202f', ' '), clock);
     await accessible(inside(page), 'with the platform’s colour');
+    const loaded = await inside(page).evaluate(() =>
+      performance.getEntriesByType('resource').map(({ name }) => new URL(name).pathname),
+    );
+    const sheets = loaded.filter(name => name.endsWith('.css'));
+    assert.equal(sheets.length, 1, `the colour costs no request: ${sheets}`);
     // Without scripts, too.
     await inside(page).goto(`${base}/w/ws_browser/usage/figures`);
     assert.equal((await coloursOf(frame.getByRole('link', { name: 'See Billing' }))).color, accent);
