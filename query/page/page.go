@@ -19,9 +19,11 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"html/template"
 	"io/fs"
 	"mime"
 	"net/http"
+	"net/url"
 	"path"
 	"strconv"
 	"strings"
@@ -270,8 +272,22 @@ func (p *Page) Handler() http.Handler {
 // address. It is revalidated at each visit, so that a new release is seen at once.
 func (p *Page) Index() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		p.serve(w, r, p.index, "no-cache")
+		p.serve(w, r, p.indexFor(r.URL.Query()), "no-cache")
 	})
+}
+
+// plainLink is where the page's HTML leads browsers without scripts, which cannot take the question along.
+var plainLink = []byte("usage/figures")
+
+// indexFor is the page's HTML for an address that asks something: what it asks is asked of the figures, too, by
+// whoever runs no scripts. To everybody else it is the same, and small enough as it is.
+func (p *Page) indexFor(asked url.Values) *file {
+	if len(asked) == 0 {
+		return p.index
+	}
+	html := p.index.encodings[len(p.index.encodings)-1].body
+	link := template.HTMLEscapeString(string(plainLink) + "?" + asked.Encode())
+	return &file{contentType: p.index.contentType, encodings: []encoding{newEncoding("", bytes.ReplaceAll(html, plainLink, []byte(link)))}}
 }
 
 // Denied answers with the same HTML under a status that says why there are no figures, for whoever opens the

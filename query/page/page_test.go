@@ -74,7 +74,7 @@ func TestPageIsTheSameForEveryWorkspaceAndRevalidated(t *testing.T) {
 	if got := first.Header.Get("Cache-Control"); got != "no-cache" {
 		t.Errorf("Cache-Control %q, want no-cache", got)
 	}
-	other := get(t, h, "/w/%3Cscript%3E/usage?agent=x")
+	other := get(t, h, "/w/%3Cscript%3E/usage")
 	if a, b := body(t, first), body(t, other); a != b {
 		t.Error("the HTML depends on the workspace")
 	}
@@ -85,6 +85,26 @@ func TestPageIsTheSameForEveryWorkspaceAndRevalidated(t *testing.T) {
 	}
 	if again.Header.Get("Content-Security-Policy") == "" {
 		t.Error("a 304 must carry the policy, since it replaces the stored one")
+	}
+}
+
+func TestWithoutScriptsTheQuestionIsTakenAlong(t *testing.T) {
+	h := handler(t, Options{})
+	bare := get(t, h, "/w/ws/usage")
+	asked := get(t, h, "/w/ws/usage?to=2026-11-24&from=2026-11-01&agent=%22%3E%3Cimg+src%3D%2F%2Fx%3E%3B&bad=%zz")
+	link := "usage/figures?agent=%22%3E%3Cimg+src%3D%2F%2Fx%3E%3B&amp;from=2026-11-01&amp;to=2026-11-24"
+	want := body(t, bare)
+	for _, place := range []string{`content="0; url=usage/figures"`, `href="usage/figures"`} {
+		if !strings.Contains(want, place) {
+			t.Errorf("the page has no %s", place)
+		}
+		want = strings.Replace(want, place, strings.Replace(place, "usage/figures", link, 1), 1)
+	}
+	if got := body(t, asked); got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+	if a, b := asked.Header.Get("ETag"), bare.Header.Get("ETag"); a == b {
+		t.Errorf("both have the tag %s", a)
 	}
 }
 

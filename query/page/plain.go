@@ -5,8 +5,10 @@ import (
 	"embed"
 	"fmt"
 	"html/template"
+	"math/big"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -25,7 +27,7 @@ const (
 var plainFiles embed.FS
 
 var plainTemplates = template.Must(template.New("").Funcs(template.FuncMap{
-	"group": group, "share": percent, "state": stateNote, "head": newHead,
+	"group": group, "share": percent, "rate": perMessage, "state": stateNote, "head": newHead,
 	"ref": func(at time.Time) *time.Time { return &at },
 }).ParseFS(plainFiles, "plain/*.gohtml"))
 
@@ -36,9 +38,9 @@ type head struct {
 }
 
 func newHead(title string, of Plain, stylesheets []string) head {
-	names := []string{title, of.Workspace.Name}
+	names := []string{title, isolated(of.Workspace.Name)}
 	if product := of.Workspace.ProductName; product != "" {
-		names = append(names, product)
+		names = append(names, isolated(product))
 	}
 	return head{strings.Join(names, " · "), stylesheets}
 }
@@ -56,14 +58,6 @@ type Plain struct {
 	Problem *Problem
 
 	twelveHours bool
-}
-
-// Names are those of the product and of the workspace, as far as they are known.
-func (p Plain) Names() string {
-	if p.Workspace.ProductName == "" {
-		return p.Workspace.Name
-	}
-	return p.Workspace.ProductName + " · " + p.Workspace.Name
 }
 
 // Figures is what the page of figures shows.
@@ -257,6 +251,69 @@ func (f Figures) Empty() bool {
 // Partial says that the figures are not all there is.
 func (f Figures) Partial() bool { return f.Data.Completeness == api.Partial }
 
+// Reach is until when everything is counted, "" where that is not known.
+func (f Figures) Reach() string {
+	through, lag := f.Data.Freshness.CountedThrough, f.Data.Freshness.LagSeconds
+	if through == nil || lag == nil {
+		return ""
+	}
+	return f.At(through)
+}
+
+// behindAfter is how late the figures may be before the page says so.
+const behindAfter = 2 * time.Minute
+
+// Behind is how late the figures are, "" where that is in order, or where the
+// range ends before what is counted, and it does not matter.
+func (f Figures) Behind() string {
+	if f.Data.Freshness.LagSeconds == nil || len(f.Data.Series) == 0 {
+		return ""
+	}
+	lag := time.Duration(*f.Data.Freshness.LagSeconds * float64(time.Second))
+	last := f.Data.Series[len(f.Data.Series)-1].State
+	if lag <= behindAfter || last != api.BarInProgress && last != api.BarFuture {
+		return ""
+	}
+	return duration(lag)
+}
+
+// duration is one of minutes or more in words, rounded down.
+func duration(d time.Duration) string {
+	size, unit := d/time.Minute, "minute"
+	switch {
+	case d >= 48*time.Hour:
+		size, unit = d/(24*time.Hour), "day"
+	case d >= time.Hour:
+		size, unit = d/time.Hour, "hour"
+	}
+	if size != 1 {
+		unit += "s"
+	}
+	return Grouped(strconv.FormatInt(int64(size), 10)) + " " + unit
+}
+
+// Part is one of a text that has names in it.
+type Part struct {
+	Text string
+	Name bool
+}
+
+// Sentence is the answer in words, with its names apart, so that one which runs
+// from right to left does not turn the rest round.
+func (f Figures) Sentence() []Part {
+	insights := f.Data.Insights
+	if insights.Driver == nil {
+		return nil
+	}
+	rest := strings.TrimPrefix(insights.Sentence, insights.Driver.Name)
+	parts := []Part{{insights.Driver.Name, true}, {rest, false}}
+	const rose = ". Biggest rise: "
+	if drove, rise, ok := strings.Cut(rest, rose); ok && insights.Rise != nil {
+		parts = append(parts[:1], Part{drove + rose, false}, Part{insights.Rise.Name, true}, Part{strings.TrimPrefix(rise, insights.Rise.Name), false})
+	}
+	return parts
+}
+
 // Begun are the bars that have begun.
 func (f Figures) Begun() []api.Bar {
 	bars := f.Data.Series
@@ -322,6 +379,32 @@ func Grouped(decimal string) string {
 		grouped.WriteString("." + fraction)
 	}
 	return grouped.String()
+}
+
+// perMessage is credits for each message, "" without messages.
+func perMessage(credits, messages string) string {
+	spent, ok := new(big.Rat).SetString(credits)
+	answered, whole := new(big.Rat).SetString(messages)
+	if !ok || !whole || answered.Sign() == 0 {
+		return ""
+	}
+	return group(spent.Quo(spent, answered).FloatString(2))
+}
+
+// turning are letters that run from right to left, and marks that say which way
+// to go; directions are such marks alone.
+var (
+	turning    = regexp.MustCompile(`[\x{590}-\x{8ff}\x{200e}\x{200f}\x{202a}-\x{202e}\x{2066}-\x{2069}\x{fb1d}-\x{fdff}\x{fe70}-\x{fefc}\x{10800}-\x{10fff}\x{1e800}-\x{1efff}]`)
+	directions = regexp.MustCompile(`[\x{202a}-\x{202e}\x{2066}-\x{2069}]`)
+)
+
+// isolated is a name for where there is no markup to set it apart: one that runs
+// from right to left does not turn round what stands beside it.
+func isolated(name string) string {
+	if !turning.MatchString(name) {
+		return name
+	}
+	return "\u2068" + directions.ReplaceAllString(name, "") + "\u2069"
 }
 
 // percent is a share of a row that has usage.

@@ -1,7 +1,10 @@
 package page
 
 import (
+	"html"
 	"net/http/httptest"
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -88,7 +91,7 @@ func TestThePageWithoutScriptsHasTheSameLooks(t *testing.T) {
 	})
 	page := answer.Body.String()
 	for _, want := range []string{
-		"24 Nov 2026, 2:32:05 pm UTC", `href="/assets/accent-`, "<title>Proof of usage · Acme · Acme Agents</title>", "Acme Agents · Acme", "mailto:help@example.com",
+		"24 Nov 2026, 2:32:05 pm UTC", `href="/assets/accent-`, "<title>Proof of usage · Acme · Acme Agents</title>", "<bdi>Acme Agents</bdi> · <bdi>Acme</bdi>", "mailto:help@example.com",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("%q is missing in %s", want, page)
@@ -97,7 +100,98 @@ func TestThePageWithoutScriptsHasTheSameLooks(t *testing.T) {
 	if f := (Figures{Plain: Plain{Workspace: workspace}}); f.Billing() != billing {
 		t.Errorf("billing %q", f.Billing())
 	}
-	if bare := (Plain{Workspace: api.Workspace{Name: "Acme"}}); bare.Names() != "Acme" || bare.Support() != SupportEmail {
-		t.Errorf("names %q, support %q", bare.Names(), bare.Support())
+	if bare := (Plain{Workspace: api.Workspace{Name: "Acme"}}); bare.Support() != SupportEmail {
+		t.Errorf("support %q", bare.Support())
+	}
+}
+
+func TestCreditsPerMessageAreThoseOfThePageWithScripts(t *testing.T) {
+	for _, tt := range []struct{ credits, messages, want string }{
+		{"12421", "7701", "1.61"}, {"12000", "1", "12,000.00"}, {"1", "8", "0.13"}, {"-1", "8", "−0.13"}, {"9007199254740993.5", "1", "9,007,199,254,740,993.50"}, {"5", "0", ""},
+	} {
+		if got := perMessage(tt.credits, tt.messages); got != tt.want {
+			t.Errorf("%s for %s: %q, want %q", tt.credits, tt.messages, got, tt.want)
+		}
+	}
+}
+
+func TestNamesOnThePageWithoutScriptsTurnNothingRound(t *testing.T) {
+	p, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Each name holds what the sentence itself says, and letters that run the other way.
+	driver, rise := "בוט. Biggest rise: X, +1", "מכירות (new)."
+	sentence := driver + " drove 62% of credits in this range (7 of 11). Biggest rise: " + rise + ", +3 (new)."
+	f := Figures{
+		Plain: Plain{Workspace: api.Workspace{ID: "ws", Name: "חברה", ProductName: "סוכנים"}, Zone: time.UTC, Agent: driver, Asked: url.Values{"agent": {"a"}}},
+		Data: &api.Dashboard{
+			Agents:   []api.AgentUsage{{ID: "a", Name: driver, Credits: "7", Messages: "2", Share: "62"}},
+			Insights: api.Insights{Driver: &api.InsightDriver{Name: driver}, Rise: &api.InsightRise{Name: rise}, Sentence: sentence},
+			Summary:  api.Summary{Credits: "7", Messages: "2"},
+		},
+	}
+	answer := httptest.NewRecorder()
+	p.WriteFigures(answer, httptest.NewRequestWithContext(t.Context(), "GET", "/w/ws/usage/figures", nil), f)
+	page := html.UnescapeString(answer.Body.String())
+	for _, want := range []string{
+		"<bdi>סוכנים</bdi> · <bdi>חברה</bdi>",
+		"<title>Usage · \u2068חברה\u2069 · \u2068סוכנים\u2069</title>",
+		`selected dir="auto">` + driver + "</option>",
+		"<bdi>" + driver + "</bdi> drove 62% of credits in this range (7 of 11). Biggest rise: <bdi>" + rise + "</bdi>, +3 (new).",
+		"<bdi>" + driver + "</bdi></a>",
+		`Team members used <span class="tag">Whole workspace</span>`,
+		`<span class="num">3.50</span> credits per message`,
+		`<td class="number">3.50</td>`,
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("%s is missing in %s", want, page)
+		}
+	}
+	proof := httptest.NewRecorder()
+	p.WriteProof(proof, httptest.NewRequestWithContext(t.Context(), "GET", "/w/ws/usage/proof", nil), Proof{Plain: f.Plain, Data: &api.Reconciliation{}})
+	if page := html.UnescapeString(proof.Body.String()); !strings.Contains(page, "<bdi>"+driver+"</bdi>,") {
+		t.Errorf("the agent is not isolated in %s", page)
+	}
+
+	f.Data.Insights.Rise, f.Data.Insights.Sentence = nil, driver+" drove all."
+	if got := f.Sentence(); !slices.Equal(got, []Part{{driver, true}, {" drove all.", false}}) {
+		t.Errorf("parts %v", got)
+	}
+	if f.Data.Insights.Driver = nil; f.Sentence() != nil {
+		t.Errorf("parts %v of nothing", f.Sentence())
+	}
+}
+
+func TestThePageWithoutScriptsSaysHowFarTheDataIsBehind(t *testing.T) {
+	p, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	through := time.Date(2026, 11, 24, 14, 32, 5, 0, time.UTC)
+	write := func(lag float64, last api.BarState, through *time.Time) string {
+		answer := httptest.NewRecorder()
+		p.WriteFigures(answer, httptest.NewRequestWithContext(t.Context(), "GET", "/w/ws/usage/figures", nil), Figures{
+			Plain: Plain{Zone: time.UTC},
+			Data: &api.Dashboard{
+				Freshness: api.Freshness{CountedThrough: through, LagSeconds: &lag},
+				Series:    []api.Bar{{State: api.BarFinal}, {State: last}},
+			},
+		})
+		return answer.Body.String()
+	}
+	for lag, want := range map[float64]string{121: "2 minutes", 3599: "59 minutes", 3600: "1 hour", 172_799: "47 hours", 172_800: "2 days"} {
+		page := write(lag, api.BarInProgress, &through)
+		if !strings.Contains(page, `<p class="chip late"><i aria-hidden="true"></i>Data is `+want+" behind</p>") || !strings.Contains(page, "Data is "+want+" behind.</strong> New usage will appear when processing catches up.") {
+			t.Errorf("%v s: %s", lag, page)
+		}
+	}
+	for _, page := range []string{write(120, api.BarFuture, &through), write(3600, api.BarSettling, &through)} {
+		if strings.Contains(page, "behind") || !strings.Contains(page, "Up to date to 24 Nov 2026, 14:32:05 UTC") {
+			t.Errorf("it matters to nothing that is shown, or is in order: %s", page)
+		}
+	}
+	if page := write(0, api.BarFuture, nil); !strings.Contains(page, "Not known how far the data reaches") {
+		t.Errorf("it is not known: %s", page)
 	}
 }

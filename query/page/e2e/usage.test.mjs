@@ -399,6 +399,20 @@ pageTest(
   },
 );
 
+pageTest(
+  'without JavaScript the range of the address is kept',
+  '?range=7d&metric=messages',
+  { javaScriptEnabled: false, ready: page => page.getByRole('table', { name: /^Usage by/ }).waitFor() },
+  async page => {
+    assert.match(page.url(), /\/usage\/figures\?/);
+    assert.equal(new URL(page.url()).searchParams.get('range'), '7d');
+    assert.equal(await page.getByLabel('Range').inputValue(), '7d');
+    const answer = await api(page, `/v1/usage/dashboard?workspace=${world.workspace}&range=7d`);
+    const { series } = await answer.json();
+    assert.equal(await page.locator('table.figures tbody tr').count(), series.length);
+  },
+);
+
 pageTest('the proof is a page that people can read', '', {}, async page => {
   await page.getByRole('link', { name: /recorded events$/ }).click();
   await page.getByText('Yes.').waitFor();

@@ -35,6 +35,8 @@ const catalogue = [
   en.deleted('{}'),
   en.reference('{}'),
   en.timesIn('{}'),
+  en.dataBehind('{}'),
+  `${en.dataBehind('{}')}.`,
   en.usageBy('day', '{}', '{}').replace(' day', ' {}'),
   en.recordedEvents('2').replace('2', '{}'),
   en.of(2).replace('2', '{}'),
