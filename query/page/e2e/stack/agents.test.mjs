@@ -467,6 +467,54 @@ workspaceTest(
 );
 
 workspaceTest(
+  'rows beyond the first hundred are as fresh as those, and never beside ones of another state',
+  () => {
+    const agents = numbered(130);
+    return filled(
+      { agents },
+      Object.keys(agents).map((agent, i) => ({ at: at(3), agent, credits: String(1000 - i) })),
+    );
+  },
+  '',
+  {},
+  async (page, ws) => {
+    const rows = page.locator('.leaderboard tbody tr:not(.all)');
+    for (const count of [50, 100]) {
+      await eventually(async () => assert.equal(await rows.count(), count), { everyMs: 20 });
+      await page.getByRole('button', { name: /^Show \d+ more$/ }).click();
+    }
+    await eventually(async () => assert.equal(await rows.count(), 130));
+    const before = ws.sum(period).credits;
+    await page.evaluate(() => {
+      globalThis.__sums = new Set();
+      const look = () => {
+        const cells = [...document.querySelectorAll('.leaderboard tbody tr:not(.all)')].map(
+          row => row.querySelector('td.number').textContent,
+        );
+        globalThis.__sums.add(
+          cells.reduce((all, text) => all + BigInt(text.replaceAll(',', '')), 0n).toString(),
+        );
+        requestAnimationFrame(look);
+      };
+      look();
+    });
+    // From beyond the hundred to the top, so that another one leaves them.
+    await ws.send({ at: at(3), agent: 'agt_120', credits: '5000' });
+    await eventually(async () => {
+      const ranking = [...(await ledgerBy('agent', ws, period))];
+      const { agents, credits } = await figures(page);
+      assert.equal(credits, ws.sum(period).credits);
+      assert.deepEqual(
+        agents.map(one => one.credits),
+        ranking.map(([, one]) => one.credits),
+      );
+    });
+    const sums = await page.evaluate(() => [...globalThis.__sums]);
+    assert.deepEqual(sums, [before, ws.sum(period).credits], 'the rows of every frame add up to one state');
+  },
+);
+
+workspaceTest(
   'a deleted agent stays: in the figures, marked, and to be chosen',
   async () => {
     const ws = await filled({ agents: { agt_a: 'Ada', agt_old: 'Old Bot', agt_gone: 'Gone' } }, [
