@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { clock, closeBrowser, workspace } from '../stack.mjs';
-import { api, open } from '../support.mjs';
+import { api, base, open, settled } from '../support.mjs';
 
 let world;
 let sent;
@@ -127,5 +127,48 @@ for (const [locale, figure, part, share, whole, range, hours] of [
     const zoomed = await open(world, '?start=2026-11-12T02:00:00Z&end=2026-11-12T14:00:00Z', { locale });
     assert.equal(spaced((await read(zoomed.page)).range), hours);
     await zoomed.close();
+  });
+}
+
+for (const locale of ['de-DE', 'pt-BR', 'hi-IN', 'ja-JP', 'en-US', 'ar']) {
+  test(`below the bars dates neither touch nor stick out on a phone: ${locale}`, {
+    timeout: 60_000,
+  }, async () => {
+    const { page, close } = await open(world, view, {
+      locale,
+      viewport: { width: 375, height: 800 },
+    });
+    for (const range of [
+      'from=2026-11-12&to=2026-11-12',
+      'from=2026-11-08&to=2026-11-14',
+      'range=period',
+      'from=2026-06-01&to=2026-11-24',
+      'from=2025-11-01&to=2026-11-30&grain=month',
+    ]) {
+      await page.goto(`${base}/w/${world.workspace}/usage?${range}`);
+      await settled(page);
+      const labels = await page.locator('.x-axis text').evaluateAll(texts =>
+        texts.map(text => {
+          const { left, right } = text.getBoundingClientRect();
+          return { text: text.textContent, left, right };
+        }),
+      );
+      assert.ok(labels.length > 1, `${range}: ${labels.length} labels`);
+      labels.forEach((label, i) => {
+        const before = labels[i - 1];
+        if (before)
+          assert.ok(label.left - before.right > 8, `${range}: ${before.text} touches ${label.text}`);
+        assert.ok(label.left >= 0 && label.right <= 375, `${range}: ${label.text} sticks out`);
+      });
+      const figures = await page.locator('.y-axis').evaluate(axis => {
+        const room = axis.closest('.card').getBoundingClientRect();
+        return [...axis.querySelectorAll('text')].map(text => {
+          const { left } = text.getBoundingClientRect();
+          return { text: text.textContent, inside: left - room.left };
+        });
+      });
+      for (const { text, inside } of figures) assert.ok(inside > 0, `${range}: ${text} leaves the card`);
+    }
+    await close();
   });
 }

@@ -6,7 +6,21 @@ import { axisLabel, timeOfDay } from '../format/time.ts';
 export interface AxisLabel {
   index: number;
   text: string;
+  /** The middle of the text: the bar's, but for what would stick out at an end. */
+  x: number;
 }
+
+/** Where labels may stand, and how wide a text is there. */
+export interface Room {
+  width: number;
+  /** The middle of a bar. */
+  middle: (index: number) => number;
+  widthOf: (text: string) => number;
+}
+
+/** Between two labels, so that they read as two; and between the middles of two, so that they read at a glance. */
+const gap = 10;
+const pitch = 60;
 
 const strides: Record<Grain, number[]> = {
   minute: [1, 2, 5, 10, 15, 30, 60],
@@ -16,19 +30,37 @@ const strides: Record<Grain, number[]> = {
   month: [1, 2, 3, 6, 12],
 };
 
-/** `roomFor` is how many labels fit side by side. */
-export function axisLabels(bars: Bar[], grain: Grain, zone: string, roomFor: number): AxisLabel[] {
-  if (!bars.length) return [];
-  const room = Math.max(1, Math.floor(roomFor));
+export function axisLabels(bars: Bar[], grain: Grain, zone: string, room: Room): AxisLabel[] {
+  const at = (index: number): AxisLabel => {
+    const text = axisLabel(bars[index]!.start, grain, zone);
+    const half = room.widthOf(text) / 2;
+    return { index, text, x: Math.max(half, Math.min(room.width - half, room.middle(index))) };
+  };
+  /** null where they touch. */
+  const placed = (indices: number[]): AxisLabel[] | null => {
+    if (indices.length > Math.max(1, room.width / pitch)) return null;
+    const labels: AxisLabel[] = [];
+    let end = -gap;
+    for (const index of indices) {
+      const label = at(index);
+      const half = room.widthOf(label.text) / 2;
+      if (label.x - half < end + gap) return null;
+      end = label.x + half;
+      labels.push(label);
+    }
+    return labels;
+  };
   let chosen: number[] = [];
   for (const stride of strides[grain]) {
     chosen = candidates(bars, grain, zone, stride);
-    if (chosen.length <= room) break;
+    const labels = placed(chosen);
+    if (labels) return labels;
   }
-  const skip = Math.ceil(chosen.length / room);
-  return chosen
-    .filter((_, i) => i % skip === 0)
-    .map(index => ({ index, text: axisLabel(bars[index]!.start, grain, zone) }));
+  for (let skip = 2; skip <= chosen.length; skip++) {
+    const labels = placed(chosen.filter((_, i) => i % skip === 0));
+    if (labels) return labels;
+  }
+  return chosen.slice(0, 1).map(at);
 }
 
 /** By the clock on the wall for hours and minutes, so that labels read 00:00, 06:00, 12:00. */

@@ -215,23 +215,52 @@ describe('axis labels', () => {
       const at = (n: number) => new Date(Date.parse(from) + n * minutes * 60_000).toISOString();
       return bar(1, '1', { start: at(i), end: at(i + 1) });
     });
-  const texts = (count: number, minutes: number, grain: Grain, room: number, zone = 'Europe/Copenhagen') =>
-    axisLabels(bars(count, minutes), grain, zone, room).map(label => label.text);
+  /** Letters of 7 px, like those of the page. */
+  const labelled = (
+    [count, minutes, grain]: readonly [number, number, Grain],
+    width: number,
+    zone = 'Europe/Copenhagen',
+    widthOf = (text: string) => 7 * text.length,
+  ) => {
+    const middle = (index: number) => ((index + 0.5) * width) / count;
+    return axisLabels(bars(count, minutes), grain, zone, { width, middle, widthOf }).map(label => ({
+      ...label,
+      start: label.x - widthOf(label.text) / 2,
+      end: label.x + widthOf(label.text) / 2,
+    }));
+  };
 
-  test('never exceed the room there is', () => {
-    for (const [count, minutes, grain] of [
+  test('neither touch nor stick out, however long the reader’s dates are', () => {
+    for (const shape of [
       [400, 1, 'minute'],
       [168, 60, 'hour'],
+      [24, 60, 'hour'],
       [400, 1440, 'day'],
+      [30, 1440, 'day'],
       [57, 10_080, 'week'],
     ] as const) {
-      for (const room of [1, 3, 8, 20])
-        expect(texts(count, minutes, grain, room).length).toBeLessThanOrEqual(room);
+      for (const letter of [5, 7, 14]) {
+        for (const width of [240, 291, 640, 1140]) {
+          const labels = labelled(shape, width, undefined, text => letter * text.length);
+          expect(labels.length).toBeGreaterThan(0);
+          expect(labels[0]!.start).toBeGreaterThanOrEqual(0);
+          expect(labels.at(-1)!.end).toBeLessThanOrEqual(width);
+          labels.slice(1).forEach((label, i) => {
+            expect(label.start - labels[i]!.end).toBeGreaterThanOrEqual(10);
+          });
+        }
+      }
     }
   });
 
+  test('stay one where there is no room', () => {
+    expect(labelled([24, 60, 'hour'], 10).length).toBe(1);
+    expect(labelled([0, 60, 'hour'], 10).length).toBe(0);
+  });
+
   test('fall on the clock’s own hours', () => {
-    expect(texts(24, 60, 'hour', 8)).toEqual([
+    const texts = (...of: Parameters<typeof labelled>) => labelled(...of).map(label => label.text);
+    expect(texts([24, 60, 'hour'], 560)).toEqual([
       '10 Nov',
       '03:00',
       '06:00',
@@ -241,7 +270,7 @@ describe('axis labels', () => {
       '18:00',
       '21:00',
     ]);
-    expect(texts(72, 60, 'hour', 3)).toEqual(['10 Nov', '11 Nov', '12 Nov']);
+    expect(texts([72, 60, 'hour'], 240)).toEqual(['10 Nov', '11 Nov', '12 Nov']);
   });
 });
 

@@ -8,6 +8,7 @@ import { useLayoutEffect, useMemo, useRef } from 'preact/hooks';
 import type { Dashboard } from '../api/types.ts';
 import { copy } from '../copy/index.ts';
 import { tickLabel } from '../format/number.ts';
+import { phone } from '../store/clock.ts';
 import type { Metric } from '../store/view.ts';
 import { axisLabels } from './axis.ts';
 import { barInWords, describeBar } from './describe.ts';
@@ -185,7 +186,7 @@ export function Plot({ data, metric, series, hidden }: Props) {
           <Marks data={data} series={series} geometry={geometry} height={height} />
         </svg>
       </div>
-      <XAxis data={data} geometry={geometry} width={width.value} />
+      <XAxis data={data} width={width.value} />
       <p class="sr" id="plot-help">
         {copy.plotHelp}
       </p>
@@ -317,37 +318,44 @@ function Marks({
   );
 }
 
+let pen: CanvasRenderingContext2D | null | undefined;
+/** The letters of the axes, of 12 px, beside those of the page, of 14. */
+const axisLetters = 12 / 14;
+/** How wide a text is on an axis. */
+function widthOf(text: string): number {
+  if (pen === undefined) {
+    pen = document.createElement('canvas').getContext('2d');
+    if (pen) pen.font = getComputedStyle(document.documentElement).font;
+  }
+  return pen ? pen.measureText(text).width * axisLetters : text.length * 12;
+}
+
 function YAxis({ geometry }: { geometry: Geometry }) {
+  const labels = geometry.ticks.map(tick => ({ ...tick, text: tickLabel(tick.value) }));
+  const width = Math.max(phone.value ? 36 : 48, ...labels.map(({ text }) => Math.ceil(widthOf(text)) + 8));
   return (
-    <svg class="y-axis" width="48" height={plotHeight + 16} aria-hidden="true">
-      {geometry.ticks.map(({ value, y }) => (
-        <text key={value} x="40" y={y + 12} text-anchor="end">
-          {tickLabel(value)}
+    <svg class="y-axis" width={width} height={plotHeight + 16} aria-hidden="true">
+      {labels.map(({ value, y, text }) => (
+        <text key={value} x={width - 8} y={y + 12} text-anchor="end">
+          {text}
         </text>
       ))}
     </svg>
   );
 }
 
-function XAxis({ data, geometry, width }: { data: Dashboard; geometry: Geometry; width: number }) {
-  const labels = useMemo(
-    () => axisLabels(data.series, data.range.grain, data.range.timezone, width / 72),
-    [data, width],
-  );
+function XAxis({ data: { series, range }, width }: { data: Dashboard; width: number }) {
+  const labels = useMemo(() => {
+    const middle = (index: number) => ((index + 0.5) * width) / series.length;
+    return axisLabels(series, range.grain, range.timezone, { width, middle, widthOf });
+  }, [series, range, width]);
   return (
     <svg class="x-axis" width={width} height="24" viewBox={`0 0 ${width} 24`} aria-hidden="true">
-      {labels.map(({ index, text }) => {
-        const band = geometry.bands[index];
-        if (!band) return null;
-        // Where bars are thin the label stands at the bar's left edge, so that midnight is where it says.
-        const middle = band.x + band.width / 2;
-        const x = Math.min(Math.max(middle, 22), width - 22);
-        return (
-          <text key={index} x={x} y="17" text-anchor="middle">
-            {text}
-          </text>
-        );
-      })}
+      {labels.map(({ index, text, x }) => (
+        <text key={index} x={x} y="17" text-anchor="middle">
+          {text}
+        </text>
+      ))}
     </svg>
   );
 }
