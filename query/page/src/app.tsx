@@ -1,6 +1,8 @@
 import { useSignal, useSignalEffect } from '@preact/signals';
+import type { ComponentChildren } from 'preact';
 import { useEffect } from 'preact/hooks';
 import { Chart } from './chart/chart.tsx';
+import { Dated, fill } from './components/bits.tsx';
 import { Cards } from './components/cards.tsx';
 import { Drawer } from './components/drawer.tsx';
 import { FailurePanel, UnknownAgent } from './components/failure.tsx';
@@ -101,7 +103,7 @@ function Waiting() {
 
 /** One sentence for a screen reader once a filter took effect; a quiet refresh says nothing. */
 function Announcer() {
-  const text = useSignal('');
+  const text = useSignal<ComponentChildren>(null);
   const last = useSignal('');
   useSignalEffect(() => {
     const shown = usage.shown.value;
@@ -111,7 +113,8 @@ function Announcer() {
     if (first) return;
     const { agent } = shownView.peek();
     const { summary, range } = shown.data;
-    text.value = copy.applied(whose(agent), rangeLabel(range), summary.credits, summary.messages);
+    const words = copy.applied(summary.credits, summary.messages);
+    text.value = fill(words, whose(agent), <Dated>{rangeLabel(range)}</Dated>);
   });
   return (
     <p class="sr" role="status">

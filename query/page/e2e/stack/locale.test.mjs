@@ -172,3 +172,60 @@ for (const locale of ['de-DE', 'pt-BR', 'hi-IN', 'ja-JP', 'en-US', 'ar']) {
     await close();
   });
 }
+
+/** The languages that texts with the name of a month are marked with, as far as they can be marked. */
+const languagesOfDates = (page, months) =>
+  page.evaluate(source => {
+    const dates = new RegExp(source);
+    const found = {};
+    const walk = root => {
+      for (const node of root.childNodes) {
+        if (node.nodeType === Node.TEXT_NODE && dates.test(node.data)) {
+          let element = node.parentElement;
+          while (element && !element.getAttribute('lang'))
+            element = element.parentElement ?? element.getRootNode().host;
+          found[node.data.trim()] = element.getAttribute('lang');
+        } else if (node.nodeType === Node.ELEMENT_NODE) {
+          if (node.shadowRoot) walk(node.shadowRoot);
+          // What is printed is not said.
+          if (!node.matches('.print-only')) walk(node);
+        }
+      }
+    };
+    walk(document.body);
+    return found;
+  }, months);
+
+for (const [locale, months, language] of [
+  ['de-DE', 'Okt|Nov|Dez', 'de-DE'],
+  ['en-US', 'Oct|Nov|Dec', 'en'],
+]) {
+  test(`dates are said in the reader’s language, and all else in the page’s: ${locale}`, {
+    timeout: 60_000,
+  }, async () => {
+    const { page, close } = await open(world, view, { locale });
+    const marked = async least => {
+      const found = await languagesOfDates(page, months);
+      assert.ok(Object.keys(found).length >= least, JSON.stringify(found));
+      for (const [text, own] of Object.entries(found)) assert.equal(own, language, text);
+    };
+    await page.getByRole('slider').focus();
+    await page.getByRole('slider').press('Enter');
+    await page.getByRole('button', { name: 'See hours' }).waitFor();
+    await marked(24 + 3);
+    await page.getByRole('group').getByRole('button', { name: 'Details' }).click();
+    await page.getByRole('dialog').getByRole('table').nth(2).waitFor();
+    await marked(24 + 4);
+    await page.keyboard.press('Escape');
+    await page.getByRole('button', { name: /^Date range: .*2026/ }).click();
+    await page.getByRole('dialog').locator('calendar-range').waitFor();
+    await marked(24 + 4);
+    const button = page.getByRole('dialog').getByText('Previous month');
+    assert.equal(await button.evaluate(text => text.closest('[lang]').lang), 'en');
+    await page.goto(`${base}/w/${world.workspace}/usage?from=2026-11-20&to=2026-11-21`);
+    await settled(page);
+    await page.getByText(/^Last usage was on/).waitFor();
+    await marked(2);
+    await close();
+  });
+}

@@ -7,6 +7,7 @@ import { useSignal } from '@preact/signals';
 import { useLayoutEffect, useMemo, useRef } from 'preact/hooks';
 import type { Dashboard } from '../api/types.ts';
 import { copy } from '../copy/index.ts';
+import { foreignTo } from '../format/locale.ts';
 import { tickLabel } from '../format/number.ts';
 import { phone } from '../store/clock.ts';
 import type { Metric } from '../store/view.ts';
@@ -350,7 +351,14 @@ function XAxis({ data: { series, range }, width }: { data: Dashboard; width: num
     return axisLabels(series, range.grain, range.timezone, { width, middle, widthOf });
   }, [series, range, width]);
   return (
-    <svg class="x-axis" width={width} height="24" viewBox={`0 0 ${width} 24`} aria-hidden="true">
+    <svg
+      class="x-axis"
+      width={width}
+      height="24"
+      viewBox={`0 0 ${width} 24`}
+      lang={foreignTo(copy.language)}
+      aria-hidden="true"
+    >
       {labels.map(({ index, text, x }) => (
         <text key={index} x={x} y="17" text-anchor="middle">
           {text}

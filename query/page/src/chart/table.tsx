@@ -1,8 +1,9 @@
 import { useSignal } from '@preact/signals';
 import type { Dashboard } from '../api/types.ts';
-import { Swatch } from '../components/bits.tsx';
+import { Dated, fill, Swatch } from '../components/bits.tsx';
 import { copy } from '../copy/index.ts';
 import { change } from '../format/change.ts';
+import { foreignTo } from '../format/locale.ts';
 import { group } from '../format/number.ts';
 import { barLabel, rangeLabel } from '../format/time.ts';
 import { printing } from '../store/clock.ts';
@@ -34,6 +35,7 @@ export function FiguresTable({
   const split = series.filter(one => one.kind !== 'total');
   const compared = data.series.some(bar => bar.previous);
   const noted = begun.some(({ bar }) => stateNote(bar));
+  const lang = foreignTo(copy.language);
   const rows = printing.value ? begun : begun.slice(at * pageSize, (at + 1) * pageSize);
 
   return (
@@ -41,7 +43,9 @@ export function FiguresTable({
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard */}
       <div class="scroll" tabIndex={0} role="region" aria-label={copy.figuresOfChart}>
         <table class="figures">
-          <caption>{copy.usageBy(grain, rangeLabel(data.range), timezone)}</caption>
+          <caption>
+            {fill(copy.usageBy(grain, '{}', timezone), <Dated>{rangeLabel(data.range)}</Dated>)}
+          </caption>
           <thead>
             <tr>
               <th scope="col">{grain === 'day' ? copy.date : copy.time}</th>
@@ -61,7 +65,9 @@ export function FiguresTable({
           <tbody>
             {rows.map(({ bar, index }) => (
               <tr key={bar.start} data-state={bar.state}>
-                <th scope="row">{barLabel(bar.start, bar.end, grain, timezone)}</th>
+                <th scope="row" lang={lang}>
+                  {barLabel(bar.start, bar.end, grain, timezone)}
+                </th>
                 <td>{show(bar.credits)}</td>
                 <td>{show(bar.messages)}</td>
                 {split.map(one => (

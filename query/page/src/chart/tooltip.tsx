@@ -1,6 +1,6 @@
 import { useLayoutEffect, useRef } from 'preact/hooks';
 import type { Dashboard, Grain } from '../api/types.ts';
-import { ChangeMark, Swatch } from '../components/bits.tsx';
+import { ChangeMark, Dated, Swatch } from '../components/bits.tsx';
 import { copy } from '../copy/index.ts';
 import { go, lookBehind, view } from '../store/navigation.ts';
 import type { Metric } from '../store/view.ts';
@@ -60,7 +60,7 @@ export function Tooltip({ data, metric, series, geometry, width }: Props) {
       class={isPinned ? 'tooltip pinned' : 'tooltip'}
       ref={box}
       role={isPinned ? 'group' : undefined}
-      aria-label={isPinned ? text.title : undefined}
+      aria-labelledby={isPinned ? 'tip-title' : undefined}
       aria-hidden={isPinned ? undefined : 'true'}
       onPointerLeave={event => {
         const into = event.relatedTarget as Element | null;
@@ -73,7 +73,10 @@ export function Tooltip({ data, metric, series, geometry, width }: Props) {
       }}
     >
       <p class="tip-title">
-        {text.title} <span class="muted">{text.zone}</span>
+        <span id="tip-title">
+          <Dated>{text.title}</Dated>
+        </span>{' '}
+        <span class="muted">{text.zone}</span>
       </p>
       <p class="tip-total">
         <span class="num">{text.value}</span> {text.value !== '—' && text.unit}
@@ -94,7 +97,7 @@ export function Tooltip({ data, metric, series, geometry, width }: Props) {
       {text.previous && (
         <p class="tip-previous">
           <span class="muted">
-            {text.previous.span}: <span class="num">{text.previous.value}</span>
+            <Dated>{text.previous.span}</Dated>: <span class="num">{text.previous.value}</span>
           </span>{' '}
           <ChangeMark change={text.previous.change} />
         </p>

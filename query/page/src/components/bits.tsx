@@ -4,6 +4,7 @@ import { useSignal } from '@preact/signals';
 import type { ComponentChildren } from 'preact';
 import { copy } from '../copy/index.ts';
 import type { Change } from '../format/change.ts';
+import { foreignTo } from '../format/locale.ts';
 import { share } from '../format/number.ts';
 
 /** The colour of a series; a mark like those on the chart, so that patterns apply to it as well. */
@@ -93,6 +94,12 @@ export function CopyLink() {
 /** A text of the catalogue with something that is more than text at each {}. */
 export const fill = (text: string, ...parts: ComponentChildren[]): ComponentChildren =>
   text.split('{}').flatMap((piece, i) => (i ? [parts[i - 1], piece] : [piece]));
+
+/** What the reader's own language writes, dates that is, in a text of the page's. */
+export function Dated({ children }: { children: ComponentChildren }) {
+  const lang = foreignTo(copy.language);
+  return lang ? <span lang={lang}>{children}</span> : children;
+}
 
 /** A grey bar where a figure will be. */
 export const Bone = ({ kind }: { kind: string }) => <span class={`bone ${kind}`} aria-hidden="true" />;

@@ -5,7 +5,7 @@ import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
 import type { UsageRange } from '../api/types.ts';
 import { copy } from '../copy/index.ts';
 import { addDays, addMonths, readDate } from '../format/civil.ts';
-import { reader } from '../format/locale.ts';
+import { foreignTo, reader } from '../format/locale.ts';
 import { civilDate } from '../format/time.ts';
 import { phone } from '../store/clock.ts';
 import { workspaceFacts } from '../store/facts.ts';
@@ -14,7 +14,7 @@ import { neighbour } from '../store/neighbour.ts';
 import { figures, resolvedRange } from '../store/page.ts';
 import { presets, type RangeChoice } from '../store/view.ts';
 import { Icon } from './bits.tsx';
-import { chosenRange } from './filters.tsx';
+import { ChosenRange } from './filters.tsx';
 
 /** Set by the shortcut and by the button. */
 export const dialogOpen = signal(false);
@@ -55,13 +55,15 @@ export function DateRange() {
         ref={button}
         aria-haspopup="dialog"
         aria-expanded={dialogOpen.value}
-        aria-label={copy.dateRangeIs(chosenRange())}
         onClick={() => {
           dialogOpen.value = true;
         }}
       >
         <Icon name="calendar" />
-        <span class="control-value">{chosenRange()}</span>
+        <span class="sr">{copy.dateRangeIs}</span>
+        <span class="control-value">
+          <ChosenRange />
+        </span>
         <Icon name="chevron" />
       </button>
       {step(1)}
@@ -255,17 +257,22 @@ function Calendar({ from, to, onChange }: CalendarProps) {
           max={today() > (to ?? '') ? today() : (to ?? today())}
           focused-date={focused.current}
           locale={reader().tag}
+          lang={foreignTo(copy.language)}
           // As the service's weeks begin, whatever the locale.
           first-day-of-week={1}
           page-by="single"
         >
           <span slot="previous">
             <Icon name="left" />
-            <span class="sr">{copy.previousMonth}</span>
+            <span class="sr" lang={copy.language}>
+              {copy.previousMonth}
+            </span>
           </span>
           <span slot="next">
             <Icon name="right" />
-            <span class="sr">{copy.nextMonth}</span>
+            <span class="sr" lang={copy.language}>
+              {copy.nextMonth}
+            </span>
           </span>
           <div class="months">
             <calendar-month />

@@ -1,6 +1,7 @@
 /** What is behind a bar, an agent or the whole range: its channels, models and heaviest conversations. */
 
 import { useSignal } from '@preact/signals';
+import type { ComponentChildren } from 'preact';
 import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
 import { type Failure, get, RequestFailed } from '../api/client.ts';
 import type { Breakdown, BreakdownBy, Dashboard } from '../api/types.ts';
@@ -12,7 +13,7 @@ import { whose } from '../store/facts.ts';
 import { stopLooking, view } from '../store/navigation.ts';
 import { shownView, workspaceId } from '../store/page.ts';
 import { rangeParams, wholeMinute } from '../store/view.ts';
-import { Bone, CopyLink, Icon, ShareBar } from './bits.tsx';
+import { Bone, CopyLink, Dated, Icon, ShareBar } from './bits.tsx';
 
 const parts: BreakdownBy[] = ['channel', 'model', 'conversation'];
 
@@ -20,8 +21,8 @@ const parts: BreakdownBy[] = ['channel', 'model', 'conversation'];
 const few = 10;
 
 interface Subject {
-  title: string;
-  of: string;
+  title: ComponentChildren;
+  of: ComponentChildren;
   question: string;
 }
 
@@ -35,7 +36,7 @@ function subjectOf(data: Dashboard): Subject | null {
   if (behind.kind !== 'bar') {
     return {
       title: name,
-      of: rangeLabel(data.range),
+      of: <Dated>{rangeLabel(data.range)}</Dated>,
       question: rangeParams(workspaceId, range, who).toString(),
     };
   }
@@ -43,7 +44,7 @@ function subjectOf(data: Dashboard): Subject | null {
   if (!bar) return null;
   const [start, end] = [wholeMinute(bar.start), wholeMinute(bar.end)];
   return {
-    title: barLabel(bar.start, bar.end, data.range.grain, data.range.timezone),
+    title: <Dated>{barLabel(bar.start, bar.end, data.range.grain, data.range.timezone)}</Dated>,
     of: name,
     question: rangeParams(workspaceId, { kind: 'instants', start, end }, who).toString(),
   };

@@ -7,6 +7,7 @@ import { agentName } from '../store/facts.ts';
 import { go } from '../store/navigation.ts';
 import { shownView } from '../store/page.ts';
 import type { Emptiness } from '../store/screen.ts';
+import { Dated, fill } from './bits.tsx';
 
 /** In place of the chart when there is nothing to draw: why that may be, and where to look instead. */
 export function Empty({ data, kind }: { data: Dashboard; kind: NonNullable<Emptiness> }) {
@@ -50,7 +51,7 @@ export function Empty({ data, kind }: { data: Dashboard; kind: NonNullable<Empti
       )}
       {last && (
         <p>
-          {copy.lastUsage(dayMonthYear(last, timezone))}{' '}
+          {fill(copy.lastUsage, <Dated>{dayMonthYear(last, timezone)}</Dated>)}{' '}
           <button
             type="button"
             class="link"

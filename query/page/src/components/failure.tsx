@@ -88,7 +88,7 @@ function Panel({ words: { title, text, action, reference }, quiet }: { words: Wo
 }
 
 /** `stamp` says from when, and of what, the figures below are. */
-export function FailureLine({ standing, stamp }: { standing: Standing; stamp: string }) {
+export function FailureLine({ standing, stamp }: { standing: Standing; stamp: ComponentChildren }) {
   const { title, text, action, reference } = wordsFor(standing);
   return (
     <>

@@ -11,7 +11,7 @@ import { go, view } from '../store/navigation.ts';
 import { figures, question, resolvedRange, usage } from '../store/page.ts';
 import { comparisons, grains } from '../store/view.ts';
 import { AgentPicker } from './agent-picker.tsx';
-import { CopyLink, Icon } from './bits.tsx';
+import { CopyLink, Dated, Icon } from './bits.tsx';
 import { DateRange } from './date-range.tsx';
 
 const sheetOpen = signal(false);
@@ -24,6 +24,12 @@ export function chosenRange(): string {
   if (resolved) return rangeLabel(resolved);
   if (range.kind === 'preset') return copy.presets[range.preset];
   return instantSpan(range.start, range.end, figures.value?.range.timezone ?? 'UTC');
+}
+
+/** The same on the screen: a preset's name is the page's own word. */
+export function ChosenRange() {
+  const text = chosenRange();
+  return view.value.range.kind === 'preset' && !resolvedRange.value ? text : <Dated>{text}</Dated>;
 }
 
 export function Filters() {
@@ -56,7 +62,7 @@ export function Filters() {
           <Icon name="sliders" />
           <span class="control-label">{copy.filters}</span>
           <span class="control-value">
-            <bdi>{whose(agent)}</bdi> · {chosenRange()}
+            <bdi>{whose(agent)}</bdi> · <ChosenRange />
           </span>
         </button>
       </div>
@@ -131,7 +137,7 @@ function Compare() {
   );
 }
 
-export const mostBars = 400;
+const mostBars = 400;
 const grainSeconds: Record<Grain, number> = {
   minute: 60,
   hour: 3600,
@@ -141,7 +147,7 @@ const grainSeconds: Record<Grain, number> = {
 };
 
 /** Roughly how many bars an interval makes: enough to tell a reader what would be refused. */
-export const barsFor = (start: string, end: string, grain: Grain) =>
+const barsFor = (start: string, end: string, grain: Grain) =>
   Math.ceil((Date.parse(end) - Date.parse(start)) / 1000 / grainSeconds[grain]);
 
 function Interval() {

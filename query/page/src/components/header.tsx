@@ -1,5 +1,6 @@
 import { copy } from '../copy/index.ts';
 import { isolated } from '../format/isolate.ts';
+import { foreignTo } from '../format/locale.ts';
 import { hourMinuteSecond } from '../format/time.ts';
 import { now } from '../store/clock.ts';
 import { whose, workspaceFacts } from '../store/facts.ts';
@@ -62,7 +63,11 @@ function Freshness() {
       </p>
     );
   }
-  const time = <time dateTime={through}>{hourMinuteSecond(through, data.range.timezone)}</time>;
+  const time = (
+    <time dateTime={through} lang={foreignTo(copy.language)}>
+      {hourMinuteSecond(through, data.range.timezone)}
+    </time>
+  );
   if (!reachesPast(data)) {
     // A closed range no longer changes, so how long ago it was asked says nothing about it.
     return (

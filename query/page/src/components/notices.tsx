@@ -1,6 +1,7 @@
 /** What the page says about its figures when they are not simply true and current. */
 
 import type { ComponentChildren } from 'preact';
+import type { Dashboard } from '../api/types.ts';
 import { copy } from '../copy/index.ts';
 import { isolated } from '../format/isolate.ts';
 import { hourMinute, rangeLabel } from '../format/time.ts';
@@ -8,7 +9,8 @@ import { now, online } from '../store/clock.ts';
 import { whose } from '../store/facts.ts';
 import { remark } from '../store/navigation.ts';
 import { askAgain, question, shownView, usage } from '../store/page.ts';
-import { behindAfterSeconds, lagSeconds, missingSpan, reachesPast } from '../store/screen.ts';
+import { behindAfterSeconds, lagSeconds, missingSpans, reachesPast } from '../store/screen.ts';
+import { Dated, fill } from './bits.tsx';
 import { FailureLine } from './failure.tsx';
 
 /** Quiet refreshes that may fail in a row before the page says so. */
@@ -23,7 +25,7 @@ export function Notices() {
       {shown && <Behind />}
       {shown?.data.completeness === 'partial' && (
         <Notice kind="warn">
-          <p>{copy.partial(missingSpan({ ...shown.data, freshness: shown.freshness }))}</p>
+          <p>{partial({ ...shown.data, freshness: shown.freshness })}</p>
         </Notice>
       )}
       {usage.cancelled.value && (
@@ -36,6 +38,12 @@ export function Notices() {
       )}
     </div>
   );
+}
+
+function partial(data: Dashboard): ComponentChildren {
+  const { spans, more } = missingSpans(data);
+  const places = spans.length ? copy.spans(Array(spans.length).fill('{}'), more) : copy.thisRange;
+  return fill(copy.partial(places), ...spans.map(span => <Dated key={span}>{span}</Dated>));
 }
 
 function Remark() {
@@ -54,7 +62,8 @@ function Remark() {
 function Trouble() {
   const shown = usage.shown.value!;
   const standing = usage.failure.value;
-  const stamp = copy.figuresFrom(hourMinute(shown.receivedAt, shown.data.range.timezone));
+  const at = hourMinute(shown.receivedAt, shown.data.range.timezone);
+  const stamp = fill(copy.figuresFrom, <Dated>{at}</Dated>);
   if (!online.value && standing?.failure.kind !== 'unauthorized') {
     return (
       <Notice kind="warn">
@@ -66,11 +75,12 @@ function Trouble() {
   }
   if (standing) {
     const { agent } = shownView.value;
-    const of = `${isolated(whose(agent))}, ${rangeLabel(shown.data.range)}`;
-    const another = shown.key !== question.value ? ` ${copy.figuresFor(of)}` : '';
+    const range = <Dated>{rangeLabel(shown.data.range)}</Dated>;
+    const another =
+      shown.key !== question.value && fill(` ${copy.figuresFor}`, isolated(whose(agent)), range);
     return (
       <Notice kind="error">
-        <FailureLine standing={standing} stamp={stamp + another} />
+        <FailureLine standing={standing} stamp={[stamp, another]} />
       </Notice>
     );
   }

@@ -7,6 +7,7 @@ import { dayMonth, hourMinute } from '../format/time.ts';
 import { agentName } from '../store/facts.ts';
 import { lookBehind } from '../store/navigation.ts';
 import { wholeMinute } from '../store/view.ts';
+import { Dated, fill } from './bits.tsx';
 
 /** What stood out, as the service found it, in sentences. */
 export function Spikes({ data }: { data: Dashboard }) {
@@ -25,7 +26,7 @@ export function Spikes({ data }: { data: Dashboard }) {
             <span class="spike-mark" aria-hidden="true">
               ▲
             </span>{' '}
-            {says(when, spike.credits, spike.times_usual, spike.start, timezone)}
+            {fill(says('{}', spike.credits, spike.times_usual, spike.start, timezone), <Dated>{when}</Dated>)}
             {spike.agent &&
               ` ${copy.spikeFrom(share(spike.agent.share, true), isolated(agentName(spike.agent.id)))}`}{' '}
             {index >= 0 && grain !== 'minute' && (

@@ -32,8 +32,8 @@ export const en = {
   stillLoading: 'Still loading…',
   loadingCancelled: 'Loading was cancelled.',
   /** For a screen reader, once a filter took effect. */
-  applied: (who: string, range: string, credits: string, messages: string) =>
-    `${who}, ${range}: ${counted(credits, 'credit')}, ${counted(messages, 'message')}.`,
+  applied: (credits: string, messages: string) =>
+    `{}, {}: ${counted(credits, 'credit')}, ${counted(messages, 'message')}.`,
 
   allAgents: 'All Agents',
   deleted: (name: string) => `${name} (deleted)`,
@@ -83,7 +83,7 @@ export const en = {
   agentsMatch: (count: number) => counted(count, 'agent matches', 'agents match'),
 
   dateRange: 'Date range',
-  dateRangeIs: (range: string) => `Date range: ${range}`,
+  dateRangeIs: 'Date range: ',
   earlier: 'Earlier range',
   later: 'Later range',
   presetsWord: 'Presets',
@@ -172,7 +172,7 @@ export const en = {
     'Testing in the Playground doesn’t draw credits, so it won’t show here.',
   emptyWiden: 'Widen to last 90 days',
   emptyConfirm: 'Confirm the agent is public and embedded.',
-  lastUsage: (date: string) => `Last usage was on ${date}.`,
+  lastUsage: 'Last usage was on {}.',
   goThere: 'Go there',
   playground: (count: string) =>
     `${counted(count, 'Playground message')} in this range ${plural(count, { one: 'was', other: 'were' })} not counted.`,
@@ -190,8 +190,8 @@ export const en = {
   showThisPeriod: 'Show this billing period',
   reference: (id: string) => `Reference: ${id}`,
 
-  figuresFrom: (time: string) => `Showing figures from ${time}.`,
-  figuresFor: (of: string) => `They are for ${of}.`,
+  figuresFrom: 'Showing figures from {}.',
+  figuresFor: 'They are for {}, {}.',
   offline: 'You’re offline.',
   unsteady: 'The connection is unsteady.',
   partial: (span: string) =>

@@ -34,6 +34,12 @@ function readerOf(languages: readonly string[], hours: TimeFormat): Reader {
   return { tag, hourCycle: twelve ? 'h12' : 'h23' };
 }
 
+/** The language of the reader's dates, where it is not that of the text around them: how they are said aloud. */
+export function foreignTo(language: string): string | undefined {
+  const own = new Intl.Locale(current.tag);
+  return own.language === language ? undefined : own.baseName;
+}
+
 /** Some systems report what is no language tag, such as "en-US@posix". */
 function isKnown(language: string): boolean {
   try {

@@ -7,7 +7,7 @@ import {
   isStranger,
   lagSeconds,
   missingRuns,
-  missingSpan,
+  missingSpans,
   reachesPast,
 } from './screen.ts';
 
@@ -91,22 +91,22 @@ describe('what is missing', () => {
     const data = dashboard({ series: [hour(2), hour(3)] });
     data.range.timezone = 'Europe/Copenhagen';
     data.range.grain = 'hour';
-    expect(missingSpan(data)).toBe('12 Nov, 03:00–05:00');
+    expect(missingSpans(data)).toEqual({ spans: ['12 Nov, 03:00–05:00'], more: 0 });
   });
 
   test('is what is not counted yet where no bar is missing', () => {
     const behind = (counted_through: string, lag_seconds: number) =>
-      missingSpan(
+      missingSpans(
         dashboard({ completeness: 'partial', freshness: { counted_through, lag_seconds, snapshot: 's' } }),
-      );
-    expect(behind('2026-11-03T14:26:30Z', 360)).toBe('3 Nov, 14:26–14:33');
-    expect(behind('2026-11-04T22:00:00Z', 86_400)).toBe('4 Nov, 22:00–24:00');
-    expect(behind('2026-10-31T22:00:00Z', 7_200 + 60)).toBe('1 Nov, 00:00–00:01');
+      ).spans;
+    expect(behind('2026-11-03T14:26:30Z', 360)).toEqual(['3 Nov, 14:26–14:33']);
+    expect(behind('2026-11-04T22:00:00Z', 86_400)).toEqual(['4 Nov, 22:00–24:00']);
+    expect(behind('2026-10-31T22:00:00Z', 7_200 + 60)).toEqual(['1 Nov, 00:00–00:01']);
   });
 
   test('is the whole range where nothing says which part', () => {
     const freshness = { counted_through: null, lag_seconds: null, snapshot: 's' };
-    expect(missingSpan(dashboard({ completeness: 'partial', freshness }))).toBe('this range');
+    expect(missingSpans(dashboard({ completeness: 'partial', freshness })).spans).toEqual([]);
   });
 });
 

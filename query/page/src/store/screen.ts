@@ -2,7 +2,6 @@
 
 import type { Failure } from '../api/client.ts';
 import type { Bar, Dashboard, Freshness } from '../api/types.ts';
-import { copy } from '../copy/index.ts';
 import { compare, isZero } from '../format/decimal.ts';
 import { clockSpan, instantSpan } from '../format/time.ts';
 
@@ -69,17 +68,17 @@ function uncounted({ range, freshness }: Dashboard): { start: string; end: strin
   return { start: minutes(Math.floor(from / 60_000)), end: minutes(Math.ceil(to / 60_000)) };
 }
 
-/** "12 Nov, 03:00–05:00", two runs at most, or "this range". */
-export function missingSpan(data: Dashboard): string {
+/** "12 Nov, 03:00–05:00", two runs at most and how many more; none where it is not known which part. */
+export function missingSpans(data: Dashboard): { spans: string[]; more: number } {
   const runs = missingRuns(data.series);
   const { timezone, grain } = data.range;
   if (!runs.length) {
     const behind = uncounted(data);
-    return behind ? clockSpan(behind.start, behind.end, timezone) : copy.thisRange;
+    return { spans: behind ? [clockSpan(behind.start, behind.end, timezone)] : [], more: 0 };
   }
   const name = grain === 'hour' || grain === 'minute' ? clockSpan : instantSpan;
-  const named = runs.slice(0, 2).map(run => name(run.start, run.end, timezone));
-  return copy.spans(named, runs.length - named.length);
+  const spans = runs.slice(0, 2).map(run => name(run.start, run.end, timezone));
+  return { spans, more: runs.length - spans.length };
 }
 
 /** Faults of the dates asked for, not of the service. */
