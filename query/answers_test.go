@@ -487,6 +487,9 @@ func TestUnchangedFiguresOfAClosedRangeAreNotSentAgain(t *testing.T) {
 	w.progress(t, s.now)
 	expect("an hour has been counted", open, http.StatusOK)
 	expect("nothing since", open, http.StatusNotModified)
+	if response, _ := s.get(t, empty); response.Header.Get("Date") != s.now.Format(http.TimeFormat) {
+		t.Errorf("an answer is dated %s, want %s: readers tell by it which day it is", response.Header.Get("Date"), s.now)
+	}
 	unchanged := at304(t, s, open, tag)
 	if through, _ := time.Parse(time.RFC3339, unchanged.Get("Counted-Through")); !through.Equal(s.now) {
 		t.Errorf("a 304 says that all is counted through %s, want %s", through, s.now)

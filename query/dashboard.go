@@ -147,8 +147,9 @@ func (s *Service) GetDashboard(w http.ResponseWriter, r *http.Request, _ api.Get
 		header.Set("Vary", "Authorization, Cookie")
 		if through := st.watermark.countedThrough; !through.IsZero() {
 			header.Set("Counted-Through", through.Format(time.RFC3339Nano))
-			header.Set("Date", st.now.Format(http.TimeFormat)) // by one clock with it, for a 304 tells the lag by both
 		}
+		// By one clock with it, for a 304 tells the lag by both, and with the days of the answer.
+		header.Set("Date", st.now.Format(http.TimeFormat))
 		if known := r.Header.Get("If-None-Match"); known != "" && reading.held && !u.explain {
 			if err := s.readBeside(ctx, u.route, q, reading, false); err != nil {
 				return err

@@ -167,6 +167,35 @@ for (const [what, now, days] of [
   );
 }
 
+// Three days in one moment: the machine's clock is years later, the browser's zone a day behind.
+pageTest(
+  'today is the day of the service, in the zone of the workspace',
+  stopped('2024-02-29T10:30:00Z', { timezone: 'Pacific/Kiritimati' }, []),
+  '?from=2024-02-27&to=2024-02-28',
+  { timezoneId: 'America/Los_Angeles' },
+  async page => {
+    await rangeButton(page).click();
+    const day = name => page.locator('calendar-month').getByRole('button', { name, exact: true });
+    await page.getByRole('button', { name: 'Next month' }).click();
+    await day('1 March').waitFor();
+    assert.deepEqual(
+      await page.evaluate(() =>
+        [...document.querySelectorAll('calendar-month')].flatMap(month =>
+          [...month.shadowRoot.querySelectorAll('[part~=today]')].map(found => found.ariaLabel),
+        ),
+      ),
+      ['1 March'],
+    );
+    assert.equal(await day('1 March').isDisabled(), false);
+    assert.equal(await day('2 March').isDisabled(), true);
+    await page.keyboard.press('Escape');
+    const later = page.getByRole('button', { name: 'Later range' });
+    await later.click();
+    await assertRange(page, span('2024-02-29', '2024-03-01'));
+    assert.equal(await later.getAttribute('aria-disabled'), 'true', 'what comes next has not begun');
+  },
+);
+
 const june = date => `2026-06-${String(date).padStart(2, '0')}`;
 /** Three agents on every day of May and June up to the 20th. */
 const spring = Array.from({ length: 51 }, (_, day) =>

@@ -37,6 +37,7 @@ test('an unchanged answer says how far everything is counted, by the clock of th
   const { signal } = new AbortController();
   expect(await revalidate('/v1/usage/dashboard', { signal, etag: '"a.b"', since: 'x' })).toEqual({
     freshness: { counted_through: '2026-11-05T12:00:00.5Z', lag_seconds: 1.5 },
+    at: Date.parse('2026-11-05T12:00:02Z'),
   });
   expect(asked[0]!.headers).toMatchObject({ 'If-None-Match': '"a.b"', 'Last-Event-ID': 'x' });
 });
@@ -46,5 +47,6 @@ test('where nothing is known of what is counted, an unchanged answer says so', a
   const { signal } = new AbortController();
   expect(await revalidate('/v1/usage/dashboard', { signal, etag: '"a.b"' })).toEqual({
     freshness: { counted_through: null, lag_seconds: null },
+    at: null,
   });
 });

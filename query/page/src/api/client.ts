@@ -37,6 +37,8 @@ export class RequestFailed extends Error {
 export interface Answer<T> {
   data: T;
   etag: string | null;
+  /** When, by the service's clock, in milliseconds since 1970. */
+  at: number | null;
 }
 
 /** How long one try may take before it counts as lost; the "Still loading…" notice comes long before. */
@@ -45,6 +47,7 @@ const patience = 60_000;
 /** What the caller already holds is current; everything is counted as far as this says. */
 export interface Unchanged {
   freshness: Pick<Freshness, 'counted_through' | 'lag_seconds'>;
+  at: number | null;
 }
 
 /** Asks for what the caller does not hold. */
@@ -63,10 +66,15 @@ export async function revalidate<T>(
   const response = await send(path, signal, holds);
   if (response.status !== 304) return readAnswer(response, signal);
   const through = response.headers.get('Counted-Through');
-  // By the service's clock, not this machine's.
-  const sent = Date.parse(response.headers.get('Date') ?? '');
-  const lag = through && !Number.isNaN(sent) ? Math.max(0, sent - Date.parse(through)) / 1000 : null;
-  return { freshness: { counted_through: through, lag_seconds: lag } };
+  const at = sentAt(response);
+  const lag = through && at !== null ? Math.max(0, at - Date.parse(through)) / 1000 : null;
+  return { freshness: { counted_through: through, lag_seconds: lag }, at };
+}
+
+/** By the service's clock, not this machine's. */
+function sentAt(response: Response): number | null {
+  const at = Date.parse(response.headers.get('Date') ?? '');
+  return Number.isNaN(at) ? null : at;
 }
 
 /** The answer of a request that did not fail. */
@@ -91,7 +99,8 @@ async function send(path: string, signal?: AbortSignal, holds?: Record<string, s
 
 async function readAnswer<T>(response: Response, signal: AbortSignal | undefined): Promise<Answer<T>> {
   try {
-    return { data: (await response.json()) as T, etag: response.headers.get('ETag') };
+    const data = (await response.json()) as T;
+    return { data, etag: response.headers.get('ETag'), at: sentAt(response) };
   } catch (error) {
     throw signal?.aborted ? error : lost();
   }

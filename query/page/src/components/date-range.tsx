@@ -11,7 +11,7 @@ import { phone } from '../store/clock.ts';
 import { workspaceFacts } from '../store/facts.ts';
 import { go, view } from '../store/navigation.ts';
 import { neighbour } from '../store/neighbour.ts';
-import { figures, resolvedRange } from '../store/page.ts';
+import { figures, resolvedRange, serviceNow } from '../store/page.ts';
 import { presets, type RangeChoice } from '../store/view.ts';
 import { Icon } from './bits.tsx';
 import { ChosenRange } from './filters.tsx';
@@ -20,7 +20,7 @@ import { ChosenRange } from './filters.tsx';
 export const dialogOpen = signal(false);
 
 const zone = () => figures.value?.range.timezone ?? workspaceFacts.value?.timezone ?? 'UTC';
-const today = () => civilDate(new Date(), zone());
+const today = () => civilDate(new Date(serviceNow()), zone());
 const anchorDay = () => Number(workspaceFacts.value?.billing_anchor?.slice(8) ?? 1);
 
 export function DateRange() {
@@ -29,7 +29,7 @@ export function DateRange() {
   const { range } = view.value;
   const step = (direction: -1 | 1) => {
     const to = neighbour(range, resolved, direction, {
-      now: Date.now(),
+      now: serviceNow(),
       today: today(),
       anchorDay: anchorDay(),
     });

@@ -9,7 +9,7 @@ import { learnNames, loadWorkspace, lookUpName } from './facts.ts';
 import { stream } from './live.ts';
 import { correct, followHistory, go, view } from './navigation.ts';
 import { blamesDates, isOpen } from './screen.ts';
-import { createUsage } from './usage.ts';
+import { createUsage, serviceTime } from './usage.ts';
 import { defaultView, usageParams, type View } from './view.ts';
 
 /** /w/{workspace}/usage */
@@ -24,6 +24,11 @@ export const question = computed(() => usageParams(workspaceId, view.value));
 export const resolvedRange = computed(() =>
   usage.shown.value?.key === question.value ? (figures.value?.range ?? null) : null,
 );
+/** What time it is: for the service, whose ranges and days these are, and not by this machine's clock. */
+export function serviceNow(): number {
+  const shown = usage.shown.value;
+  return (shown && serviceTime(shown, performance.now())) ?? Date.now();
+}
 /** The view that the shown figures belong to: differs from `view` while loading and after a failure. */
 export const shownView = signal<View>(view.peek());
 /** Agent id → colour slot, kept for as long as the page is open. */

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { type Answer, type FailureKind, RequestFailed, type Unchanged } from '../api/client.ts';
 import type { Dashboard } from '../api/types.ts';
 import { dashboard } from '../testing.ts';
-import { createUsage } from './usage.ts';
+import { createUsage, serviceTime } from './usage.ts';
 
 type Reply = Answer<Dashboard> | Unchanged | RequestFailed;
 
@@ -34,9 +34,12 @@ function service() {
 const good = (credits: string, etag = `"${credits}"`): Answer<Dashboard> => {
   const data = dashboard();
   data.summary.credits = credits;
-  return { data, etag };
+  return { data, etag, at: Date.parse('2026-11-05T12:00:00Z') };
 };
-const unchanged: Unchanged = { freshness: { counted_through: '2026-11-05T12:00:00Z', lag_seconds: 0.25 } };
+const unchanged: Unchanged = {
+  freshness: { counted_through: '2026-11-05T12:00:00Z', lag_seconds: 0.25 },
+  at: Date.parse('2026-11-05T12:10:00Z'),
+};
 const failed = (kind: FailureKind, retryAfter: number | null = null) =>
   new RequestFailed({ kind, status: 0, problem: null, reference: null, retryAfter });
 
@@ -239,4 +242,24 @@ describe('refreshing', () => {
     expect(usage.shown.value!.freshness.counted_through).toBe('2026-11-06T00:00:00Z');
     expect(usage.shown.value!.data).toBe(before);
   });
+});
+
+test('it is as late as the last answer says, and as long as has passed since', async () => {
+  const { get, last } = service();
+  let now = 0;
+  const usage = createUsage({ get, clock: () => now });
+  const noon = Date.parse('2026-11-05T12:00:00Z');
+  const seconds = () => (serviceTime(usage.shown.value!, now)! - noon) / 1000;
+  usage.ask('a');
+  await last().reply(good('1'));
+  expect(seconds()).toBe(0);
+  now += 90_000;
+  expect(seconds()).toBe(90);
+  usage.confirm({ counted_through: '2026-11-05T12:01:00Z', lag_seconds: 1 });
+  now += 10_000;
+  expect(seconds()).toBe(100);
+  void usage.refresh();
+  await last().reply(unchanged);
+  now += 1_000;
+  expect(seconds()).toBe(601);
 });

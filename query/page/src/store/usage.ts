@@ -19,6 +19,8 @@ export interface Shown {
   etag: string | null;
   /** When it came, by this machine's clock: only ever shown as "figures from 14:20". */
   receivedAt: Date;
+  /** The same by the service's clock, in milliseconds since 1970. */
+  at: number | null;
   /** When `freshness` came, in milliseconds of a clock that only moves forward. */
   confirmedAt: number;
 }
@@ -66,6 +68,10 @@ export interface Options {
   corrected?: (failure: Failure) => boolean;
 }
 
+/** The service's clock while this machine's monotonic one shows so many milliseconds; null if it is not known. */
+export const serviceTime = ({ at, confirmedAt }: Pick<Shown, 'at' | 'confirmedAt'>, now: number) =>
+  at === null ? null : at + now - confirmedAt;
+
 const slowAfter = 8_000;
 /** The waits before the two automatic retries. */
 const retryDelays = [500, 1_500];
@@ -92,14 +98,14 @@ export function createUsage({
     if ('data' in answer) {
       const { freshness } = answer.data;
       shown.value = { key, ...answer, freshness, receivedAt: new Date(), confirmedAt: clock() };
-    } else if (shown.value) stillHolds(shown.value, answer.freshness);
+    } else if (shown.value) stillHolds(shown.value, answer.freshness, answer.at);
     failure.value = null;
     missed.value = 0;
   }
 
-  function stillHolds(before: Shown, update: Unchanged['freshness']) {
+  function stillHolds(before: Shown, update: Unchanged['freshness'], at = serviceTime(before, clock())) {
     const freshness = { ...before.freshness, ...update };
-    shown.value = { ...before, freshness, receivedAt: new Date(), confirmedAt: clock() };
+    shown.value = { ...before, freshness, at, receivedAt: new Date(), confirmedAt: clock() };
   }
 
   async function run(key: string) {
