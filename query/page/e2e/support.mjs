@@ -216,6 +216,21 @@ export async function tabTo(page, locator) {
   }
 }
 
+export const combobox = page => page.getByRole('combobox', { name: 'Select Agent' });
+/** Chooses an agent as people do, by typing and taking the first match, and waits for its figures. */
+export async function chooseAgent(page, name) {
+  const agentOf = url => new URL(url).searchParams.get('agent') ?? 'all';
+  const before = agentOf(page.url());
+  const answer = page.waitForResponse(
+    response =>
+      new URL(response.url()).pathname === '/v1/usage/dashboard' && agentOf(response.url()) !== before,
+  );
+  await combobox(page).fill(name);
+  await page.getByRole('option', { name }).first().click();
+  await answer;
+  await settled(page);
+}
+
 export const rangeButton = page => page.getByRole('button', { name: /^Date range/ });
 export const choosePreset = async (page, name) => {
   await rangeButton(page).click();

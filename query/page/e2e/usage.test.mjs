@@ -4,6 +4,8 @@ import { after, before } from 'node:test';
 import {
   pageTest as anyPageTest,
   api,
+  chooseAgent,
+  combobox,
   dashboardRoute,
   eventually,
   expected,
@@ -76,7 +78,7 @@ pageTest('headline, bars, table, leaderboard, CSV and service agree', '?table=1'
 
 pageTest('the default is All Agents and this billing period', '', {}, async page => {
   assert.equal(new URL(page.url()).search, '');
-  assert.equal(await page.getByRole('combobox', { name: 'Select Agent' }).inputValue(), 'All Agents');
+  assert.equal(await combobox(page).inputValue(), 'All Agents');
   await page.getByRole('heading', { name: 'Credits used this period' }).waitFor();
   await page.getByRole('heading', { name: 'Usage', level: 1 }).waitFor();
   await page.getByRole('button', { name: /^Date range/ }).click();
@@ -114,10 +116,7 @@ pageTest('the agent filter changes every figure and the address', '?table=1', {}
     await api(page, `/v1/usage/dashboard?workspace=${encodeURIComponent(world.workspace)}`)
   ).json();
   const chosen = service.agents.find(one => one.id === expected.agent) ?? service.agents[0];
-  const combobox = page.getByRole('combobox', { name: 'Select Agent' });
-  await combobox.click();
-  await combobox.fill(chosen.name);
-  await page.getByRole('option', { name: chosen.name }).first().click();
+  await chooseAgent(page, chosen.name);
   await page.getByText('· this agent').waitFor();
   await settled(page);
   assert.equal(new URL(page.url()).searchParams.get('agent'), chosen.id);
@@ -132,7 +131,7 @@ pageTest('the agent filter changes every figure and the address', '?table=1', {}
   if (expected.agentMessages) assert.equal(one.messages, expected.agentMessages);
 
   await page.goBack();
-  await eventually(async () => assert.equal(await combobox.inputValue(), 'All Agents'));
+  await eventually(async () => assert.equal(await combobox(page).inputValue(), 'All Agents'));
   await eventually(async () => assert.equal((await figures(page)).agents.length, all.agents.length));
 });
 

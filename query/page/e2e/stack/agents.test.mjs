@@ -13,6 +13,8 @@ import {
 } from '../stack.mjs';
 import {
   api,
+  chooseAgent,
+  combobox,
   downloadCsv,
   eventually,
   figures,
@@ -47,13 +49,6 @@ async function filled(facts, events) {
 }
 
 const choices = page => page.getByRole('listbox', { name: 'Agents' }).getByRole('option');
-const combobox = page => page.getByRole('combobox', { name: 'Select Agent' });
-/** Chooses an agent as people do: types, and takes the first match. */
-async function chooseAgent(page, name) {
-  await combobox(page).fill(name);
-  await choices(page).filter({ hasText: name }).first().click();
-  await settled(page);
-}
 
 const numbered = (count, name = 'Agent') =>
   Object.fromEntries(
@@ -619,8 +614,7 @@ workspaceTest(
     assert.deepEqual(theirs, await answerTo(page, `${origin}/v1/usage/dashboard?workspace=`, 'ws_unborn'));
 
     await page.getByRole('button', { name: 'Show All Agents' }).click();
-    await settled(page);
-    assert.equal((await figures(page)).credits, '10');
+    await eventually(async () => assert.equal((await figures(page)).credits, '10'));
     assert.ok(requests.every(url => !url.includes(ws.other.id)));
   },
 );

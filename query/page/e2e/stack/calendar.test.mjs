@@ -3,7 +3,9 @@ import assert from 'node:assert/strict';
 import { after } from 'node:test';
 import { assertShows, clock, closeBrowser, ledger, stack, workspace } from '../stack.mjs';
 import {
+  chooseAgent,
   choosePreset,
+  combobox,
   eventually,
   figures,
   grouped,
@@ -65,11 +67,6 @@ function span(from, to) {
 /** Releases differ in how they shorten September. */
 const assertRange = async (page, text) =>
   assert.equal((await rangeButton(page).textContent()).replaceAll('Sept ', 'Sep '), `Date range: ${text}`);
-const combobox = page => page.getByRole('combobox', { name: 'Select Agent' });
-const chooseAgent = async (page, name) => {
-  await combobox(page).click();
-  await page.getByRole('option', { name }).first().click();
-};
 const search = page => new URL(page.url()).search;
 
 /** What was sent in each bar is what it shows. */

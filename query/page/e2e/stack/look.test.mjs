@@ -7,6 +7,7 @@ import {
   accessible,
   pageTest as anyPageTest,
   base,
+  combobox,
   dashboardRoute,
   figures,
   pageDocument,
@@ -81,7 +82,7 @@ async function openFilters(page) {
   const button = page.getByRole('button', { name: /^Filters/ });
   if (await button.isVisible()) await button.click();
 }
-const chooseAgent = (page, name) => page.getByRole('button', { name, exact: true }).last().click();
+const clickRow = (page, name) => page.getByRole('button', { name, exact: true }).last().click();
 const openDates = async page => {
   await openFilters(page);
   await page.getByRole('button', { name: /^Date range/ }).click();
@@ -108,7 +109,7 @@ const states = {
   refetch: {
     act: async page => {
       await page.route(dashboardRoute, never);
-      await chooseAgent(page, 'Sales Bot');
+      await clickRow(page, 'Sales Bot');
       await page.locator('main[aria-busy=true] .cards').waitFor();
     },
     says: 'Support Bot drove',
@@ -125,7 +126,7 @@ const states = {
   'error after good figures': {
     act: async page => {
       await page.route(dashboardRoute, route => route.fulfill(problem(500)));
-      await chooseAgent(page, 'Sales Bot');
+      await clickRow(page, 'Sales Bot');
       await alerted(page);
     },
     says: 'Showing figures from',
@@ -176,7 +177,7 @@ const states = {
   'agents to choose from': {
     act: async page => {
       await openFilters(page);
-      await page.getByRole('combobox', { name: 'Select Agent' }).click();
+      await combobox(page).click();
       await page.getByRole('option', { name: 'Sales Bot' }).waitFor();
     },
     says: 'Night Shift',
@@ -344,7 +345,7 @@ pageTest(
     const preset = name => page.getByRole('dialog').getByRole('button', { name });
     await inverted(preset('Last 30 days'), preset('Last 7 days'), 'the range');
     await page.keyboard.press('Escape');
-    await page.getByRole('combobox', { name: 'Select Agent' }).click();
+    await combobox(page).click();
     const option = name => page.getByRole('option', { name });
     await option('Sales Bot').hover();
     await inverted(option('Sales Bot'), option('Docs Assistant'), 'the agent under the pointer');
@@ -402,16 +403,21 @@ const small = [
   ['400 % of 1280 px', { viewport: { width: 320, height: 256 }, deviceScaleFactor: 4 }],
 ];
 for (const [what, options] of small) {
-  pageTest(`everything is there and can be touched: ${what}`, '', options, async page => {
-    await inStates(page, Object.keys(states), async () => {
-      await staysInWidth(page);
-      assert.deepEqual(await hardToTouch(page), []);
-    });
-    await page.goto(`${base}/w/${ws.id}/usage`);
-    await settled(page);
-    await openFilters(page);
-    assert.deepEqual(await hardToTouch(page), [], 'filters');
-  });
+  pageTest(
+    `everything is there and can be touched: ${what}`,
+    '',
+    { ...options, timeout: 240_000 },
+    async page => {
+      await inStates(page, Object.keys(states), async () => {
+        await staysInWidth(page);
+        assert.deepEqual(await hardToTouch(page), []);
+      });
+      await page.goto(`${base}/w/${ws.id}/usage`);
+      await settled(page);
+      await openFilters(page);
+      assert.deepEqual(await hardToTouch(page), [], 'filters');
+    },
+  );
 }
 
 pageTest(
@@ -565,7 +571,7 @@ pageTest('the policy holds in every corner of the page', '?range=30d', {}, async
   await page.getByRole('link', { name: 'Download CSV' }).click();
   await (await csv).cancel();
   await page.getByRole('button', { name: 'Show data as a table' }).click();
-  await page.getByRole('combobox', { name: 'Select Agent' }).fill('bot');
+  await combobox(page).fill('bot');
   await page.getByRole('option').nth(1).waitFor();
   await page.keyboard.press('Escape');
   await openDates(page);

@@ -5,7 +5,7 @@ import { sum } from '../format/decimal.ts';
 import type { Metric, Stacking } from '../store/view.ts';
 
 /** Colour slots for agents; one more, `otherColour`, is Other's. */
-export const colourCount = 7;
+const colourCount = 7;
 export const otherColour = 8;
 
 export interface Series {

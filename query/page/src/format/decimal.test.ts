@@ -52,7 +52,7 @@ describe('decimals', () => {
 
 describe('shares', () => {
   test('add up to exactly 100.0 whatever the parts', () => {
-    const seed = Date.now() % 1_000_000;
+    const seed = 261_127;
     const next = random(seed);
     for (let round = 0; round < 300; round++) {
       const parts = Array.from({ length: 1 + Math.floor(next() * 40) }, () =>

@@ -74,6 +74,17 @@ const locales = [
     hours: '11月12日, 03:00–05:00',
   },
   {
+    locale: 'hi-IN',
+    figure: '12,34,567.000001',
+    share: '62.0%',
+    change: '−12.4%',
+    rate: '1.61',
+    span: '1 नव॰ – 24 नव॰ 2026',
+    day: 'गुरु 12 नव॰ 2026',
+    time: '3:05:09 pm',
+    hours: '12 नव॰, 3:00 am – 5:00 am',
+  },
+  {
     locale: 'en-US',
     figure: '1,234,567.000001',
     share: '62.0%',
@@ -109,7 +120,7 @@ describe.each(locales)('$locale', expected => {
   test('no digit of a figure is lost at any size', () => {
     readFor([expected.locale], 'auto');
     const point = group('1.5')[1]!;
-    const seed = Date.now() % 1_000_000;
+    const seed = 261_127;
     const next = random(seed);
     const digits = (n: number) => Array.from({ length: n }, () => Math.floor(next() * 10)).join('');
     for (let round = 0; round < 200; round++) {

@@ -79,15 +79,6 @@ export function zoneName(at: When, zone: string): string {
   return isolated(parts.find(p => p.type === 'timeZoneName')?.value ?? zone);
 }
 
-export function isZone(zone: string): boolean {
-  try {
-    formatter(reader().tag, zone, {});
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 const noon = (day: CivilDate) => `${day}T12:00:00Z`;
 
 /** "1 Nov – 24 Nov 2026", both dates included: one year is said once, where the reader's dates have it. */
