@@ -55,7 +55,7 @@ func (c *checker) consumer(s state, i int) {
 }
 
 // waitsForMutex: reading the ledger's end takes the partition's mutex too.
-func (c *checker) waitsForMutex(s *state) bool { return !c.protocol.NoMutex && c.busy(s) }
+func (c *checker) waitsForMutex(s *state) bool { return !c.protocol.NoMutex && c.busy(s, false) }
 
 // count sends the next block, of one record or two.
 func (c *checker) count(s state, i int) {

@@ -40,6 +40,12 @@ type Protocol struct {
 	Regardless bool
 	// TwoParts: a block of two records is committed as two parts.
 	TwoParts bool
+	// OldServerRuns: the server is replaced by its replica while statements still
+	// run at it, which the replica's mutex knows nothing of.
+	OldServerRuns bool
+	// StaleReplica: the server is replaced by a replica that answers before it has
+	// everything.
+	StaleReplica bool
 }
 
 // Bounds limit the model: how many records there are, and how often each
@@ -56,7 +62,11 @@ type Bounds struct {
 	Rebalances    int // the partition is taken from a consumer that has not noticed
 	Timeouts      int // a request's answer never arrives
 	Failures      int // an insert fails cleanly in the middle
-	Rebuilds      int // a third party makes a view equal to the ledger everywhere, as agentmeter rebuild does
+	// Replacements: the server is replaced by its replica, in the order that
+	// docs/operations/cluster.md gives: the consumers stop, then the server, and
+	// begin again with a replica that has everything.
+	Replacements int
+	Rebuilds     int // a third party makes a view equal to the ledger everywhere, as agentmeter rebuild does
 }
 
 // Result is what a check found.
@@ -103,6 +113,7 @@ type request struct {
 	diff   [maxRecords]int8 // of a reconcile, once it is computed
 	from   int8             // the consumer that sent it
 	waits  bool             // whether that consumer still waits for the answer
+	old    bool             // it is at the server that was replaced
 }
 
 type part struct {
@@ -147,7 +158,11 @@ type state struct {
 	consumers [2]consumer
 	owner     int8
 	stored    int8
-	budget    [6]int8 // how often each fault may still strike
+	budget    [7]int8 // how often each fault may still strike
+
+	// What a stale replica does not have yet.
+	late     part
+	lateView [views][maxRecords]int8
 }
 
 const (
@@ -157,6 +172,7 @@ const (
 	timeout
 	failure
 	rebuild
+	replacement
 )
 
 // checker explores one protocol within bounds.
@@ -199,6 +215,9 @@ func requestLess(a, b *request) bool {
 			return x[i] < y[i]
 		}
 	}
+	if a.old != b.old {
+		return b.old
+	}
 	return !a.waits && b.waits
 }
 
@@ -206,8 +225,9 @@ func requestLess(a, b *request) bool {
 // the order of their distance, until one is wrong.
 func Check(protocol Protocol, bounds Bounds) Result {
 	c := &checker{protocol: protocol, bounds: bounds}
-	begin := state{owner: -1, budget: [6]int8{
+	begin := state{owner: -1, budget: [7]int8{
 		int8(bounds.ServerKills), int8(bounds.ConsumerKills), int8(bounds.Rebalances), int8(bounds.Timeouts), int8(bounds.Failures), int8(bounds.Rebuilds),
+		int8(bounds.Replacements),
 	}}
 	index := map[state]int32{begin: 0}
 	states := []state{begin}
@@ -350,7 +370,7 @@ func (c *checker) complete(s *state) bool {
 			return false
 		}
 	}
-	return true
+	return !s.catchingUp()
 }
 
 func (c *checker) violation(s *state) string {

@@ -8,12 +8,14 @@ var (
 	oneBucket   = Bounds{Records: 2, Resent: -1, OneBucket: true, ServerKills: 1, ConsumerKills: 1, Rebalances: 1, Timeouts: 1}
 	withFailure = Bounds{Records: 2, Resent: -1, ServerKills: 1, Rebalances: 1, Timeouts: 1, Failures: 1}
 	rebuilt     = Bounds{Records: 2, Resent: -1, OneBucket: true, ServerKills: 1, Rebalances: 1, Timeouts: 1, Rebuilds: 1}
+	replaced    = Bounds{Records: 2, Resent: -1, Rebalances: 1, Timeouts: 1, Replacements: 1}
 	resent      = Bounds{Records: 3, Resent: 2, ServerKills: 1, ConsumerKills: 1, Rebalances: 1}
 )
 
 func TestCompareAndAppendCountsEachRecordOnce(t *testing.T) {
 	for name, bounds := range map[string]Bounds{
 		"two records": twoRecords, "one bucket": oneBucket, "an insert fails": withFailure, "a re-sent id": resent, "a rebuild beside it": rebuilt,
+		"a server replaced by its replica": replaced,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -41,6 +43,8 @@ func TestEachWeakerProtocolIsCaught(t *testing.T) {
 		"reconcile computed by the client":              {Protocol{ClientReconcile: true}, twoRecords},
 		"the next block sent whatever became of one":    {Protocol{Regardless: true}, twoRecords},
 		"a block of two parts":                          {Protocol{TwoParts: true}, twoRecords},
+		"replaced while the old server still runs":      {Protocol{OldServerRuns: true}, replaced},
+		"replaced by a replica that lacks something":    {Protocol{StaleReplica: true}, replaced},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

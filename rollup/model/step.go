@@ -5,6 +5,8 @@ func (c *checker) step(s state) {
 	c.group(s)
 	c.serverKill(s)
 	c.rebuild(s)
+	c.replace(s)
+	c.catchUp(s)
 	for i := range s.requests {
 		if s.requests[i].kind != noRequest {
 			c.request(s, i)
@@ -67,7 +69,7 @@ func (c *checker) serverKill(s state) {
 	t.budget[serverKill]--
 	for i := range t.requests {
 		r := t.requests[i]
-		if r.kind != noRequest && r.stage >= running {
+		if r.kind != noRequest && !r.old && r.stage >= running {
 			t.requests[i] = request{}
 			c.failed(&t, &r)
 		}
@@ -88,6 +90,90 @@ func (c *checker) rebuild(s state) {
 		if send(&t, r) {
 			c.emit(t, "%s is asked for", &r)
 		}
+	}
+}
+
+// replace: the server is replaced by its replica, and the consumers begin again
+// there. What is committed to either is committed to both, in the end.
+func (c *checker) replace(s state) {
+	if s.budget[replacement] == 0 {
+		return
+	}
+	t := s
+	t.budget[replacement]--
+	for i := range t.consumers {
+		t.consumers[i] = consumer{}
+		abandon(&t, int8(i))
+	}
+	for i := range t.requests {
+		switch {
+		case t.requests[i].kind == noRequest:
+		case c.protocol.OldServerRuns:
+			t.requests[i].old = true
+		default: // it ended with its server
+			t.requests[i] = request{}
+		}
+	}
+	c.emit(t, "the server is replaced by its replica")
+	if !c.protocol.StaleReplica {
+		return
+	}
+	for what := 1; what < 1<<(views+1); what++ {
+		u := t
+		if c.lack(&u, what) {
+			c.emit(u, "the server is replaced by a replica that lacks the last block, in tables %b", what)
+		}
+	}
+}
+
+// lack takes the last block from some of the tables, bit 0 for the ledger, until
+// the replica catches up.
+func (c *checker) lack(s *state, what int) bool {
+	last := -1
+	for i := range s.parts {
+		if s.parts[i].hi > 0 && (last < 0 || s.parts[i].hi > s.parts[last].hi) {
+			last = i
+		}
+	}
+	if last < 0 {
+		return false
+	}
+	p := s.parts[last]
+	for view := range s.view {
+		for o := p.lo; o < p.hi; o++ {
+			b := c.bucket(o)
+			if what&(2<<view) != 0 && p.counts&(1<<(o-p.lo)) != 0 && s.view[view][b] > 0 {
+				s.view[view][b]--
+				s.lateView[view][b]++
+			}
+		}
+	}
+	if what&1 != 0 {
+		s.late = p
+		copy(s.parts[last:], s.parts[last+1:])
+		s.parts[maxParts-1] = part{}
+	}
+	return true
+}
+
+func (s *state) catchingUp() bool {
+	return s.late.hi > 0 || s.lateView != [views][maxRecords]int8{}
+}
+
+// catchUp: the replica gets what it lacks.
+func (c *checker) catchUp(s state) {
+	if !s.catchingUp() {
+		return
+	}
+	for view := range s.view {
+		for b := range s.view[view] {
+			s.view[view][b] += s.lateView[view][b]
+		}
+	}
+	late := s.late
+	s.late, s.lateView = part{}, [views][maxRecords]int8{}
+	if late.hi == 0 || c.addPart(&s, late) {
+		c.emit(s, "the replica catches up")
 	}
 }
 
@@ -134,7 +220,7 @@ func (c *checker) arrive(s state, i int) {
 		t.requests[i] = request{}
 		c.emit(t, "%s is lost in the network", &r)
 	}
-	if !c.protocol.NoMutex && c.busy(&s) {
+	if !c.protocol.NoMutex && c.busy(&s, r.old) {
 		return // it is told to wait, and asks again
 	}
 	t := s
@@ -153,10 +239,11 @@ func (c *checker) arrive(s state, i int) {
 	c.emit(t, "%s starts", &r)
 }
 
-// busy: a statement of the partition is running in the server.
-func (c *checker) busy(s *state) bool {
+// busy: a statement of the partition is running in the server, or in the one
+// that was replaced.
+func (c *checker) busy(s *state, old bool) bool {
 	for i := range s.requests {
-		if s.requests[i].kind != noRequest && s.requests[i].stage >= running {
+		if s.requests[i].old == old && s.requests[i].kind != noRequest && s.requests[i].stage >= running {
 			return true
 		}
 	}
