@@ -38,6 +38,7 @@ var rules = map[string]rule{
 	"internal/kafka/kafkatest":             {nil, "gives tests a real Apache Kafka"},
 	"internal/tracing":                     {nil, "follows a request by OpenTelemetry, off by default"},
 	"internal/clickhouse":                  {[]string{"schemas/", "internal/tracing"}, "how to speak to ClickHouse"},
+	"internal/clickhouse/clickhousetest":   {[]string{"schemas/clickhouse", "internal/embedded/enginetest"}, "gives tests what of a cluster an embedded engine can be"},
 	"internal/httpapi":                     {[]string{"schemas", "schemas/", "internal/tracing"}, "the HTTP edge: problems, limits, health, drain"},
 	"internal/httpapi/contracttest":        {[]string{"schemas", "schemas/"}, "holds recorded answers to the contract, for tests"},
 	"internal/auth":                        {[]string{"schemas", "schemas/", "internal/httpapi"}, "who may do what"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -13,12 +14,21 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 )
 
-// Client speaks to one ClickHouse. It is safe for concurrent use.
+// Client speaks to one ClickHouse, be it a server or a cluster. It is safe for
+// concurrent use.
 type Client struct {
-	config Config
-	conn   driver.Conn
-	http   *http.Client
-	base   *url.URL
+	config   Config
+	conn     driver.Conn
+	http     *http.Client
+	base     *url.URL
+	settings map[string]string // of every statement but those of Conn
+
+	// Of a cluster:
+	shards *shards
+	reads  *Client // nil but for the client that Open returned
+	// turn is held by what holds the mutex, or is the one of this process that
+	// waits for it: with all partitions of a shard behind one, each has its turn.
+	turn chan struct{}
 }
 
 // Open prepares a client. It does not connect: the first statement does.
@@ -27,11 +37,26 @@ func Open(config Config) (*Client, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
+	if config.Cluster != "" {
+		return openCluster(config)
+	}
+	return open(config, nil, nil)
+}
+
+// open prepares a client of one server. Some settings are of all its statements,
+// others of those that count.
+func open(config Config, all, counting map[string]string) (*Client, error) {
 	base, err := url.Parse(config.URL)
 	if err != nil {
 		return nil, fmt.Errorf("clickhouse: address: %w", err)
 	}
-	conn, err := clickhousego.Open(config.options(base))
+	options := config.options(base)
+	settings := make(map[string]string)
+	for name, value := range all {
+		settings[name], options.Settings[name] = value, value
+	}
+	maps.Copy(settings, counting)
+	conn, err := clickhousego.Open(options)
 	if err != nil {
 		return nil, fmt.Errorf("clickhouse: open: %w", err)
 	}
@@ -43,7 +68,7 @@ func Open(config Config) (*Client, error) {
 		WriteBufferSize:     256 << 10,
 		ReadBufferSize:      64 << 10,
 	}
-	return &Client{config: config, conn: conn, base: base, http: &http.Client{
+	return &Client{config: config, conn: conn, base: base, settings: settings, http: &http.Client{
 		Transport: transport,
 		// ClickHouse never redirects; whoever does is not it.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -81,10 +106,14 @@ func (c *Client) Ping(ctx context.Context) error {
 	return nil
 }
 
-// Close releases the connections.
+// Close releases the connections, those of Reads included.
 func (c *Client) Close() error {
 	c.http.CloseIdleConnections()
-	return c.conn.Close()
+	faults := []error{c.conn.Close()}
+	if c.reads != nil {
+		faults = append(faults, c.reads.Close(), c.shards.close())
+	}
+	return errors.Join(faults...)
 }
 
 // Exception is an error that ClickHouse itself reported, with its code. It has

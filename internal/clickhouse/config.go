@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
+
+	tables "agentmeter/schemas/clickhouse"
 )
 
 // Config says where ClickHouse is and how to speak to it.
@@ -19,6 +22,12 @@ type Config struct {
 	Database string
 	User     string
 	Password string
+	// Cluster is the name of the ClickHouse cluster that the tables are on; empty:
+	// they are on one server.
+	Cluster string
+	// Shards are the HTTP addresses of the servers that a cluster is written to,
+	// one of each shard; none: the cluster has one shard, which URL is of.
+	Shards []string
 	// DialTimeout bounds one connection attempt.
 	DialTimeout time.Duration
 	// MaxConns bounds the connections for questions. A question that finds
@@ -61,18 +70,17 @@ func (c Config) withDefaults() Config {
 
 // Validate reports everything that is wrong with the configuration.
 func (c Config) Validate() error {
-	var faults []error
-	parsed, err := url.Parse(c.URL)
-	switch {
-	case c.URL == "":
-		faults = append(faults, errors.New("clickhouse: an address is required, such as http://127.0.0.1:8123"))
-	case err != nil:
-		// Not err itself: it repeats the text, which may hold a password.
-		faults = append(faults, errors.New("clickhouse: the address is not a URL, such as http://127.0.0.1:8123"))
-	case (parsed.Scheme != "http" && parsed.Scheme != "https") || parsed.Host == "":
-		faults = append(faults, fmt.Errorf("clickhouse: address %q is not of the form http://host:port or https://host:port", parsed.Redacted()))
-	case parsed.User != nil:
-		faults = append(faults, errors.New("clickhouse: the address carries credentials; give user and password by their own settings, so that they are never printed"))
+	faults := []error{validAddress(c.URL)}
+	for i, address := range c.Shards {
+		faults = append(faults, validAddress(address))
+		if slices.Contains(c.Shards[:i], address) {
+			faults = append(faults, fmt.Errorf("clickhouse: two shards have the address %s", address))
+		}
+	}
+	if c.Cluster != "" {
+		faults = append(faults, tables.Cluster{Name: c.Cluster, Database: c.Database}.Validate())
+	} else if len(c.Shards) > 0 {
+		faults = append(faults, errors.New("clickhouse: shards are of a cluster; give its name, too"))
 	}
 	if strings.ContainsAny(c.Database, "`\\'\" ") {
 		faults = append(faults, fmt.Errorf("clickhouse: database name %q has characters that are not allowed", c.Database))
@@ -81,4 +89,20 @@ func (c Config) Validate() error {
 		faults = append(faults, fmt.Errorf("clickhouse: connections: %d is negative", c.MaxConns))
 	}
 	return errors.Join(faults...)
+}
+
+func validAddress(address string) error {
+	parsed, err := url.Parse(address)
+	switch {
+	case address == "":
+		return errors.New("clickhouse: an address is required, such as http://127.0.0.1:8123")
+	case err != nil:
+		// Not err itself: it repeats the text, which may hold a password.
+		return errors.New("clickhouse: the address is not a URL, such as http://127.0.0.1:8123")
+	case (parsed.Scheme != "http" && parsed.Scheme != "https") || parsed.Host == "":
+		return fmt.Errorf("clickhouse: address %q is not of the form http://host:port or https://host:port", parsed.Redacted())
+	case parsed.User != nil:
+		return errors.New("clickhouse: the address carries credentials; give user and password by their own settings, so that they are never printed")
+	}
+	return nil
 }

@@ -33,6 +33,13 @@ type Statement struct {
 	// At most one statement with it runs at a time, until it has ended in the
 	// engine; others wait. It is the partition's mutex of the protocol.
 	Mutex string
+	// Place, where not nil, is what the statement is about, all of it. On a
+	// cluster it goes to the server that writes there.
+	Place *Place
+	// EachShard makes a question one of each shard's own server, whose answers
+	// follow one another, where counting must not go by what another replica
+	// knows.
+	EachShard bool
 	// Body is sent after SQL, in the format that SQL names.
 	Body []byte
 	// Summary, where not nil, is filled in with what the statement took, once it
@@ -80,7 +87,14 @@ const (
 // error, of which Refused is one that changed nothing; any other error means
 // that the outcome is unknown.
 func (c *Client) Exec(ctx context.Context, statement Statement) error {
-	answer, err := c.run(ctx, statement)
+	if statement.EachShard {
+		return errors.New("clickhouse: a statement that writes is of one shard")
+	}
+	targets, err := c.targets(ctx, statement)
+	if err != nil {
+		return err
+	}
+	answer, err := targets[0].run(ctx, statement)
 	if err != nil {
 		return err
 	}
@@ -95,6 +109,19 @@ func (c *Client) Exec(ctx context.Context, statement Statement) error {
 // of its answer to onBlock, decoded into columns. onBlock must copy what it
 // keeps.
 func (c *Client) Select(ctx context.Context, statement Statement, columns proto.Results, onBlock func(rows int) error) error {
+	targets, err := c.targets(ctx, statement)
+	if err != nil {
+		return err
+	}
+	for _, target := range targets {
+		if err := target.selectHere(ctx, statement, columns, onBlock); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Client) selectHere(ctx context.Context, statement Statement, columns proto.Results, onBlock func(rows int) error) error {
 	answer, err := c.run(ctx, statement)
 	if err != nil {
 		return err
@@ -138,6 +165,16 @@ func (c *Client) run(ctx context.Context, statement Statement) (_ io.ReadCloser,
 	ctx, end := tracing.Child(ctx, trace.SpanKindClient, firstWord(statement.SQL), attribute.String("db.system.name", "clickhouse"),
 		attribute.String("db.namespace", c.config.Database), attribute.String("db.query.text", statement.SQL)) // values are bound, and not in it
 	defer func() { end(err) }()
+	if statement.Mutex != "" && c.config.Cluster != "" {
+		// Two inserts of a table cannot wait for their quorum at once.
+		statement.Mutex = "agentmeter-" + c.config.Database
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait for %s: %w", statement.Mutex, context.Cause(ctx))
+		case c.turn <- struct{}{}:
+			defer func() { <-c.turn }()
+		}
+	}
 	wait := mutexFirstWait
 	for {
 		answer, err := c.send(ctx, statement)
@@ -176,6 +213,9 @@ func (c *Client) send(ctx context.Context, statement Statement) (io.ReadCloser, 
 		"read_overflow_mode": {"throw"}, "set_overflow_mode": {"throw"}, "group_by_overflow_mode": {"throw"},
 		"sort_overflow_mode": {"throw"}, "result_overflow_mode": {"throw"}, "distinct_overflow_mode": {"throw"},
 		"join_overflow_mode": {"throw"}, "limit": {"0"}, "offset": {"0"}, "use_query_cache": {"0"},
+	}
+	for name, value := range c.settings {
+		query.Set(name, value)
 	}
 	for name, value := range statement.Settings {
 		query.Set(name, value)
@@ -242,6 +282,19 @@ func (c *Client) send(ctx context.Context, statement Statement) (io.ReadCloser, 
 // answer to onRow as unescaped text fields.
 func (c *Client) SelectText(ctx context.Context, statement Statement, onRow func(fields []string) error) error {
 	statement.SQL += "\nFORMAT TabSeparated"
+	targets, err := c.targets(ctx, statement)
+	if err != nil {
+		return err
+	}
+	for _, target := range targets {
+		if err := target.selectTextHere(ctx, statement, onRow); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Client) selectTextHere(ctx context.Context, statement Statement, onRow func(fields []string) error) error {
 	answer, err := c.run(ctx, statement)
 	if err != nil {
 		return err

@@ -22,6 +22,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -38,6 +39,8 @@ const (
 	// the directory to keep the data in, or temporary.
 	serveVariable = "AGENTMETER_ENGINETEST_SERVE"
 	temporary     = "temporary"
+	// configVariable names a ClickHouse configuration file for that process.
+	configVariable = "AGENTMETER_ENGINETEST_CONFIG"
 	// skipVariable lets a machine without the library skip the tests, loudly.
 	skipVariable = "AGENTMETER_SKIP_ENGINE"
 )
@@ -47,7 +50,7 @@ func init() {
 		if dir == temporary {
 			dir = ""
 		}
-		os.Exit(serve(context.Background(), dir, os.Stdin, os.Stdout, os.Stderr))
+		os.Exit(serve(context.Background(), dir, os.Getenv(configVariable), os.Stdin, os.Stdout, os.Stderr))
 	}
 }
 
@@ -79,8 +82,25 @@ func Start(t testing.TB) (baseURL, database string) {
 // the test binary; there may be one at a time for a directory.
 func StartIn(t testing.TB, dir string) (baseURL string) {
 	t.Helper()
+	return startOwn(t, dir, "")
+}
+
+// StartConfigured returns the base URL of an engine of the test's own that has a
+// ClickHouse configuration, given as XML: one server of a cluster, as far as an
+// engine that listens to no other goes.
+func StartConfigured(t testing.TB, config string) (baseURL string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "config.xml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return startOwn(t, temporary, file)
+}
+
+func startOwn(t testing.TB, dir, config string) (baseURL string) {
+	t.Helper()
 	requireLibrary(t)
-	own, err := startProcess(dir)
+	own, err := startProcess(dir, config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,19 +173,19 @@ func databaseName(test string) string {
 // shared starts the engine's process, once a test binary.
 var shared = sync.OnceValues(func() (string, error) {
 	var err error
-	if child, err = startProcess(temporary); err != nil {
+	if child, err = startProcess(temporary, ""); err != nil {
 		return "", err
 	}
 	return child.url, nil
 })
 
-func startProcess(dir string) (*process, error) {
+func startProcess(dir, config string) (*process, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("start test engine: %w", err)
 	}
 	cmd := exec.Command(exe) //nolint:gosec,noctx // this binary, for as long as it runs
-	cmd.Env = append(os.Environ(), serveVariable+"="+dir)
+	cmd.Env = append(os.Environ(), serveVariable+"="+dir, configVariable+"="+config)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -190,7 +210,7 @@ func startProcess(dir string) (*process, error) {
 
 // serve is the child: an engine in a directory until stdin ends, a temporary
 // one if none is named.
-func serve(ctx context.Context, dir string, stdin io.Reader, stdout, stderr io.Writer) int {
+func serve(ctx context.Context, dir, config string, stdin io.Reader, stdout, stderr io.Writer) int {
 	// Ctrl-C and time limits reach the whole process group; the end of stdin,
 	// which follows, leaves time to tidy up.
 	signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -212,7 +232,7 @@ func serve(ctx context.Context, dir string, stdin io.Reader, stdout, stderr io.W
 			}
 		}()
 	}
-	e, err := engine.Open(engine.Config{Dir: dir, Logger: log})
+	e, err := engine.Open(engine.Config{Dir: dir, ConfigFile: config, Logger: log})
 	if err != nil {
 		log.Error("test engine", "error", err)
 		return 1
