@@ -161,7 +161,7 @@ const selectKnownEnds = `SELECT partition, argMax(log_end, updated_at) FROM roll
 // lastKnownEnds is where the rollup last saw the log of each partition end.
 func lastKnownEnds(ctx context.Context, client *clickhouse.Client, stream uuid.UUID) (map[int32]int64, error) {
 	ends := make(map[int32]int64)
-	err := client.SelectText(ctx, clickhouse.Statement{SQL: selectKnownEnds, Params: map[string]string{"stream": stream.String()}}, func(fields []string) error {
+	err := client.SelectText(ctx, clickhouse.Statement{SQL: selectKnownEnds, Params: map[string]string{"stream": stream.String()}, EachShard: true}, func(fields []string) error {
 		numbers, err := integersOf(fields)
 		if err == nil {
 			ends[int32(numbers[0])] = numbers[1]

@@ -125,7 +125,7 @@ func (l *ledger) findPlaces(ctx context.Context, ids []schemas.IDHash, width int
 		{Name: "partition", Data: &partition},
 		{Name: "offset", Data: &offset},
 	}
-	return l.client.Select(ctx, clickhouse.Statement{SQL: sql, Settings: listSettings}, columns, func(n int) error {
+	return l.client.Select(ctx, clickhouse.Statement{SQL: sql, Settings: listSettings, EachShard: true}, columns, func(n int) error {
 		for i := range n {
 			found(schemas.IDHash(hash.Row(i)), place{stream.Row(i), partition.Row(i)}, offset.Row(i))
 		}
@@ -159,10 +159,10 @@ func (l *ledger) readRecorded(ctx context.Context, at place, offsets []int64, id
 	if err != nil {
 		return err
 	}
-	params := (&ledger{stream: at.stream, partition: at.partition}).params()
+	there := &ledger{stream: at.stream, partition: at.partition}
 	read := 0
 	var rows ledgerRows
-	err = l.client.Select(ctx, clickhouse.Statement{SQL: sql, Params: params, Settings: listSettings}, rows.columns(), func(n int) error {
+	err = l.client.Select(ctx, clickhouse.Statement{SQL: sql, Params: there.params(), Settings: listSettings, Place: there.place()}, rows.columns(), func(n int) error {
 		for i := range n {
 			offset := rows.offset.Row(i)
 			id, ok := ids[offset]
@@ -257,7 +257,7 @@ func (l *ledger) countRows(ctx context.Context, sql string) (n int64, err error)
 	ctx, cancel := context.WithTimeout(ctx, repairPatience*l.timeout)
 	defer cancel()
 	var count proto.ColInt64
-	err = l.client.Select(ctx, clickhouse.Statement{SQL: sql, Params: l.params(), Settings: loadSettings}, proto.Results{{Name: "ids", Data: &count}}, func(rows int) error {
+	err = l.client.Select(ctx, clickhouse.Statement{SQL: sql, Params: l.params(), Settings: loadSettings, EachShard: true}, proto.Results{{Name: "ids", Data: &count}}, func(rows int) error {
 		for i := range rows {
 			n += count.Row(i)
 		}
@@ -302,7 +302,7 @@ func (l ledgerIDs) loadStretch(ctx context.Context, from, through string, yield 
 	var hash proto.ColFixedStr
 	hash.SetSize(wholeBytes)
 	var ids []schemas.IDHash
-	return l.client.Select(ctx, clickhouse.Statement{SQL: sqlStatements.loadIDs, Params: params, Settings: loadSettings}, proto.Results{{Name: "id_hash", Data: &hash}}, func(n int) error {
+	return l.client.Select(ctx, clickhouse.Statement{SQL: sqlStatements.loadIDs, Params: params, Settings: loadSettings, EachShard: true}, proto.Results{{Name: "id_hash", Data: &hash}}, func(n int) error {
 		ids = ids[:0]
 		for i := range n {
 			ids = append(ids, schemas.IDHash(hash.Row(i)))

@@ -117,6 +117,11 @@ func (l *ledger) params() map[string]string {
 	return map[string]string{"stream": l.stream.String(), "partition": strconv.Itoa(int(l.partition))}
 }
 
+// place is where the partition's rows are.
+func (l *ledger) place() *clickhouse.Place {
+	return &clickhouse.Place{Stream: l.stream, Partition: l.partition}
+}
+
 // blockParams are params with the bounds of block [lo, hi).
 func (l *ledger) blockParams(lo, hi int64) map[string]string {
 	params := l.params()
@@ -162,6 +167,7 @@ func (l *ledger) append(ctx context.Context, b *block, encoded []byte) error {
 		Params:   params,
 		Settings: appendSettings,
 		Mutex:    l.mutex(),
+		Place:    l.place(),
 		Body:     encoded,
 	})
 }
@@ -187,7 +193,7 @@ func (l *ledger) end(ctx context.Context) (ledgerEnd, error) {
 	}
 	end := ledgerEnd{position: l.start, lo: l.start, hi: l.start}
 	blocks := 0
-	err := l.client.Select(ctx, clickhouse.Statement{SQL: sqlStatements.end, Params: l.params(), Mutex: l.mutex()}, columns, func(n int) error {
+	err := l.client.Select(ctx, clickhouse.Statement{SQL: sqlStatements.end, Params: l.params(), Mutex: l.mutex(), Place: l.place()}, columns, func(n int) error {
 		for i := range n {
 			blocks++
 			end.lo, end.hi, end.position = lo.Row(i), hi.Row(i), hi.Row(i)
@@ -215,7 +221,7 @@ func (l *ledger) confirmed(ctx context.Context) (int64, error) {
 	var position proto.ColInt64
 	confirmed := int64(0)
 	columns := proto.Results{{Name: "confirmed", Data: &position}}
-	err := l.client.Select(ctx, clickhouse.Statement{SQL: sqlStatements.confirmed, Params: l.params()}, columns, func(int) error {
+	err := l.client.Select(ctx, clickhouse.Statement{SQL: sqlStatements.confirmed, Params: l.params(), Place: l.place()}, columns, func(int) error {
 		confirmed = position.Row(0)
 		return nil
 	})
@@ -244,6 +250,7 @@ func (l *ledger) reconcile(ctx context.Context, lo, hi int64) (added uint64, err
 				Params:   l.blockParams(lo, hi),
 				Settings: reconcileSettings,
 				Mutex:    l.mutex(),
+				Place:    l.place(),
 				Summary:  &summary,
 			})
 			added += summary.WrittenRows

@@ -279,6 +279,10 @@ func (p *eventPartition) takeOver(ctx context.Context) (ledgerEnd, error) {
 		return ledgerEnd{}, fmt.Errorf("the topic that was adopted has partitions 0 to %d; the group will take this one away", p.partitions-1)
 	}
 	confirmed, err := p.ledger.confirmed(ctx)
+	var scattered *clickhouse.ScatteredError
+	if errors.As(err, &scattered) {
+		return ledgerEnd{}, &haltError{scattered.Error()}
+	}
 	if err != nil {
 		return ledgerEnd{}, err
 	}

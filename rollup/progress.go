@@ -7,6 +7,7 @@ import (
 	"maps"
 	"time"
 
+	"agentmeter/internal/clickhouse"
 	"agentmeter/internal/fault"
 	"agentmeter/internal/kafka"
 )
@@ -204,10 +205,30 @@ func (p *publisher) askRetention(ctx context.Context) {
 	p.metrics.retention.WithLabelValues().Set(retention.Seconds())
 }
 
-// publish writes a row for each owned partition of which something is known:
-// seen are the log's ends as of at.
+// publish writes a row for each owned partition of which something is known, to
+// where it is counted: seen are the log's ends as of at.
 func (p *publisher) publish(ctx context.Context, stream adopted, owned map[int32]*eventPartition, seen map[int32]int64, at time.Time) error {
-	batch, err := p.clickhouse.Conn().PrepareBatch(ctx, insertProgress)
+	var faults []error
+	servers := make(map[*clickhouse.Client]map[int32]*eventPartition)
+	for partition, worker := range owned {
+		server, err := p.clickhouse.At(ctx, *worker.ledger.place())
+		if err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		if servers[server] == nil {
+			servers[server] = make(map[int32]*eventPartition)
+		}
+		servers[server][partition] = worker
+	}
+	for server, counted := range servers {
+		faults = append(faults, p.publishAt(ctx, server, stream, counted, seen, at))
+	}
+	return errors.Join(faults...)
+}
+
+func (p *publisher) publishAt(ctx context.Context, server *clickhouse.Client, stream adopted, owned map[int32]*eventPartition, seen map[int32]int64, at time.Time) error {
+	batch, err := server.Conn().PrepareBatch(ctx, insertProgress)
 	if err != nil {
 		return fmt.Errorf("prepare: %w", err)
 	}

@@ -234,8 +234,9 @@ func (l *ledger) rebuild(ctx context.Context) (*RebuildReport, error) {
 // rebuildParts finds every partition of which there is anything anywhere, also
 // what no stream of the ledger's accounts for.
 func rebuildParts(ctx context.Context, client *clickhouse.Client, selected []string) ([]RebuildPart, error) {
+	seen := make(map[RebuildPart]bool) // every shard knows every stream
 	var parts []RebuildPart
-	err := client.SelectText(ctx, clickhouse.Statement{SQL: rebuildSQL.partitions}, func(fields []string) error {
+	err := client.SelectText(ctx, clickhouse.Statement{SQL: rebuildSQL.partitions, EachShard: true}, func(fields []string) error {
 		stream, err := uuid.Parse(fields[0])
 		if err != nil {
 			return fmt.Errorf("stream %q: %w", fields[0], err)
@@ -245,7 +246,11 @@ func rebuildParts(ctx context.Context, client *clickhouse.Client, selected []str
 			return fmt.Errorf("partition %q: %w", fields[1], err)
 		}
 		for _, table := range selected {
-			parts = append(parts, RebuildPart{stream, int32(partition), table})
+			part := RebuildPart{stream, int32(partition), table}
+			if !seen[part] {
+				parts = append(parts, part)
+			}
+			seen[part] = true
 		}
 		return nil
 	})
@@ -333,7 +338,7 @@ func (b *rebuilder) statement(ctx context.Context, l *ledger, sql string, s stre
 	params := l.params()
 	params["from"], params["through"] = strconv.FormatInt(s.from, 10), strconv.FormatInt(s.through, 10)
 	began := time.Now()
-	err := run(ctx, clickhouse.Statement{SQL: sql, Params: params, Settings: rebuildSettings, Mutex: l.mutex()})
+	err := run(ctx, clickhouse.Statement{SQL: sql, Params: params, Settings: rebuildSettings, Mutex: l.mutex(), Place: l.place()})
 	took := time.Since(began)
 	b.held += took
 	b.report.LongestHold = max(b.report.LongestHold, took)
@@ -368,7 +373,7 @@ type hourRows struct{ hour, rows int64 }
 func (b *rebuilder) planRollup(ctx context.Context, l *ledger, sql string, bounds stretch) (hours []hourRows, total int64, err error) {
 	params := l.params()
 	params["from"], params["through"] = strconv.FormatInt(bounds.from, 10), strconv.FormatInt(bounds.through, 10)
-	err = l.client.SelectText(ctx, clickhouse.Statement{SQL: sql, Params: params}, func(fields []string) error {
+	err = l.client.SelectText(ctx, clickhouse.Statement{SQL: sql, Params: params, Place: l.place()}, func(fields []string) error {
 		numbers, err := integersOf(fields)
 		if err != nil {
 			return err
@@ -460,7 +465,7 @@ func repairedOf(fields []string) (Repaired, error) {
 
 func (b *rebuilder) ids(ctx context.Context, l *ledger, p *RebuildProgress) error {
 	lowest, highest := int64(0), int64(-1)
-	err := l.client.SelectText(ctx, clickhouse.Statement{SQL: rebuildSQL.ids.plan, Params: l.params()}, func(fields []string) error {
+	err := l.client.SelectText(ctx, clickhouse.Statement{SQL: rebuildSQL.ids.plan, Params: l.params(), Place: l.place()}, func(fields []string) error {
 		numbers, err := integersOf(fields)
 		if err == nil {
 			lowest, highest = numbers[0], numbers[1]

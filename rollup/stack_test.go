@@ -115,14 +115,24 @@ func (s *stack) produce(events ...schemas.Event) {
 // waitCounted waits until everything acknowledged so far is said to be counted.
 func (s *stack) waitCounted() {
 	s.t.Helper()
+	s.waitCountedOn(s.client)
+}
+
+// waitCountedOn does so where partitions are counted on several servers.
+func (s *stack) waitCountedOn(servers ...*clickhouse.Client) {
+	s.t.Helper()
 	acknowledged := time.Now().UnixMilli()
 	deadline := time.Now().Add(30 * time.Second)
 	for {
 		var partitions uint64
-		err := s.client.Conn().QueryRow(s.t.Context(),
-			`SELECT count() FROM (SELECT partition, max(counted_through) AS through FROM rollup_progress GROUP BY partition) WHERE toUnixTimestamp64Milli(through) > ?`, acknowledged).Scan(&partitions)
-		if err != nil {
-			s.t.Fatal(err)
+		for _, server := range servers {
+			var counted uint64
+			err := server.Conn().QueryRow(s.t.Context(),
+				`SELECT count() FROM (SELECT partition, max(counted_through) AS through FROM rollup_progress GROUP BY partition) WHERE toUnixTimestamp64Milli(through) > ?`, acknowledged).Scan(&counted)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			partitions += counted
 		}
 		if int32(partitions) == kafka.DefaultPlan().EventPartitions {
 			return

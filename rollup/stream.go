@@ -99,7 +99,7 @@ func insertAdopted(ctx context.Context, client *clickhouse.Client, topic string,
 	if !at.After(last) {
 		at = last.Add(time.Millisecond)
 	}
-	batch, err := client.Conn().PrepareBatch(ctx, insertStream)
+	batch, err := client.Conn().PrepareBatch(client.DurableContext(ctx), insertStream)
 	if err != nil {
 		return fmt.Errorf("adopt %s: %w", topic, err)
 	}

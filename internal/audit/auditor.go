@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/google/uuid"
+
 	"agentmeter/internal/clickhouse"
 )
 
@@ -67,6 +69,8 @@ type question struct {
 	params map[string]string
 	// held: under the partition's mutex, in which nothing writes.
 	held bool
+	// eachShard: of each shard by itself, on what it writes to.
+	eachShard bool
 	// maxRows, where positive, refuses the statement where it would read more.
 	maxRows int64
 }
@@ -76,7 +80,8 @@ func offset(n int64) string { return strconv.FormatInt(n, 10) }
 // codeTooManyRows is ClickHouse's TOO_MANY_ROWS.
 const codeTooManyRows = 158
 
-// ask runs a statement about a partition and hands each row to onRow.
+// ask runs a statement about a partition, where that is counted, or about all of
+// them, and hands each row to onRow.
 func (a *auditor) ask(ctx context.Context, p Partition, q question, onRow func(fields []string) error) error {
 	params := map[string]string{"stream": p.Stream.String(), "partition": strconv.Itoa(int(p.Partition))}
 	maps.Copy(params, q.params)
@@ -96,8 +101,17 @@ func (a *auditor) ask(ctx context.Context, p Partition, q question, onRow func(f
 	if q.held {
 		statement.Mutex = a.options.Mutex(p.Stream, p.Partition)
 	}
+	client := a.client
+	switch {
+	case p.Stream != uuid.Nil:
+		statement.Place = &clickhouse.Place{Stream: p.Stream, Partition: p.Partition}
+	case q.eachShard:
+		statement.EachShard = true
+	default:
+		client = client.Reads()
+	}
 	began := time.Now()
-	err := a.client.SelectText(ctx, statement, onRow)
+	err := client.SelectText(ctx, statement, onRow)
 	if q.held && a.options.heldFor != nil {
 		a.options.heldFor(time.Since(began))
 	}

@@ -14,15 +14,16 @@ import (
 )
 
 var (
-	tableIDsSQL     = readSQL("table_ids.sql")
-	ledgerIDsSQL    = readSQL("ledger_ids.sql")
-	idsLackingSQL   = readSQL("ids_lacking.sql")
-	idsUnfoundedSQL = readSQL("ids_unfounded.sql")
-	idsSizeSQL      = readSQL("ids_size.sql")
-	idsDoubledSQL   = readSQL("ids_doubled.sql")
-	idsPlacesSQL    = readSQL("ids_places.sql")
-	touchedIDsSQL   = readSQL("touched_ids.sql")
-	foreignTemplate = template.Must(template.New("foreign").Parse(readSQL("foreign.sql")))
+	tableIDsSQL       = readSQL("table_ids.sql")
+	ledgerIDsSQL      = readSQL("ledger_ids.sql")
+	idsLackingSQL     = readSQL("ids_lacking.sql")
+	idsUnfoundedSQL   = readSQL("ids_unfounded.sql")
+	idsSizeSQL        = readSQL("ids_size.sql")
+	idsDoubledSQL     = readSQL("ids_doubled.sql")
+	idsPlacesSQL      = readSQL("ids_places.sql")
+	touchedIDsSQL     = readSQL("touched_ids.sql")
+	scatteredTemplate = template.Must(template.New("scattered").Parse(readSQL("scattered.sql")))
+	foreignTemplate   = template.Must(template.New("foreign").Parse(readSQL("foreign.sql")))
 )
 
 // held says which ids a stretch of offsets has: how many, and the sum, modulo
@@ -89,7 +90,7 @@ func (a *auditor) lookedUp(ctx context.Context, partitions []Partition) (map[pla
 	list := func(values []string) string { return "[" + strings.Join(values, ",") + "]" }
 	looked := map[place]map[int64]held{}
 	highest := map[place]int64{}
-	err := a.ask(ctx, Partition{}, question{sql: tableIDsSQL, params: map[string]string{
+	err := a.ask(ctx, Partition{}, question{sql: tableIDsSQL, eachShard: true, params: map[string]string{
 		"chunk": offset(a.options.bounds.stretch), "streams": list(streams), "partitions": list(numbers), "belows": list(belows),
 	}}, func(fields []string) error {
 		stream, err := uuid.Parse(fields[0])
@@ -193,10 +194,10 @@ func (a *auditor) sameIDs(ctx context.Context, p Partition, looked map[int64]hel
 // hashes after the other.
 func (a *auditor) doubledIDs(ctx context.Context) error {
 	rows := int64(0)
-	if err := a.ask(ctx, Partition{}, question{sql: idsSizeSQL}, func(fields []string) error {
+	if err := a.ask(ctx, Partition{}, question{sql: idsSizeSQL, eachShard: true}, func(fields []string) error {
 		n, err := integers(fields)
 		if err == nil {
-			rows = n[0]
+			rows += n[0]
 		}
 		return err
 	}); err != nil {
@@ -318,34 +319,72 @@ func (a *auditor) touchedIDs(ctx context.Context, p Partition, lo, hi int64) err
 	})
 }
 
+// tableCheck is a table of partitions, and which check its rows are of.
+type tableCheck struct {
+	Table  string
+	Rollup *tables.Rollup // nil where it is none
+	check  string
+}
+
+func partitionTables() []tableCheck {
+	all := []tableCheck{{Table: tables.Ledger, check: CheckOffsets}, {Table: tables.IDs, check: CheckIDs}}
+	for i := range tables.Rollups {
+		all = append(all, tableCheck{tables.Rollups[i].Table, &tables.Rollups[i], CheckRollup})
+	}
+	return all
+}
+
+// scattered looks, on a cluster, for partitions with rows on more than one shard:
+// a partition's comparison sees one shard, and every answer adds up all.
+func (a *auditor) scattered(ctx context.Context) error {
+	if !a.client.Sharded() {
+		return nil
+	}
+	for _, table := range partitionTables() {
+		var sql bytes.Buffer
+		if err := scatteredTemplate.Execute(&sql, table); err != nil {
+			return err
+		}
+		err := a.ask(ctx, Partition{}, question{sql: sql.String()}, func(fields []string) error {
+			stream, err := uuid.Parse(fields[0])
+			if err != nil {
+				return fmt.Errorf("stream: %w", err)
+			}
+			n, err := integers(fields[1:])
+			if err == nil {
+				a.find(Partition{Stream: stream, Partition: int32(n[0])}, table.check, table.Table, "has rows of the partition on %d shards", n[1])
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // strangers looks for rows of streams and partitions that the ledger does not
 // know: no partition's comparison sees them, and every answer adds them up.
 func (a *auditor) strangers(ctx context.Context) error {
-	type held struct {
-		Table  string
-		Rollup *tables.Rollup // nil where it is none
-		check  string
-	}
-	all := []held{{Table: tables.Ledger, check: CheckOffsets}, {Table: tables.IDs, check: CheckIDs}}
-	for i := range tables.Rollups {
-		all = append(all, held{tables.Rollups[i].Table, &tables.Rollups[i], CheckRollup})
-	}
 	return a.step(ctx, Partition{}, "rows of unknown streams", func(ctx context.Context) error {
-		for _, table := range all {
+		if err := a.scattered(ctx); err != nil {
+			return err
+		}
+		for _, table := range partitionTables() {
 			var sql bytes.Buffer
 			if err := foreignTemplate.Execute(&sql, table); err != nil {
 				return err
 			}
 			if err := a.settled(ctx, func() error {
 				rows := map[place]int64{}
-				err := a.ask(ctx, Partition{}, question{sql: sql.String()}, func(fields []string) error {
+				err := a.ask(ctx, Partition{}, question{sql: sql.String(), eachShard: true}, func(fields []string) error {
 					stream, err := uuid.Parse(fields[0])
 					if err != nil {
 						return fmt.Errorf("stream: %w", err)
 					}
 					n, err := integers(fields[1:])
 					if err == nil {
-						rows[place{stream, int32(n[0])}] = n[1]
+						rows[place{stream, int32(n[0])}] += n[1]
 					}
 					return err
 				})
