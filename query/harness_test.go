@@ -65,7 +65,11 @@ type world struct {
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	url, database := enginetest.Start(t)
-	config := clickhouse.Config{URL: url, Database: database}
+	return newWorldAt(t, clickhouse.Config{URL: url, Database: database})
+}
+
+func newWorldAt(t testing.TB, config clickhouse.Config) *world {
+	t.Helper()
 	if _, err := clickhouse.Migrate(t.Context(), config, schema.Migrations); err != nil {
 		t.Fatalf("migrate: %v", err)
 	}

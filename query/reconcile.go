@@ -316,6 +316,7 @@ func (s *Service) compareTiers(ctx context.Context, route string, q question, li
 	statement := clickhouse.Statement{SQL: sql, Params: params, Settings: reconcileSettings}
 	if place.here {
 		statement.Mutex = s.mutex(place.stream, place.partition)
+		statement.Place = &clickhouse.Place{Stream: place.stream, Partition: place.partition}
 		statement.Settings = map[string]string{"max_rows_to_read": strconv.Itoa(heldRows)}
 	}
 	var (

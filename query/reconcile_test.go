@@ -19,6 +19,13 @@ const reconcileWeek = "/v1/usage/reconcile?workspace=ws_acme&range=7d"
 func reconcileWorld(t testing.TB) (*world, *service) {
 	t.Helper()
 	w := newWorld(t)
+	w.fill(t)
+	return w, w.serve(t, frozen, Config{})
+}
+
+// fill gives ws_acme every kind of event, and a directory.
+func (w *world) fill(t testing.TB) {
+	t.Helper()
 	var events []event
 	for i := range 200 {
 		e := event{
@@ -36,7 +43,6 @@ func reconcileWorld(t testing.TB) (*world, *service) {
 	w.insert(t, events)
 	w.register(t, agentNamed("ws_acme", "agt_1", "Old", frozen.Add(-100*day)), agentDeleted("ws_acme", "agt_1", frozen.Add(-time.Hour)))
 	w.progress(t, frozen)
-	return w, w.serve(t, frozen, Config{})
 }
 
 func tierOf(r api.Reconciliation, table string) api.TierReconciliation {

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"agentmeter/internal/clickhouse"
@@ -85,7 +86,14 @@ type clickhouseAccessFlags struct {
 	ClickhouseDatabase     string `help:"Database that holds Agentmeter's tables." default:"agentmeter"`
 	ClickhouseUser         string `help:"ClickHouse user." default:"default"`
 	ClickhousePasswordFile string `help:"File that holds the ClickHouse password. Empty: no password." type:"path" placeholder:"FILE"`
-	ClickhouseCA           string `name:"clickhouse-ca" help:"File with the certificates of the authorities that ClickHouse's certificate comes from. Empty: the system's." type:"path" placeholder:"FILE"`
+	clickhouseClusterFlags
+	ClickhouseCA string `name:"clickhouse-ca" help:"File with the certificates of the authorities that ClickHouse's certificate comes from. Empty: the system's." type:"path" placeholder:"FILE"`
+}
+
+// clickhouseClusterFlags say which cluster the tables are on, if they are on one.
+type clickhouseClusterFlags struct {
+	ClickhouseCluster string   `help:"ClickHouse cluster that the tables are on, as its configuration names it. Empty: they are on one server."`
+	ClickhouseShards  []string `help:"HTTP addresses of the servers of a cluster that are written to: one of each shard. Empty: there is one shard, and it is --clickhouse." placeholder:"URL,…"`
 }
 
 // to describes how ClickHouse is reached at an address.
@@ -94,8 +102,14 @@ func (f clickhouseAccessFlags) to(url string) (clickhouse.Config, error) {
 	if err != nil {
 		return clickhouse.Config{}, misuse("%w", err)
 	}
-	config := clickhouse.Config{URL: url, Database: f.ClickhouseDatabase, User: f.ClickhouseUser, Password: password}
-	if strings.HasPrefix(url, "https:") {
+	config := clickhouse.Config{
+		URL: url, Database: f.ClickhouseDatabase, User: f.ClickhouseUser, Password: password,
+		Cluster: f.ClickhouseCluster, Shards: f.ClickhouseShards,
+	}
+	if f.ClickhouseCluster == "" && len(f.ClickhouseShards) > 0 {
+		return clickhouse.Config{}, misuse("--clickhouse-shards are of a cluster; name it by --clickhouse-cluster, too")
+	}
+	if slices.ContainsFunc(append([]string{url}, f.ClickhouseShards...), func(url string) bool { return strings.HasPrefix(url, "https:") }) {
 		if config.TLS, err = clientTLS("clickhouse", f.ClickhouseCA, "", ""); err != nil {
 			return clickhouse.Config{}, err
 		}

@@ -160,7 +160,7 @@ func (p *process) mountIngest(guard *auth.Guard, config ingest.Config, kafkaConf
 
 func (p *process) mountQuery(guard *auth.Guard, sessions *auth.Sessions, config query.Config, client *clickhouse.Client) error {
 	service, err := query.New(config, query.Deps{
-		ClickHouse: client, Log: p.log.With("role", "query"), Registerer: p.registry, Clock: fault.Now,
+		ClickHouse: client.Reads(), Log: p.log.With("role", "query"), Registerer: p.registry, Clock: fault.Now,
 		Mutex: auditMutex(client),
 	})
 	if err != nil {
