@@ -44,6 +44,12 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- if $user }}
 - {name: AGENTMETER_CLICKHOUSE, value: {{ $v.clickhouse.url | quote }}}
+{{- with $v.clickhouse.cluster }}
+- {name: AGENTMETER_CLICKHOUSE_CLUSTER, value: {{ . | quote }}}
+{{- end }}
+{{- with $v.clickhouse.shards }}
+- {name: AGENTMETER_CLICKHOUSE_SHARDS, value: {{ join "," . | quote }}}
+{{- end }}
 - {name: AGENTMETER_CLICKHOUSE_DATABASE, value: {{ $v.clickhouse.database | quote }}}
 - {name: AGENTMETER_CLICKHOUSE_USER, value: {{ get $v.clickhouse.users $user | quote }}}
 - {name: AGENTMETER_CLICKHOUSE_PASSWORD_FILE, value: /run/secrets/agentmeter/clickhouse}
