@@ -76,6 +76,32 @@ func TestErasureCanBeCutOffAfterEachStep(t *testing.T) {
 	}
 }
 
+// A repair that began before the ledger was blank and ends once its rollup is
+// empty puts the difference there: less than nothing.
+func TestErasureWaitsForRepairsThatRunBesideIt(t *testing.T) {
+	s := newStack(t)
+	stop := s.start()
+	events := testEvents(100)
+	s.produce(events...)
+	s.waitCounted()
+	stop()
+	gone := events[0].Workspace
+	err := EraseWorkspace(t.Context(), s.client, gone, func(line string) {
+		if strings.HasPrefix(line, "usage_day") {
+			mustExec(t, s.client, "INSERT INTO usage_minute SELECT '"+string(gone)+"', now(), 'agt', stream, 0, -1, -1, -1 FROM usage_streams")
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if remains, err := LookAtWorkspace(t.Context(), s.client, gone); err != nil || len(remains.Tables) > 0 {
+		t.Errorf("%v: %+v remain", err, remains)
+	}
+	if report := s.audit(); !report.Exact {
+		t.Errorf("not exact: %+v", report.Findings)
+	}
+}
+
 // spentByAllBut is what everybody but a workspace spent, by each rollup.
 func (s *stack) spentByAllBut(other schemas.WorkspaceID) string {
 	s.t.Helper()
