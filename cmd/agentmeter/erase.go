@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -35,6 +36,9 @@ func (c *eraseCommand) Run(ctx context.Context, s streams) error {
 		return &exitError{exitUnclear, err}
 	}
 	defer p.close()
+	if p.clickhouse.Sharded() {
+		return &exitError{exitUnclear, errors.New("a workspace cannot be erased from a cluster yet: docs/operations/cluster.md says why, and what to do; nothing was changed")}
+	}
 	if c.Yes {
 		if err := erase(ctx, s.err, log, p, workspace); err != nil {
 			return &exitError{exitUnclear, fmt.Errorf("not finished; run it again to go on: %w", err)}

@@ -36,10 +36,11 @@ func sharded() []string {
 }
 
 // everywhere are small tables of which each server has all rows: what streams
-// there are has to be known before a shard can be, the directory is asked about
-// with every question, and a migration is of all shards.
+// there are has to be known before a shard can be, each block asks which
+// workspaces were erased, the directory is asked about with every question, and
+// a migration is of all shards.
 func everywhere() []string {
-	return []string{Streams, DirectoryWorkspaces, DirectoryAgents, DirectoryMembers}
+	return []string{Streams, Erasures, DirectoryWorkspaces, DirectoryAgents, DirectoryMembers}
 }
 
 // ReadsDatabase is where the tables are that span the shards.

@@ -381,6 +381,17 @@ SETTINGS alter_sync = 2;
 ALTER TABLE usage_playground ON CLUSTER 'meters' MATERIALIZE PROJECTION folded
 SETTINGS alter_sync = 2;
 
+-- 00008_erasures.sql
+
+CREATE TABLE IF NOT EXISTS usage_erasures ON CLUSTER 'meters'
+(
+    workspace String,
+    erased_at DateTime64(3, 'UTC')
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/all/agentmeter/usage_erasures', '{shard}-{replica}')
+ORDER BY workspace
+SETTINGS replicated_deduplication_window = 0;
+
 -- reads across the shards
 
 CREATE OR REPLACE TABLE agentmeter_reads.usage_ledger ON CLUSTER 'meters' AS agentmeter.usage_ledger
@@ -412,6 +423,9 @@ ENGINE = Distributed('meters', 'agentmeter', 'usage_playground');
 
 CREATE OR REPLACE VIEW agentmeter_reads.usage_streams ON CLUSTER 'meters' AS
 SELECT * FROM agentmeter.usage_streams;
+
+CREATE OR REPLACE VIEW agentmeter_reads.usage_erasures ON CLUSTER 'meters' AS
+SELECT * FROM agentmeter.usage_erasures;
 
 CREATE OR REPLACE VIEW agentmeter_reads.directory_workspaces ON CLUSTER 'meters' AS
 SELECT * FROM agentmeter.directory_workspaces;
