@@ -36,15 +36,18 @@ export function axisLabels(bars: Bar[], grain: Grain, zone: string, room: Room):
     const half = room.widthOf(text) / 2;
     return { index, text, x: Math.max(half, Math.min(room.width - half, room.middle(index))) };
   };
-  /** null where they touch. */
-  const placed = (indices: number[]): AxisLabel[] | null => {
+  /** null where they touch. Where the clock goes back, the same hour again gives way to the first one. */
+  const placed = (indices: number[], stride = 1): AxisLabel[] | null => {
     if (indices.length > Math.max(1, room.width / pitch)) return null;
     const labels: AxisLabel[] = [];
     let end = -gap;
     for (const index of indices) {
       const label = at(index);
       const half = room.widthOf(label.text) / 2;
-      if (label.x - half < end + gap) return null;
+      if (label.x - half < end + gap) {
+        if (index - labels.at(-1)!.index < stride) continue;
+        return null;
+      }
       end = label.x + half;
       labels.push(label);
     }
@@ -53,7 +56,7 @@ export function axisLabels(bars: Bar[], grain: Grain, zone: string, room: Room):
   let chosen: number[] = [];
   for (const stride of strides[grain]) {
     chosen = candidates(bars, grain, zone, stride);
-    const labels = placed(chosen);
+    const labels = placed(chosen, stride);
     if (labels) return labels;
   }
   for (let skip = 2; skip <= chosen.length; skip++) {

@@ -270,7 +270,7 @@ describe('axis labels', () => {
       '18:00',
       '21:00',
     ]);
-    expect(texts([72, 60, 'hour'], 240)).toEqual(['10 Nov', '11 Nov', '12 Nov']);
+    expect(texts([72, 60, 'hour'], 300)).toEqual(['10 Nov', '11 Nov', '12 Nov']);
   });
 });
 
