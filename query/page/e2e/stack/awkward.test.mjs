@@ -242,7 +242,7 @@ function enormous() {
   ];
 }
 
-for (const width of [1280, 375]) {
+for (const width of [1280, 768, 375]) {
   workspaceTest(
     `credits past 2^53 and of 10^15 are exact to the millionth, everywhere, ${width} px`,
     () => filled({ agt_odd: 'Odd', agt_tera: 'Tera', agt_small: 'Small' }, enormous()),
