@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"embed"
 	"html/template"
@@ -46,6 +47,9 @@ func newPlatform(c *client.Client, page string, renew time.Duration, workspaces 
 	p.Handle("GET /web/", http.FileServerFS(assets))
 	return p
 }
+
+// patience is how long somebody waits for a link.
+const patience = 10 * time.Second
 
 const cookieName = "__Host-platform"
 
@@ -101,7 +105,9 @@ func (p *platform) openFrame(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "Sign in first.", http.StatusUnauthorized)
 		return
 	}
-	link, err := p.agentmeter.CreateSession(r.Context(), p.workspaces[user])
+	ctx, cancel := context.WithTimeout(r.Context(), patience)
+	defer cancel()
+	link, err := p.agentmeter.CreateSession(ctx, p.workspaces[user])
 	if err != nil {
 		log.Printf("no link to the Usage page of %s: %v", p.workspaces[user], err)
 		http.Error(w, "Usage can’t be shown at the moment. Reload the page to try again.", http.StatusBadGateway)
