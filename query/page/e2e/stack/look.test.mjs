@@ -1,6 +1,8 @@
 // How the page looks and behaves in each of its states: for assistive technology, in both themes, at every width,
 // without colours or motion, on paper, and while it waits.
 import assert from 'node:assert/strict';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { clock, closeBrowser, workspace } from '../stack.mjs';
 import {
@@ -469,6 +471,90 @@ pageTest(
     assert.equal(clipped, false, 'what is clipped cannot be scrolled to on paper');
   },
 );
+
+// What changed in how the page looks, beside pictures that are kept: a report. Machines draw letters otherwise, so
+// a difference fails nothing; it is told, and a picture of it is left with those of failures. E2E_GOLDENS=write
+// keeps what is there now.
+const goldens = new URL('goldens/', import.meta.url);
+const pictured = ['figures', 'empty', 'error', 'details'];
+/** Of so many pixels at least something has changed that is no edge of a letter. */
+const worthALook = 0.005;
+
+/** Part of the pixels that differ, and a picture of where. */
+const differenceOf = (page, kept, taken) =>
+  page.evaluate(
+    async pictures => {
+      const [a, b] = await Promise.all(
+        pictures.map(async text => {
+          const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0));
+          return await createImageBitmap(new Blob([bytes], { type: 'image/png' }));
+        }),
+      );
+      const [width, height] = [Math.max(a.width, b.width), Math.max(a.height, b.height)];
+      const pixels = picture => {
+        const context = new OffscreenCanvas(width, height).getContext('2d');
+        context.drawImage(picture, 0, 0);
+        return context.getImageData(0, 0, width, height);
+      };
+      const [before, after] = [pixels(a), pixels(b)];
+      let differ = 0;
+      for (let at = 0; at < after.data.length; at += 4) {
+        const far = [0, 1, 2].some(c => Math.abs(before.data[at + c] - after.data[at + c]) > 48);
+        if (far) differ++;
+        // Red where it differs, on a faint picture of what is there now.
+        for (const c of [0, 1, 2]) {
+          after.data[at + c] = far ? (c ? 0 : 255) : 255 - (255 - after.data[at + c]) / 4;
+        }
+        after.data[at + 3] = 255;
+      }
+      const canvas = new OffscreenCanvas(width, height);
+      canvas.getContext('2d').putImageData(after, 0, 0);
+      const bytes = new Uint8Array(await (await canvas.convertToBlob({ type: 'image/png' })).arrayBuffer());
+      const text = Array.from(bytes, byte => String.fromCharCode(byte)).join('');
+      return { part: differ / (width * height), picture: btoa(text) };
+    },
+    [kept, taken].map(picture => picture.toString('base64')),
+  );
+
+for (const colorScheme of ['light', 'dark']) {
+  for (const [width, deviceScaleFactor] of [
+    [1280, 0.5],
+    [375, 1],
+  ]) {
+    const options = { colorScheme, deviceScaleFactor, viewport: { width, height: 900 } };
+    pageTest(
+      `the page beside its pictures, a report: ${colorScheme}, ${width} px`,
+      '',
+      options,
+      async page => {
+        await inStates(page, pictured, async state => {
+          const name = `${state}-${colorScheme}-${width}`;
+          const file = new URL(`${name}.png`, goldens);
+          // The header's facts come beside the figures, and the clock goes on.
+          await page.getByText('Example Inc.').waitFor();
+          await page.locator('.chip').evaluateAll(chips => {
+            for (const chip of chips) chip.style.setProperty('visibility', 'hidden');
+          });
+          const taken = await page.screenshot({ animations: 'disabled' });
+          if (process.env.E2E_GOLDENS === 'write') {
+            mkdirSync(goldens, { recursive: true });
+            return writeFileSync(file, taken);
+          }
+          const { part, picture } = await differenceOf(page, readFileSync(file), taken);
+          if (part < worthALook) return;
+          console.log(`${name}: ${(100 * part).toFixed(1)}% of its pixels differ from ${file.pathname}`);
+          if (!process.env.E2E_FAILURES) return;
+          mkdirSync(process.env.E2E_FAILURES, { recursive: true });
+          writeFileSync(join(process.env.E2E_FAILURES, `look-${name}.png`), taken);
+          writeFileSync(
+            join(process.env.E2E_FAILURES, `look-${name}-differs.png`),
+            Buffer.from(picture, 'base64'),
+          );
+        });
+      },
+    );
+  }
+}
 
 /** Where the parts of the page stand; how long the legend and the leaderboard are depends on the agents. */
 const sections = page =>
