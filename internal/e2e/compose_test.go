@@ -432,6 +432,25 @@ func TestComposeFileCountsWithTheLeastRights(t *testing.T) {
 	ingest.stop()
 	engine.stop()
 
+	// A ledger that was set back: what counts repairs it by its own rights.
+	engine = c.engineAs(tables, "agentmeter_migrator")
+	sql(t, c.engine, "ALTER TABLE agentmeter.usage_ledger DELETE WHERE 1 SETTINGS mutations_sync = 2")
+	engine.stop()
+	engine = c.engineAs(tables, "agentmeter_writer")
+	rollup, _ = c.start("rollup")
+	rollup.waitFor("to count again what the ledger lost", countPatience, func() error {
+		if got := sql(t, c.engine, "SELECT count() FROM usage_ledger FORMAT TSV"); got != fmt.Sprint(2*events) {
+			return notYetError{got}
+		}
+		return nil
+	})
+	if out := c.run("cli", "audit"); !strings.Contains(out, "Exact:") {
+		t.Errorf("audit of what was set back: %s", out)
+	}
+	c.refuses("ALTER TABLE usage_ids DROP COLUMN offset", "TRUNCATE TABLE usage_ids", "DROP TABLE usage_ids")
+	rollup.stop()
+	engine.stop()
+
 	engine = c.engineAs(tables, "agentmeter_reader")
 	query, queryBase := c.start("query")
 	read := c.run("cli", "token", "--workspace", "ws_deploy", "--scope", "usage:read")
