@@ -72,16 +72,27 @@ func erase(ctx context.Context, progress io.Writer, log *slog.Logger, p *pipelin
 		return err
 	}
 	for topic, of := range erasableTopics(workspace) {
-		pruned, err := kafka.Prune(ctx, p.kafka.Options(log), topic, of)
-		if err != nil {
-			return err
-		}
-		if pruned.Dropped > 0 {
+		// Again until there is none: what another erasure keeps it writes again at
+		// the end, where this one did not look.
+		for tries := 0; ; tries++ {
+			pruned, err := kafka.Prune(ctx, p.kafka.Options(log), topic, of)
+			if err != nil {
+				return err
+			}
+			if pruned.Dropped == 0 {
+				break
+			}
+			if tries == maxPrunes {
+				return fmt.Errorf("records of the workspace keep coming to %s: does another erasure run, or a client that writes?", topic)
+			}
 			fmt.Fprintf(progress, "%s: %d records\n", topic, pruned.Dropped)
 		}
 	}
 	return nil
 }
+
+// maxPrunes bounds how often others may get in between.
+const maxPrunes = 10
 
 // printRemains says what there is of a workspace.
 func printRemains(ctx context.Context, w io.Writer, log *slog.Logger, p *pipeline, workspace schemas.WorkspaceID) (left bool, err error) {
