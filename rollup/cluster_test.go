@@ -152,7 +152,7 @@ func TestAnIDThatAnotherShardRecordedIsKnown(t *testing.T) {
 	s.count(events...)
 	s.recreateEvents(4)
 	live := s.liveID()
-	if err := insertAdopted(t.Context(), s.client, kafka.TopicEvents, adopted{live, 4, make([]int64, 4)}); err != nil {
+	if err := insertAdopted(t.Context(), s.client, kafka.TopicEvents, adopted{id: live, partitions: 4, starts: make([]int64, 4)}); err != nil {
 		t.Fatal(err)
 	}
 	s.connect(s.urls[1], s.urls[0]) // partitions without rows begin on the other shard

@@ -61,6 +61,7 @@ type streamRow struct {
 	topic      string
 	partitions int32
 	starts     []int64
+	at         time.Time
 }
 
 type progressRow struct {
@@ -545,7 +546,7 @@ func (e *fakeEngine) decodeStreams(s *statement) []streamRow {
 	})
 	var rows []streamRow
 	for i := range n {
-		rows = append(rows, streamRow{stream.Row(i), topic.Row(i), partitions.Row(i), slices.Clone(starts.Row(i))})
+		rows = append(rows, streamRow{stream.Row(i), topic.Row(i), partitions.Row(i), slices.Clone(starts.Row(i)), at.Row(i)})
 	}
 	return rows
 }
@@ -555,8 +556,12 @@ func (e *fakeEngine) answerStream(revision int, topic string) outcome {
 		if row.topic == topic {
 			starts := proto.NewArrInt64()
 			starts.Append(row.starts)
+			var at proto.ColDateTime64
+			at.WithPrecision(proto.PrecisionMilli).WithLocation(time.UTC)
+			at.Append(row.at)
 			return native(e.t, revision, 1, proto.Input{
 				{Name: "stream", Data: &proto.ColUUID{row.stream}}, {Name: "partitions", Data: &proto.ColInt32{row.partitions}}, {Name: "starts", Data: starts},
+				{Name: "adopted_at", Data: &at},
 			})
 		}
 	}

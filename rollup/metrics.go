@@ -26,6 +26,7 @@ type metrics struct {
 	through       *prometheus.GaugeVec
 	owned         prometheus.Gauge
 	partitions    prometheus.Gauge
+	adopted       prometheus.Gauge
 	retention     *prometheus.GaugeVec // without labels: absent until it is known
 	directory     prometheus.Counter
 	idLookups     *prometheus.CounterVec
@@ -85,6 +86,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		}, []string{"partition"}),
 		owned:      gauge("partitions_owned", "Partitions of the events topic that this process counts."),
 		partitions: gauge("partitions", "Partitions of the events topic that is counted, whoever counts them."),
+		adopted:    gauge("stream_adopted_timestamp_seconds", "When the events topic that is counted was adopted: at the first start, or by adopt-topic after a cut-over."),
 		retention: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "agentmeter_rollup_topic_retention_seconds", Help: "For how long Kafka keeps events, as the topic is configured; absent until Kafka says so.",
 		}, nil),

@@ -110,6 +110,7 @@ func (p *publisher) once(ctx, work context.Context) error {
 		return err
 	}
 	p.metrics.partitions.Set(float64(stream.partitions))
+	p.metrics.adopted.Set(float64(stream.at.UnixMilli()) / 1e3)
 	if len(owned) == 0 {
 		return nil
 	}

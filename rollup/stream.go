@@ -20,6 +20,7 @@ type adopted struct {
 	id         uuid.UUID
 	partitions int32
 	starts     []int64
+	at         time.Time // when it was adopted
 }
 
 // ErrForeignTopic means that the events topic is not the one that the ledger
@@ -30,7 +31,7 @@ var ErrForeignTopic = errors.New("the topic is not the one that the ledger was b
 var errNotAnswered = errors.New("no broker answered for it")
 
 const (
-	selectStream = `SELECT stream, partitions, starts FROM usage_streams WHERE topic = {topic:String} ORDER BY adopted_at DESC, stream LIMIT 1`
+	selectStream = `SELECT stream, partitions, starts, adopted_at FROM usage_streams WHERE topic = {topic:String} ORDER BY adopted_at DESC, stream LIMIT 1`
 	// The time of an empty table is that of the epoch.
 	selectLastAdoption = `SELECT max(adopted_at) FROM usage_streams WHERE topic = {topic:String}`
 	insertStream       = `INSERT INTO usage_streams (stream, topic, partitions, starts, adopted_at) VALUES`
@@ -54,7 +55,7 @@ func adoptStream(ctx context.Context, client *clickhouse.Client, admin *kadm.Cli
 		if err != nil {
 			return adopted{}, err
 		}
-		if err := insertAdopted(ctx, client, topic, adopted{live.ID, live.Partitions, starts}); err != nil {
+		if err := insertAdopted(ctx, client, topic, adopted{id: live.ID, partitions: live.Partitions, starts: starts}); err != nil {
 			return adopted{}, err
 		}
 		// Two that adopt at once read the same winner.
@@ -81,7 +82,7 @@ func readStream(ctx context.Context, client *clickhouse.Client, topic string) (a
 		return adopted{}, false, rows.Err()
 	}
 	var known adopted
-	if err := rows.Scan(&known.id, &known.partitions, &known.starts); err != nil {
+	if err := rows.Scan(&known.id, &known.partitions, &known.starts, &known.at); err != nil {
 		return adopted{}, false, fmt.Errorf("read stream of %s: %w", topic, err)
 	}
 	return known, true, rows.Err()

@@ -184,8 +184,14 @@ func Counting(ctx context.Context, provider trace.TracerProvider, senders []trac
 }
 
 func finish(span trace.Span, err error) {
-	if err != nil {
-		span.SetStatus(codes.Error, err.Error())
+	switch {
+	case err == nil:
+	case errors.Is(err, context.DeadlineExceeded):
+		span.SetStatus(codes.Error, "took too long")
+	case errors.Is(err, context.Canceled):
+		span.SetStatus(codes.Error, "was given up")
+	default: // errors quote values, which are in no trace
+		span.SetStatus(codes.Error, "failed; the log says how")
 	}
 	span.End()
 }
