@@ -35,7 +35,7 @@ const chartDir = top + "/deploy/kubernetes/agentmeter"
 var kubernetes = []string{"1.30.0", "1.37.0"}
 
 // valuesFiles are the chart's ways to be installed.
-var valuesFiles = []string{"minimal", "everything", "paused"}
+var valuesFiles = []string{"minimal", "everything", "paused", "tools"}
 
 func readValues(t *testing.T, name string) map[string]any {
 	t.Helper()
@@ -212,7 +212,7 @@ func TestChartsPodsAreConfinedAndHoldNoSecret(t *testing.T) {
 				var job batchv1.Job
 				strictly(t, document, &job)
 				pod = job.Spec.Template
-				if hook := job.Annotations["helm.sh/hook"]; hook != "pre-install,pre-upgrade" {
+				if hook := job.Annotations["helm.sh/hook"]; hook != "pre-install,pre-upgrade" && !strings.Contains(name, "-tools-") {
 					t.Errorf("%s: hook %q", name, hook)
 				}
 			case "Secret":
@@ -301,6 +301,43 @@ func TestChartScalesWithinThePartitionsAndStandsStillWhenPaused(t *testing.T) {
 	}
 }
 
+// A command as a job has what its ClickHouse user needs, and nothing that signs
+// tokens; without a command there is none.
+func TestChartRendersACommandAsAJob(t *testing.T) {
+	tools := func(values string) (jobs []string) {
+		for name, document := range mustRender(t, values) {
+			if strings.HasPrefix(name, "Job/prod-agentmeter-tools-") {
+				jobs = append(jobs, document)
+			}
+		}
+		return jobs
+	}
+	if jobs := tools("minimal"); len(jobs) > 0 {
+		t.Errorf("a job that nobody asked for:\n%s", jobs[0])
+	}
+	jobs := tools("tools")
+	if len(jobs) != 1 {
+		t.Fatalf("%d jobs", len(jobs))
+	}
+	var job batchv1.Job
+	strictly(t, jobs[0], &job)
+	pod := job.Spec.Template.Spec
+	if got, want := pod.Containers[0].Args, []string{"erase", "--workspace", "ws_acme", "--yes"}; !slices.Equal(got, want) {
+		t.Errorf("runs %q, want %q", got, want)
+	}
+	if job.Spec.BackoffLimit == nil || *job.Spec.BackoffLimit != 0 || pod.RestartPolicy != corev1.RestartPolicyNever {
+		t.Error("a command that failed is tried again by itself")
+	}
+	if got := pod.Volumes[0].Secret.Items; len(got) != 1 || got[0].Key != "clickhouse-migrator" {
+		t.Errorf("it is given %v", got)
+	}
+	for _, e := range pod.Containers[0].Env {
+		if e.Name == "AGENTMETER_CLICKHOUSE_USER" && e.Value != "agentmeter_migrator" {
+			t.Errorf("it signs in as %s", e.Value)
+		}
+	}
+}
+
 // A policy admits what the addresses say, so that a port is written once; and
 // the job that comes before an upgrade goes by the policy of its own version.
 func TestChartsPoliciesAdmitWhatTheAddressesSay(t *testing.T) {
@@ -312,6 +349,7 @@ func TestChartsPoliciesAdmitWhatTheAddressesSay(t *testing.T) {
 		{"minimal", "rollup", []int{9092, 8123}},
 		{"minimal", "query", []int{8123}},
 		{"everything", "migrate", []int{9093, 9094, 8443}},
+		{"everything", "tools", []int{9093, 9094, 8443}},
 		{"everything", "query", []int{8443, 4318, 8444}},
 	} {
 		var policy networkingv1.NetworkPolicy

@@ -36,7 +36,7 @@ capabilities: {drop: [ALL]}
 {{/* What a role asks of Kafka and ClickHouse: dict "root" $ "role" "ingest". */}}
 {{- define "agentmeter.environment" -}}
 {{- $v := .root.Values }}
-{{- $user := get (dict "migrate" "migrator" "rollup" "writer" "query" "reader") .role }}
+{{- $user := get (dict "migrate" "migrator" "rollup" "writer" "query" "reader" "tools" .root.Values.tools.user) .role }}
 - {name: AGENTMETER_LOG_LEVEL, value: {{ $v.log.level | quote }}}
 - {name: AGENTMETER_LOG_FORMAT, value: {{ $v.log.format | quote }}}
 {{- if ne .role "query" }}
@@ -59,7 +59,7 @@ capabilities: {drop: [ALL]}
 - {name: AGENTMETER_REPLICATION, value: {{ $v.topics.replication | quote }}}
 - {name: AGENTMETER_MIN_INSYNC_REPLICAS, value: {{ $v.topics.minInsyncReplicas | quote }}}
 - {name: AGENTMETER_EVENT_RETENTION, value: {{ $v.topics.retention | quote }}}
-{{- else }}
+{{- else if ne .role "tools" }}
 - {name: AGENTMETER_HTTP_LISTEN, value: ":8080"}
 - {name: AGENTMETER_METRICS_LISTEN, value: ":9464"}
 - {name: AGENTMETER_TOKEN_KEY_FILE, value: /run/secrets/agentmeter/access.key}
@@ -92,14 +92,14 @@ capabilities: {drop: [ALL]}
 
 {{/* The keys of the Secret that a role needs, and no others. */}}
 {{- define "agentmeter.volumes" -}}
-{{- $user := get (dict "migrate" "migrator" "rollup" "writer" "query" "reader") .role }}
+{{- $user := get (dict "migrate" "migrator" "rollup" "writer" "query" "reader" "tools" .root.Values.tools.user) .role }}
 - name: secrets
   secret:
     secretName: {{ .root.Values.existingSecret }}
     # The owner's group alone: a key that everyone may read is refused.
     defaultMode: 0440
     items:
-      {{- if ne .role "migrate" }}
+      {{- if not (has .role (list "migrate" "tools")) }}
       - {key: access.key, path: access.key}
       {{- end }}
       {{- if $user }}
