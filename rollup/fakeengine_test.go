@@ -560,7 +560,9 @@ func (e *fakeEngine) answerStream(revision int, topic string) outcome {
 			at.WithPrecision(proto.PrecisionMilli).WithLocation(time.UTC)
 			at.Append(row.at)
 			return native(e.t, revision, 1, proto.Input{
-				{Name: "stream", Data: &proto.ColUUID{row.stream}}, {Name: "partitions", Data: &proto.ColInt32{row.partitions}}, {Name: "starts", Data: starts},
+				{Name: "stream", Data: &proto.ColUUID{row.stream}},
+				{Name: "partitions", Data: &proto.ColInt32{row.partitions}},
+				{Name: "starts", Data: starts},
 				{Name: "adopted_at", Data: &at},
 			})
 		}
