@@ -248,6 +248,11 @@ pageTest('the chart is read and used with the keyboard alone', '?range=7d', {}, 
   await page.keyboard.press('ArrowLeft');
   const words = await plot.getAttribute('aria-valuetext');
   assert.match(words, /^\w{3} \d+ \w+ \d{4}: [\d,.−]+ credits?/);
+  // From wherever the slider says that one is.
+  await page.keyboard.press('Escape');
+  assert.equal(await plot.getAttribute('aria-valuenow'), '7');
+  await page.keyboard.press('ArrowLeft');
+  assert.equal(await plot.getAttribute('aria-valuetext'), words);
   await page.keyboard.press('Enter');
   await page.keyboard.press('Enter');
   await page.waitForURL(/start=.*&end=/);

@@ -99,9 +99,12 @@ export function Plot({ data, metric, series, hidden }: Props) {
     if (canZoomInto(data)) zoomTo(data, index, index);
   };
 
+  /** The bar that the slider speaks of. */
+  const here = () => (active.value >= 0 && active.value < count ? active.value : lastBegun(data));
+
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.altKey || event.ctrlKey || event.metaKey) return;
-    const at = Math.max(0, active.value);
+    const at = here();
     const moves: Record<string, number> = {
       ArrowLeft: at - 1,
       ArrowDown: at - 1,
@@ -142,8 +145,7 @@ export function Plot({ data, metric, series, hidden }: Props) {
     if (!pinned.value && !into?.closest('.tooltip')) clearChart();
   };
 
-  const at = active.value;
-  const current = at >= 0 && at < count ? at : lastBegun(data);
+  const current = here();
   const words = barInWords(describeBar(data, current, metric, series, seriesName));
 
   return (
