@@ -287,6 +287,20 @@ describe('a bar in words', () => {
     expect(barInWords(text)).toBe('Sun 1 Nov 2026: 100 credits. a 60, 60.0%; b 40, 40.0%');
   });
 
+  test('names the agent that used most in it first, whoever leads the range, and Other last', () => {
+    const parts = [part('a', '5'), part('b', '40'), part(null, '55')];
+    const turned = dashboard({
+      series: [bar(1, '100', { agents: parts })],
+      agents: data.agents,
+      agents_total: 5,
+    });
+    const list = buildSeries(turned, 'credits', 'agents', colours);
+    expect(list.map(one => one.id)).toEqual(['a', 'b', null]);
+    expect(barInWords(describeBar(turned, 0, 'credits', list, nameOf))).toBe(
+      'Sun 1 Nov 2026: 100 credits. b 40, 40.0%; a 5, 5.0%; Other (3 agents) 55, 55.0%',
+    );
+  });
+
   test('tells zero, missing and in progress apart', () => {
     const words = (index: number) => barInWords(describeBar(data, index, 'credits', series, nameOf));
     expect(words(1)).toBe('Mon 2 Nov 2026: 0 credits');

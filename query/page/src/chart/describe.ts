@@ -3,7 +3,7 @@
 import type { Bar, Dashboard } from '../api/types.ts';
 import { copy } from '../copy/index.ts';
 import { type Change, change } from '../format/change.ts';
-import { isZero, shares } from '../format/decimal.ts';
+import { compare, isZero, shares } from '../format/decimal.ts';
 import { group, share } from '../format/number.ts';
 import { barLabel, instantSpan, repeats, zoneName } from '../format/time.ts';
 import type { Metric } from '../store/view.ts';
@@ -23,14 +23,16 @@ export interface BarText {
   value: string;
   unit: string;
   note: string | null;
+  /** The one that used most in this bar first, Other last; those without usage in it are left out. */
   parts: BarPart[];
-  /** Parts without usage in this bar are left out. */
   previous: { span: string; value: string; change: Change } | null;
 }
 
 const stateNotes: Partial<Record<Bar['state'], string>> = copy.state;
 
 export const stateNote = (bar: Bar): string | null => stateNotes[bar.state] ?? null;
+
+const isOther = ({ kind }: Series) => Number(kind === 'other');
 
 export function describeBar(
   data: Dashboard,
@@ -57,9 +59,10 @@ export function describeBar(
         name: nameOf(one),
         value: group(parts[i]!),
         share: share(portions[i]!, !isZero(parts[i]!)),
-        empty: isZero(parts[i]!),
+        amount: parts[i]!,
       }))
-      .filter(part => !part.empty),
+      .filter(part => !isZero(part.amount))
+      .sort((a, b) => isOther(a.series) - isOther(b.series) || compare(b.amount, a.amount)),
     previous: bar.previous && {
       span: instantSpan(bar.previous.start, bar.previous.end, timezone),
       value: bar.previous[metric] === null ? '—' : group(bar.previous[metric]),
