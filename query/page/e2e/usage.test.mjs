@@ -10,6 +10,7 @@ import {
   eventually,
   expected,
   figures,
+  isFocused,
   open,
   problem,
   readCsv,
@@ -257,8 +258,29 @@ pageTest('the chart is read and used with the keyboard alone', '?range=7d', {}, 
   await page.keyboard.press('Enter');
   await page.waitForURL(/start=.*&end=/);
   await settled(page);
-  await page.getByRole('button', { name: 'Zoom out' }).click();
+  // What leads elsewhere goes, and leaves the keyboard at the chart.
+  const zoomOut = page.getByRole('button', { name: 'Zoom out' });
+  await zoomOut.press('Enter');
   await page.waitForURL(/\?range=7d$/);
+  await zoomOut.waitFor({ state: 'detached' });
+  assert.ok(await isFocused(plot), 'after Zoom out');
+  await page.keyboard.press('Enter');
+  await page.getByRole('button', { name: 'See hours' }).press('Enter');
+  await zoomOut.waitFor();
+  assert.ok(await isFocused(plot), 'after See hours');
+});
+
+pageTest('a bar’s tooltip does not lie over its bar', '?range=30d', {}, async page => {
+  const bars = page.getByTestId('bar');
+  const tooltip = page.locator('.tooltip');
+  for (let bar = (await bars.count()) - 1; bar >= 0; bar -= 3) {
+    const of = await bars.nth(bar).boundingBox();
+    // From below, where no tooltip lies in the way.
+    await page.mouse.move(of.x + of.width / 2, of.y + of.height + 40);
+    await page.mouse.move(of.x + of.width / 2, of.y + of.height - 4);
+    const tip = await tooltip.boundingBox();
+    assert.ok(tip.x >= of.x + of.width || tip.x + tip.width <= of.x, `bar ${bar + 1}`);
+  }
 });
 
 pageTest('dragging over the plot zooms to whole bars and Back restores', '?range=7d', {}, async page => {

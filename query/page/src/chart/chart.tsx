@@ -12,7 +12,7 @@ import type { Emptiness } from '../store/screen.ts';
 import { seriesName } from './names.ts';
 import { Plot } from './plot.tsx';
 import { buildSeries, hideKey, type Series } from './series.ts';
-import { clearChart } from './state.ts';
+import { clearChart, focusPlot } from './state.ts';
 import { FiguresTable } from './table.tsx';
 
 export function Chart({ data, empty }: { data: Dashboard | null; empty: Emptiness }) {
@@ -40,7 +40,14 @@ export function Chart({ data, empty }: { data: Dashboard | null; empty: Emptines
           {hiddenAgents > 0 && <span class="muted"> {copy.hiddenAgents(hiddenAgents)}</span>}
         </h2>
         {zoomedFrom.value !== null && (
-          <button type="button" class="button quiet" onClick={zoomOut}>
+          <button
+            type="button"
+            class="button quiet"
+            onClick={() => {
+              focusPlot();
+              zoomOut();
+            }}
+          >
             <Icon name="out" />
             {copy.zoomOut}
           </button>

@@ -193,14 +193,7 @@ export function Plot({ data, metric, series, hidden }: Props) {
       <p class="sr" id="plot-help">
         {copy.plotHelp}
       </p>
-      <Tooltip
-        data={data}
-        metric={metric}
-        series={series}
-        geometry={geometry}
-        width={width.value}
-        height={height}
-      />
+      <Tooltip data={data} metric={metric} series={series} geometry={geometry} />
     </div>
   );
 }

@@ -9,6 +9,9 @@ export const pinned = signal(false);
 /** Whole bars from the first to the second, either way round. */
 export const selection = signal<readonly [number, number] | null>(null);
 
+/** For what was reached by a button that is about to go. */
+export const focusPlot = () => document.querySelector<HTMLElement>('.plot')?.focus();
+
 export function clearChart() {
   active.value = -1;
   pinned.value = false;

@@ -9,7 +9,7 @@ import { describeBar } from './describe.ts';
 import type { Geometry } from './geometry.ts';
 import { seriesName } from './names.ts';
 import type { Series } from './series.ts';
-import { active, clearChart, pinned } from './state.ts';
+import { active, clearChart, focusPlot, pinned } from './state.ts';
 import { canZoomInto, zoomTo } from './zoom.ts';
 
 interface Props {
@@ -17,13 +17,14 @@ interface Props {
   metric: Metric;
   series: Series[];
   geometry: Geometry;
-  width: number;
-  height: number;
 }
+
+/** Between a bar's column and its tooltip, so that a pointer on its way to the next bar does not run into it. */
+const gap = 24;
 
 const within: Partial<Record<Grain, string>> = copy.within;
 
-export function Tooltip({ data, metric, series, geometry, width }: Props) {
+export function Tooltip({ data, metric, series, geometry }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const index = active.value;
   const band = geometry.bands[index];
@@ -34,10 +35,11 @@ export function Tooltip({ data, metric, series, geometry, width }: Props) {
     if (!element || !band) return;
     // Set through the object model: the page's policy allows no style attributes.
     const own = element.offsetWidth;
-    const space = element.parentElement!.clientWidth;
-    const axis = space - width;
-    const right = axis + band.right + 10;
-    const left = axis + band.left - own - 10;
+    const around = element.parentElement!;
+    const space = around.clientWidth;
+    const axis = around.querySelector<HTMLElement>('.plot')!.offsetLeft;
+    const right = axis + band.right + gap;
+    const left = axis + band.left - own - gap;
     const x = right + own <= space ? right : left >= 0 ? left : (space - own) / 2;
     element.style.setProperty('left', `${Math.max(0, Math.min(space - own, x))}px`);
   });
@@ -68,8 +70,8 @@ export function Tooltip({ data, metric, series, geometry, width }: Props) {
       }}
       onKeyDown={event => {
         if (event.key !== 'Escape') return;
+        focusPlot();
         clearChart();
-        box.current?.parentElement?.querySelector<HTMLElement>('.plot')?.focus();
       }}
     >
       <p class="tip-title">
@@ -110,7 +112,14 @@ export function Tooltip({ data, metric, series, geometry, width }: Props) {
             </button>
           )}
           {view.value.agent === null && text.parts[0]?.series.id != null && (
-            <button type="button" class="button" onClick={() => go({ agent: text.parts[0]!.series.id })}>
+            <button
+              type="button"
+              class="button"
+              onClick={() => {
+                focusPlot();
+                go({ agent: text.parts[0]!.series.id });
+              }}
+            >
               {copy.only(text.parts[0].name)}
             </button>
           )}
