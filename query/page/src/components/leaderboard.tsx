@@ -46,8 +46,8 @@ export function Leaderboard({ data }: { data: Dashboard | null }) {
     go({ sort: { key, descending } });
   };
 
-  // What has not begun would draw every line down to zero.
-  const begun = data?.series.filter(bar => bar.state !== 'future').length ?? 0;
+  // What has not begun, or only just, would draw every line down to zero.
+  const over = data?.series.filter(bar => bar.state !== 'future' && bar.state !== 'in_progress').length ?? 0;
   const onChart = data ? topAgents(data) : [];
   const visible = columns.filter(column => column.key !== 'change' || compared);
 
@@ -117,7 +117,7 @@ export function Leaderboard({ data }: { data: Dashboard | null }) {
                   </td>
                 )}
                 <td class="trend wide">
-                  <Spark values={data.series.slice(0, begun).map(bar => bar.credits ?? '0')} />
+                  <Spark values={data.series.slice(0, over).map(bar => bar.credits ?? '0')} />
                 </td>
                 <BehindCell name={whose(only)} onClick={() => lookBehind({ kind: 'range' })} />
               </tr>
@@ -163,7 +163,7 @@ export function Leaderboard({ data }: { data: Dashboard | null }) {
                     </td>
                   )}
                   <td class="trend wide">
-                    <Spark values={agent.spark.slice(0, begun)} />
+                    <Spark values={agent.spark.slice(0, over)} />
                   </td>
                   <BehindCell
                     name={agentName(agent.id)}
