@@ -62,7 +62,7 @@ export function Filters() {
           <Icon name="sliders" />
           <span class="control-label">{copy.filters}</span>
           <span class="control-value">
-            <bdi>{whose(agent)}</bdi> · <ChosenRange />
+            <ChosenRange /> · <bdi>{whose(agent)}</bdi>
           </span>
         </button>
       </div>
