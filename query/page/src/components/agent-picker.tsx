@@ -149,7 +149,7 @@ export function AgentPicker() {
           ? copy.noAgentMatches(query)
           : query
             ? copy.agentsMatch(found.value.total)
-            : ''
+            : copy.recentCredits
         : '';
 
   return (
