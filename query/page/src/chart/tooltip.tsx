@@ -59,6 +59,7 @@ export function Tooltip({ data, metric, series, geometry }: Props) {
   return (
     // biome-ignore lint/a11y/useAriaPropsSupportedByRole: it has its label only with the role of a group
     <div
+      key={index}
       class={isPinned ? 'tooltip pinned' : 'tooltip'}
       ref={box}
       role={isPinned ? 'group' : undefined}
