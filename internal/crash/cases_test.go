@@ -128,7 +128,7 @@ func TestEngineKilledAtEachStep(t *testing.T) {
 	for _, point := range pointsOf("engine") {
 		for _, delay := range []time.Duration{0, 6 * time.Millisecond} {
 			life := l.restart(l.engine, at(point, fault.ActionKill, 1, delay))
-			l.must(l.waitEngine(t.Context()))
+			l.engineOrItsEnd(life)
 			l.send(200)
 			l.struck(life)
 		}

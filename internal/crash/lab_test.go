@@ -251,6 +251,24 @@ func (l *lab) struck(of *life) {
 	}
 }
 
+// engineOrItsEnd waits for an engine that is to be struck: what has been waiting
+// for it may strike it before it has answered us.
+func (l *lab) engineOrItsEnd(of *life) {
+	l.t.Helper()
+	ctx, cancel := context.WithCancel(l.t.Context())
+	defer cancel()
+	go func() {
+		select {
+		case <-of.ended:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	if err := l.waitEngine(ctx); err != nil && ctx.Err() == nil {
+		l.t.Fatal(err)
+	}
+}
+
 // until waits for something to happen.
 func (l *lab) until(what string, done <-chan struct{}) {
 	l.t.Helper()
