@@ -87,7 +87,8 @@ func (s *Service) GetUsageAgents(w http.ResponseWriter, r *http.Request, _ api.G
 	})
 }
 
-// recentDays is over how many days the picker's spenders are compared.
+// recentDays is over how many days of UTC, the one under way among them, the
+// picker's spenders are compared.
 const recentDays = 30
 
 // ListAgents answers GET /v1/agents: the picker's choices.
@@ -195,7 +196,7 @@ func (s *Service) spenders(ctx context.Context, route string, workspace schemas.
 	all := map[string]schemas.CreditsSum{}
 	params := map[string]string{
 		"workspace": string(workspace),
-		"since":     unix(schemas.StepDay.Floor(now.AddDate(0, 0, -recentDays))),
+		"since":     unix(schemas.StepDay.Floor(now.AddDate(0, 0, 1-recentDays))),
 	}
 	err := s.read(ctx, route, "spenders", render("spenders", nil), params, proto.Results{
 		{Name: "who", Data: &who},

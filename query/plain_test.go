@@ -139,7 +139,7 @@ func TestTheProofIsReadable(t *testing.T) {
 		}
 	}
 	w.exec(t, "INSERT INTO usage_hour (workspace, time, agent, stream, partition, credits, messages, events) SELECT workspace, time, agent, stream, partition, 1000000, 0, 0 FROM usage_hour LIMIT 1", nil)
-	if _, body := s.get(t, path); !strings.Contains(string(body), "<strong>No.</strong>") || rowOf(t, string(body), "hour")[3] != "1" {
+	if _, body := s.get(t, path); !strings.Contains(string(body), "<strong>No.</strong>") || rowOf(t, string(body), "By hour")[3] != "1" {
 		t.Errorf("a rollup that is wrong passes for exact:\n%s", body)
 	}
 }

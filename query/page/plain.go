@@ -28,6 +28,7 @@ var plainFiles embed.FS
 
 var plainTemplates = template.Must(template.New("").Funcs(template.FuncMap{
 	"group": group, "share": percent, "rate": perMessage, "state": stateNote, "head": newHead,
+	"summary": summaryName,
 	"ref": func(at time.Time) *time.Time { return &at },
 }).ParseFS(plainFiles, "plain/*.gohtml"))
 
@@ -174,6 +175,28 @@ func (f Figures) Widened() string {
 // ExportLink downloads these figures.
 func (f Figures) ExportLink() string {
 	return link("/v1/usage/export.csv", f.Asked, "workspace", f.Workspace.ID)
+}
+
+// Usage leads from the proof to the page.
+func (f Proof) Usage() string { return link("../usage", f.Asked) }
+
+// summaryName is what a tier is called in front of people.
+func summaryName(tier api.TierReconciliationTier) string {
+	switch tier {
+	case api.Minute:
+		return "By minute"
+	case api.Quarter:
+		return "By quarter hour"
+	case api.Hour:
+		return "By hour"
+	case api.Day:
+		return "By day"
+	case api.WorkspaceHour:
+		return "By hour, all agents"
+	case api.Playground:
+		return "Playground, by quarter hour"
+	}
+	return string(tier)
 }
 
 // Back leads from the proof to its figures.

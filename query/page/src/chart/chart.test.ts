@@ -206,6 +206,9 @@ describe('geometry', () => {
     );
     expect(path.match(/[ML]/g)!.length).toBeLessThanOrEqual(44);
     expect(spark(['5'], { width: 88, height: 22 })).toBe('');
+    const gap = spark(['5', '5', null, '5', null, '5', '5'], { width: 88, height: 22 });
+    expect(gap.match(/M/g)).toHaveLength(3); // what is missing is no zero
+    expect(gap).not.toContain('NaN');
   });
 });
 

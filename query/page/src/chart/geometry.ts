@@ -167,18 +167,25 @@ export function barAt(x: number, width: number, count: number): number {
   return x < 0 || x >= width || !count ? -1 : Math.min(count - 1, Math.floor((x / width) * count));
 }
 
-/** A line through values, for a sparkline without axes. */
-export function spark(values: string[], { width, height }: Size): string {
+const isKnown = (n: number): boolean => !Number.isNaN(n);
+
+/** A line through values, for a sparkline without axes; what is missing (null) is a gap in it. */
+export function spark(values: (string | null)[], { width, height }: Size): string {
   if (values.length < 2) return '';
-  const numbers = thinned(values.map(toNumber), Math.floor(width / 2));
-  const high = Math.max(...numbers, 0);
-  const low = Math.min(...numbers, 0);
+  const numbers = thinned(
+    values.map(value => (value === null ? Number.NaN : toNumber(value))),
+    Math.floor(width / 2),
+  );
+  const known = numbers.filter(isKnown);
+  const high = Math.max(...known, 0);
+  const low = Math.min(...known, 0);
   const span = high - low || 1;
   return numbers
     .map((n, i) => {
+      if (!isKnown(n)) return '';
       const x = (i / (numbers.length - 1)) * (width - 2) + 1;
       const y = height - 1.5 - ((n - low) / span) * (height - 3);
-      return `${i ? 'L' : 'M'}${round(x)} ${round(y)}`;
+      return `${isKnown(numbers[i - 1] ?? Number.NaN) ? 'L' : 'M'}${round(x)} ${round(y)}`;
     })
     .join('');
 }
@@ -188,7 +195,7 @@ function thinned(values: number[], most: number): number[] {
   const size = Math.ceil(values.length / most);
   if (size <= 1) return values;
   return Array.from({ length: Math.ceil(values.length / size) }, (_, i) => {
-    const bucket = values.slice(i * size, (i + 1) * size);
-    return bucket.reduce((a, b) => a + b, 0) / bucket.length;
+    const bucket = values.slice(i * size, (i + 1) * size).filter(isKnown);
+    return bucket.reduce((a, b) => a + b, 0) / bucket.length; // of none, NaN: a gap
   });
 }

@@ -117,7 +117,7 @@ export function Leaderboard({ data }: { data: Dashboard | null }) {
                   </td>
                 )}
                 <td class="trend wide">
-                  <Spark values={data.series.slice(0, over).map(bar => bar.credits ?? '0')} />
+                  <Spark values={data.series.slice(0, over).map(bar => bar.credits)} />
                 </td>
                 <BehindCell name={whose(only)} onClick={() => lookBehind({ kind: 'range' })} />
               </tr>
@@ -209,7 +209,7 @@ const BehindCell = ({ name, onClick }: { name: string; onClick: () => void }) =>
   </td>
 );
 
-function Spark({ values }: { values: string[] }) {
+function Spark({ values }: { values: (string | null)[] }) {
   return (
     <svg class="spark" width="88" height="22" aria-hidden="true">
       <path d={spark(values, { width: 88, height: 22 })} />

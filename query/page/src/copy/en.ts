@@ -79,7 +79,7 @@ export const en = {
   agents: 'Agents',
   selectAgent: 'Select Agent',
   agentsFailed: 'Agents couldn’t load.',
-  recentCredits: 'Credits of about the last 30 days',
+  recentCredits: 'Credits of the last 30 days (UTC)',
   noAgentMatches: (query: string) => `No agent matches “${query}”.`,
   agentsMatch: (count: number) => counted(count, 'agent matches', 'agents match'),
 
