@@ -40,12 +40,29 @@ var eraseSQL = func() *template.Template {
 	if err != nil {
 		panic(err) // embedded
 	}
-	return template.Must(template.New("erase").Parse(string(text)))
+	return template.Must(template.New("erase").Funcs(template.FuncMap{"literals": literals}).Parse(string(text)))
 }()
 
-func eraseStatement(name, table string) string {
+// literals are workspaces as a list in SQL.
+func literals(workspaces []schemas.WorkspaceID) string {
+	escape := strings.NewReplacer(`\`, `\\`, `'`, `\'`)
+	quoted := make([]string, len(workspaces))
+	for i, workspace := range workspaces {
+		quoted[i] = "'" + escape.Replace(string(workspace)) + "'"
+	}
+	return strings.Join(quoted, ", ")
+}
+
+// erasing is what the texts of an erasure's statements are made of.
+type erasing struct {
+	Workspaces []schemas.WorkspaceID
+	Table      string
+	Stretches  []erasedStretch
+}
+
+func (of erasing) statement(name string) string {
 	var text bytes.Buffer
-	if err := eraseSQL.ExecuteTemplate(&text, name, table); err != nil {
+	if err := eraseSQL.ExecuteTemplate(&text, name, of); err != nil {
 		panic(err) // both are our own
 	}
 	return strings.TrimSpace(text.String())
@@ -54,14 +71,14 @@ func eraseStatement(name, table string) string {
 // eraseSettings make a statement end when its mutation has, everywhere.
 var eraseSettings = map[string]string{"mutations_sync": "2", "async_insert": "0"}
 
-// Remains are what ClickHouse has of a workspace.
+// Remains are what ClickHouse has of some workspaces.
 type Remains struct {
-	// Begun is whether it is among the erased ones already, so that nothing is
-	// counted of it any more.
-	Begun bool
-	// Tables are those that have rows of it, with how many.
+	// Begun are those that are among the erased ones already, so that nothing is
+	// counted of them any more.
+	Begun map[schemas.WorkspaceID]bool
+	// Tables are those that have rows of them, with how many.
 	Tables map[string]int64
-	// Credits are what the ledger says that it spent.
+	// Credits are what the ledger says that they spent.
 	Credits schemas.CreditsSum
 }
 
@@ -74,15 +91,20 @@ func ErasableTables() []string {
 	return append(names, tables.IDs, tables.DirectoryWorkspaces, tables.DirectoryAgents, tables.DirectoryMembers)
 }
 
-// LookAtWorkspace says what there is of a workspace, and changes nothing. Of the
-// id look-up it knows only what an erasure has left there.
-func LookAtWorkspace(ctx context.Context, client *clickhouse.Client, workspace schemas.WorkspaceID) (*Remains, error) {
+// LookAtWorkspaces says what there is of some workspaces, and changes nothing. Of
+// the id look-up it knows only what erasures have left there.
+func LookAtWorkspaces(ctx context.Context, client *clickhouse.Client, workspaces []schemas.WorkspaceID) (*Remains, error) {
 	erased, err := erasedWorkspaces(ctx, client)
 	if err != nil {
 		return nil, err
 	}
-	r := &Remains{Begun: erased[workspace], Tables: make(map[string]int64)}
-	e := &eraser{client: client, params: map[string]string{"workspace": string(workspace)}}
+	r := &Remains{Begun: make(map[schemas.WorkspaceID]bool), Tables: make(map[string]int64)}
+	for _, workspace := range workspaces {
+		if erased[workspace] {
+			r.Begun[workspace] = true
+		}
+	}
+	e := newEraser(client, workspaces)
 	for _, table := range ErasableTables() {
 		n, err := e.remaining(ctx, table)
 		if err != nil {
@@ -92,7 +114,7 @@ func LookAtWorkspace(ctx context.Context, client *clickhouse.Client, workspace s
 			r.Tables[table] = n
 		}
 	}
-	err = client.SelectText(ctx, clickhouse.Statement{SQL: eraseStatement("spent", ""), Params: e.params}, func(fields []string) error {
+	err = client.SelectText(ctx, clickhouse.Statement{SQL: erasing{Workspaces: workspaces}.statement("spent")}, func(fields []string) error {
 		spent, ok := new(big.Int).SetString(fields[0], 10)
 		if !ok {
 			return fmt.Errorf("%q is no number", fields[0])
@@ -106,12 +128,12 @@ func LookAtWorkspace(ctx context.Context, client *clickhouse.Client, workspace s
 	return r, nil
 }
 
-// EraseWorkspace removes what ClickHouse has of a workspace, for good: its
-// figures, ids and directory; and of its events in the ledger all but their
+// EraseWorkspaces removes what ClickHouse has of some workspaces, for good: their
+// figures, ids and directory; and of their events in the ledger all but their
 // offsets, so that what is left is an unbroken run that audits as exact.
 //
-// First the workspace is put among the erased ones. From then on the statement
-// that appends a block blanks its events, so that none comes back: not a late
+// First the workspaces are put among the erased ones. From then on the statement
+// that appends a block blanks their events, so that none comes back: not a late
 // one, nor a copy, nor one that is read from Kafka again after the ledger was
 // set back. Then each partition's mutex is taken once, after which no statement
 // runs that began before. Only then is removed what is there. Who had it in a
@@ -119,12 +141,17 @@ func LookAtWorkspace(ctx context.Context, client *clickhouse.Client, workspace s
 // it ends when a look under every mutex finds nothing.
 //
 // It is safe beside running rollups, safe to cut off anywhere, and to run again.
-func EraseWorkspace(ctx context.Context, client *clickhouse.Client, workspace schemas.WorkspaceID, progress func(string)) error {
-	e := &eraser{client: client, params: map[string]string{"workspace": string(workspace)}, progress: progress}
-	if err := e.run(ctx, eraseStatement("begin", ""), e.params); err != nil {
-		return fmt.Errorf("put %s among the erased workspaces: %w", workspace, err)
+func EraseWorkspaces(ctx context.Context, client *clickhouse.Client, workspaces []schemas.WorkspaceID, progress func(string)) error {
+	e := newEraser(client, workspaces)
+	e.progress = progress
+	return e.erase(ctx)
+}
+
+func (e *eraser) erase(ctx context.Context) error {
+	if err := e.run(ctx, erasing{Workspaces: e.workspaces}.statement("begin")); err != nil {
+		return fmt.Errorf("put them among the erased workspaces: %w", err)
 	}
-	e.progress("nothing is counted of it from here on")
+	e.progress("nothing is counted from here on of what is erased")
 	for range maxErasePasses {
 		if err := e.barrier(ctx); err != nil {
 			return err
@@ -146,22 +173,40 @@ func EraseWorkspace(ctx context.Context, client *clickhouse.Client, workspace sc
 			return nil
 		}
 	}
-	return errors.New("rows of the workspace keep coming back: does a rollup of an older release run, or a repair? Run it again when it does not")
+	return errors.New("rows keep coming back: does a rollup of an older release run, or a repair? Run it again when it does not")
 }
 
 // maxErasePasses bounds how often repairs may get in between.
 const maxErasePasses = 10
 
 type eraser struct {
-	client   *clickhouse.Client
-	params   map[string]string
-	progress func(string)
+	client     *clickhouse.Client
+	workspaces []schemas.WorkspaceID
+	progress   func(string)
+	bounds     eraseBounds
 }
 
-func (e *eraser) run(ctx context.Context, sql string, params map[string]string) error {
+// eraseBounds are what the removal of ids keeps in memory. Tests make them small.
+type eraseBounds struct {
+	// slot is how many offsets are compared at a time, to find where there are
+	// ids to remove.
+	slot int64
+	// offsets is about how many erased offsets, and stretches how many runs of
+	// them, one statement has as its sets: some 16 bytes each.
+	offsets   int64
+	stretches int
+}
+
+var defaultEraseBounds = eraseBounds{slot: 1 << 18, offsets: 1 << 22, stretches: 200}
+
+func newEraser(client *clickhouse.Client, workspaces []schemas.WorkspaceID) *eraser {
+	return &eraser{client: client, workspaces: workspaces, bounds: defaultEraseBounds}
+}
+
+func (e *eraser) run(ctx context.Context, sql string) error {
 	ctx, cancel := context.WithTimeout(ctx, rebuildTimeout)
 	defer cancel()
-	return e.client.Exec(ctx, clickhouse.Statement{SQL: sql, Params: params, Settings: eraseSettings})
+	return e.client.Exec(ctx, clickhouse.Statement{SQL: sql, Settings: eraseSettings})
 }
 
 // barrier returns once every statement has ended that ran under a partition's
@@ -184,69 +229,133 @@ func (e *eraser) barrier(ctx context.Context) error {
 	return nil
 }
 
-// remaining is how many rows of the workspace a table has.
+// remaining is how many rows of the workspaces a table has.
 func (e *eraser) remaining(ctx context.Context, table string) (n int64, err error) {
-	if table == tables.IDs {
-		err = e.strandedIDs(ctx, func(_ uuid.UUID, _ string, ids int64) error {
-			n += ids
-			return nil
-		})
-		return n, err
+	if table != tables.IDs {
+		return e.count(ctx, table, erasing{Workspaces: e.workspaces, Table: table}.statement("remaining"))
 	}
-	if n, err = countOf(ctx, e.client, clickhouse.Statement{SQL: eraseStatement("remaining", table), Params: e.params}); err != nil {
+	batches, err := e.suspectIDs(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for _, batch := range batches {
+		stranded, err := e.count(ctx, table, batch.statement("ids"))
+		if err != nil {
+			return 0, err
+		}
+		n += stranded
+	}
+	return n, nil
+}
+
+func (e *eraser) count(ctx context.Context, table, sql string) (int64, error) {
+	n, err := countOf(ctx, e.client, clickhouse.Statement{SQL: sql})
+	if err != nil {
 		return 0, fmt.Errorf("look at %s: %w", table, err)
 	}
 	return n, nil
 }
 
-// strandedIDs yields, by partition, how many ids are looked up whose events are
-// erased.
-func (e *eraser) strandedIDs(ctx context.Context, yield func(stream uuid.UUID, partition string, ids int64) error) error {
-	err := e.client.SelectText(ctx, clickhouse.Statement{SQL: eraseStatement("ids", "")}, func(fields []string) error {
+// erasedStretch is a run of a partition's offsets, both ends included, with how
+// many of its events are erased.
+type erasedStretch struct {
+	Stream        uuid.UUID
+	Partition     int64
+	From, Through int64
+	erased        int64
+}
+
+// suspectIDs finds where there may be ids whose events are erased, whichever
+// erasure has left them: where the look-up has other offsets than the ledger
+// says. It is cut into what one statement may have as its sets; where earlier
+// erasures have ended, it is nothing.
+func (e *eraser) suspectIDs(ctx context.Context) ([]erasing, error) {
+	var batches []erasing
+	held := int64(0) // by the last batch
+	slots := clickhouse.Statement{SQL: erasing{}.statement("slots"), Params: map[string]string{"slot": strconv.FormatInt(e.bounds.slot, 10)}}
+	err := e.client.SelectText(ctx, slots, func(fields []string) error {
 		stream, err := uuid.Parse(fields[0])
 		if err != nil {
 			return err
 		}
-		ids, err := strconv.ParseInt(fields[2], 10, 64)
+		n, err := integersOf(fields[1:])
 		if err != nil {
 			return err
 		}
-		return yield(stream, fields[1], ids)
+		s := erasedStretch{stream, n[0], n[1] * e.bounds.slot, (n[1]+1)*e.bounds.slot - 1, n[2]}
+		if len(batches) == 0 || held+s.erased > e.bounds.offsets {
+			batches, held = append(batches, erasing{}), 0
+		}
+		held += s.erased
+		batch := &batches[len(batches)-1]
+		if last := len(batch.Stretches) - 1; last >= 0 && batch.Stretches[last].joins(s) {
+			batch.Stretches[last].Through = s.Through
+			batch.Stretches[last].erased += s.erased
+			return nil
+		}
+		if len(batch.Stretches) == e.bounds.stretches {
+			batches, held = append(batches, erasing{}), s.erased
+			batch = &batches[len(batches)-1]
+		}
+		batch.Stretches = append(batch.Stretches, s)
+		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("look at %s: %w", tables.IDs, err)
+		return nil, fmt.Errorf("look at %s: %w", tables.IDs, err)
 	}
-	return nil
+	return batches, nil
 }
 
-// remove takes the workspace out of a table and returns how many rows of it
+func (s erasedStretch) joins(next erasedStretch) bool {
+	return s.Stream == next.Stream && s.Partition == next.Partition && s.Through+1 == next.From
+}
+
+// remove takes the workspaces out of a table and returns how many rows of them
 // there were.
-func (e *eraser) remove(ctx context.Context, table string) (int64, error) {
+func (e *eraser) remove(ctx context.Context, table string) (n int64, err error) {
+	began := time.Now()
+	switch table {
+	case tables.IDs:
+		n, err = e.removeIDs(ctx)
+	case tables.Ledger:
+		n, err = e.removeRows(ctx, table, "blank")
+	default:
+		n, err = e.removeRows(ctx, table, "remove")
+	}
+	if err == nil && n > 0 {
+		e.progress(fmt.Sprintf("%s: %d rows in %s", table, n, time.Since(began).Round(time.Millisecond)))
+	}
+	return n, err
+}
+
+func (e *eraser) removeRows(ctx context.Context, table, how string) (int64, error) {
 	n, err := e.remaining(ctx, table)
 	if err != nil || n == 0 {
 		return 0, err
 	}
-	began := time.Now()
-	switch table {
-	case tables.Ledger:
-		err = e.run(ctx, eraseStatement("blank", ""), e.params)
-	case tables.IDs:
-		var places []map[string]string
-		err = e.strandedIDs(ctx, func(stream uuid.UUID, partition string, _ int64) error {
-			places = append(places, map[string]string{"stream": stream.String(), "partition": partition})
-			return nil
-		})
-		for _, place := range places {
-			if err == nil {
-				err = e.run(ctx, eraseStatement("remove_ids", ""), place)
-			}
-		}
-	default:
-		err = e.run(ctx, eraseStatement("remove", table), e.params)
-	}
-	if err != nil {
+	if err := e.run(ctx, erasing{Workspaces: e.workspaces, Table: table}.statement(how)); err != nil {
 		return 0, fmt.Errorf("erase from %s: %w", table, err)
 	}
-	e.progress(fmt.Sprintf("%s: %d rows in %s", table, n, time.Since(began).Round(time.Millisecond)))
 	return n, nil
+}
+
+func (e *eraser) removeIDs(ctx context.Context) (removed int64, err error) {
+	batches, err := e.suspectIDs(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for _, batch := range batches {
+		n, err := e.count(ctx, tables.IDs, batch.statement("ids"))
+		if err != nil {
+			return 0, err
+		}
+		if n == 0 {
+			continue
+		}
+		if err := e.run(ctx, batch.statement("remove_ids")); err != nil {
+			return 0, fmt.Errorf("erase from %s: %w", tables.IDs, err)
+		}
+		removed += n
+	}
+	return removed, nil
 }

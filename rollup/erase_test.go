@@ -3,9 +3,11 @@ package rollup
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
+	"agentmeter/internal/clickhouse"
 	"agentmeter/schemas"
 )
 
@@ -28,7 +30,7 @@ func TestErasureCanBeCutOffAfterEachStep(t *testing.T) {
 	for cut := 1; ; cut++ {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		said := 0
-		err := EraseWorkspace(ctx, s.client, gone, func(line string) {
+		err := EraseWorkspaces(ctx, s.client, one(gone), func(line string) {
 			if said++; said == cut {
 				if strings.HasPrefix(line, "usage_ledger") { // the rollups have what the ledger has not
 					if _, err := Rebuild(t.Context(), s.client, RebuildOptions{}); err != nil {
@@ -50,8 +52,8 @@ func TestErasureCanBeCutOffAfterEachStep(t *testing.T) {
 	if steps < 3 {
 		t.Errorf("it was cut off %d times", steps)
 	}
-	remains, err := LookAtWorkspace(t.Context(), s.client, gone)
-	if err != nil || !remains.Begun || len(remains.Tables) > 0 {
+	remains, err := LookAtWorkspaces(t.Context(), s.client, one(gone))
+	if err != nil || !remains.Begun[gone] || len(remains.Tables) > 0 {
 		t.Errorf("%v: %+v remain", err, remains)
 	}
 	if got := s.spentByAllBut(gone); got != want {
@@ -67,7 +69,7 @@ func TestErasureCanBeCutOffAfterEachStep(t *testing.T) {
 	late := testEvents(500)
 	s.produce(append(events[:100], late[400:]...)...)
 	s.waitCounted()
-	remains, err = LookAtWorkspace(t.Context(), s.client, gone)
+	remains, err = LookAtWorkspaces(t.Context(), s.client, one(gone))
 	if err != nil || len(remains.Tables) > 0 {
 		t.Errorf("%v: %+v came back", err, remains)
 	}
@@ -86,7 +88,7 @@ func TestErasureWaitsForRepairsThatRunBesideIt(t *testing.T) {
 	s.waitCounted()
 	stop()
 	gone := events[0].Workspace
-	err := EraseWorkspace(t.Context(), s.client, gone, func(line string) {
+	err := EraseWorkspaces(t.Context(), s.client, one(gone), func(line string) {
 		if strings.HasPrefix(line, "usage_day") {
 			mustExec(t, s.client, "INSERT INTO usage_minute SELECT '"+string(gone)+"', now(), 'agt', stream, 0, -1, -1, -1 FROM usage_streams")
 		}
@@ -94,13 +96,97 @@ func TestErasureWaitsForRepairsThatRunBesideIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if remains, err := LookAtWorkspace(t.Context(), s.client, gone); err != nil || len(remains.Tables) > 0 {
+	if remains, err := LookAtWorkspaces(t.Context(), s.client, one(gone)); err != nil || len(remains.Tables) > 0 {
 		t.Errorf("%v: %+v remain", err, remains)
 	}
 	if report := s.audit(); !report.Exact {
 		t.Errorf("not exact: %+v", report.Findings)
 	}
 }
+
+// However many events were erased before, an erasure looks at the look-up's ids a
+// bounded number of erased offsets at a time, and where earlier erasures have
+// ended it looks at none.
+func TestErasureKeepsABoundedNumberOfOffsetsInMemory(t *testing.T) {
+	s := newStack(t)
+	stop := s.start()
+	events := testEvents(600)
+	for i := range events {
+		events[i].Workspace = schemas.WorkspaceID(fmt.Sprintf("ws_'%d\\", i%3))
+	}
+	s.produce(events...)
+	s.waitCounted()
+	stop()
+	bounds := eraseBounds{slot: 10, offsets: 25, stretches: 2}
+	want := s.spentByAllBut("ws_'0\\")
+	first := newEraser(s.client, one("ws_'0\\"))
+	first.bounds = bounds
+	batches := 0
+	first.progress = func(line string) {
+		if !strings.HasPrefix(line, "usage_ledger") {
+			return
+		}
+		suspects, err := first.suspectIDs(t.Context())
+		if err != nil {
+			t.Error(err)
+		}
+		erased := int64(0)
+		for _, batch := range suspects {
+			held := int64(0)
+			for _, stretch := range batch.Stretches {
+				held += stretch.erased
+			}
+			if held > bounds.offsets || len(batch.Stretches) > bounds.stretches {
+				t.Errorf("a statement has %d offsets of %d stretches as its sets", held, len(batch.Stretches))
+			}
+			erased += held
+		}
+		if erased != 200 {
+			t.Errorf("it looks at %d erased events, want 200", erased)
+		}
+		batches = len(suspects)
+	}
+	if err := first.erase(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if batches < 8 {
+		t.Errorf("200 erased events were looked at in %d statements", batches)
+	}
+	if suspects, err := first.suspectIDs(t.Context()); err != nil || len(suspects) > 0 {
+		t.Errorf("%v: %d statements look at what is erased already", err, len(suspects))
+	}
+	if got := s.spentByAllBut("ws_'0\\"); got != want {
+		t.Errorf("the others' figures were %s and are %s", want, got)
+	}
+	if report := s.audit(); !report.Exact || report.Outcomes["erased"] != 200 {
+		t.Errorf("not exact: %+v", report)
+	}
+
+	// Where one id is held twice and another is missing there is still one to remove.
+	mustExec(t, s.client, "INSERT INTO usage_ids SELECT unhex('000102030405060708090a0b0c0d0e0f'), stream, partition, offset FROM usage_ledger WHERE outcome = 'erased' LIMIT 1")
+	mustExec(t, s.client, "DELETE FROM usage_ids WHERE (stream, partition, offset) IN (SELECT stream, partition, offset FROM usage_ledger WHERE outcome = 'counted' LIMIT 1) SETTINGS lightweight_deletes_sync = 2")
+	remains, err := LookAtWorkspaces(t.Context(), s.client, one("ws_'0\\"))
+	if err != nil || remains.Tables["usage_ids"] != 1 {
+		t.Errorf("%v: %+v remain, want one id", err, remains)
+	}
+
+	// Several at once.
+	if err := EraseWorkspaces(t.Context(), s.client, []schemas.WorkspaceID{"ws_'1\\", "ws_'2\\"}, func(string) {}); err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range ErasableTables() {
+		rows, err := countOf(t.Context(), s.client, clickhouse.Statement{SQL: "SELECT toInt64(count()) FROM " + table})
+		want := int64(0)
+		if table == "usage_ledger" {
+			want = 600
+		}
+		if err != nil || rows != want {
+			t.Errorf("%v: %s has %d rows", err, table, rows)
+		}
+	}
+}
+
+func one(workspace schemas.WorkspaceID) []schemas.WorkspaceID { return []schemas.WorkspaceID{workspace} }
 
 // spentByAllBut is what everybody but a workspace spent, by each rollup.
 func (s *stack) spentByAllBut(other schemas.WorkspaceID) string {

@@ -67,7 +67,7 @@ func erasableTopics(workspace schemas.WorkspaceID) map[string]kafka.Drop {
 }
 
 func erase(ctx context.Context, progress io.Writer, log *slog.Logger, p *pipeline, workspace schemas.WorkspaceID) error {
-	err := rollup.EraseWorkspace(ctx, p.clickhouse, workspace, func(done string) { fmt.Fprintln(progress, done) })
+	err := rollup.EraseWorkspaces(ctx, p.clickhouse, []schemas.WorkspaceID{workspace}, func(done string) { fmt.Fprintln(progress, done) })
 	if err != nil {
 		return err
 	}
@@ -96,12 +96,12 @@ const maxPrunes = 10
 
 // printRemains says what there is of a workspace.
 func printRemains(ctx context.Context, w io.Writer, log *slog.Logger, p *pipeline, workspace schemas.WorkspaceID) (left bool, err error) {
-	remains, err := rollup.LookAtWorkspace(ctx, p.clickhouse, workspace)
+	remains, err := rollup.LookAtWorkspaces(ctx, p.clickhouse, []schemas.WorkspaceID{workspace})
 	if err != nil {
 		return false, err
 	}
 	left = len(remains.Tables) > 0
-	if remains.Begun {
+	if remains.Begun[workspace] {
 		fmt.Fprintf(w, "%s was erased: nothing is counted of it any more.\n", workspace)
 	} else {
 		fmt.Fprintf(w, "%s was not erased. The ledger says that it used %s credits.\n", workspace, remains.Credits)

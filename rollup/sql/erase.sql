@@ -1,8 +1,9 @@
-{{/* The first statement of an erasure: from here on every block that is appended is blank of the workspace. */ -}}
+{{/* The first statement of an erasure: from here on every block that is appended is blank of the workspaces. */ -}}
 {{define "begin" -}}
 INSERT INTO usage_erasures (workspace, erased_at)
-SELECT {workspace:String}, now64(3)
-WHERE {workspace:String} NOT IN (SELECT workspace FROM usage_erasures)
+SELECT workspace, now64(3)
+FROM (SELECT arrayJoin([{{literals .Workspaces}}]) AS workspace)
+WHERE workspace NOT IN (SELECT workspace FROM usage_erasures)
 {{- end}}
 
 {{- /* What the ledger recorded before keeps its offset, its block and the broker's time. */ -}}
@@ -10,28 +11,47 @@ WHERE {workspace:String} NOT IN (SELECT workspace FROM usage_erasures)
 ALTER TABLE usage_ledger UPDATE
     outcome = 'erased', event_id = '', workspace = '', agent = '', conversation = '', model = '', channel = '',
     occurred_at = toDateTime64(0, 6, 'UTC'), credits = 0, messages = 0, reason = '', refers_to = '', detail = ''
-WHERE workspace = {workspace:String}
+WHERE workspace IN ({{literals .Workspaces}})
 {{- end}}
 
-{{- /* Partitions whose ids are looked up though the ledger has no event of theirs any more, and how many. */ -}}
-{{define "ids" -}}
-SELECT stream, partition, toInt64(count())
-FROM usage_ids
-WHERE (stream, partition, offset) IN (SELECT stream, partition, offset FROM usage_ledger WHERE outcome = 'erased')
-GROUP BY stream, partition
-ORDER BY stream, partition
-{{- end}}
-
-{{- define "remove_ids" -}}
-ALTER TABLE usage_ids DELETE
-WHERE stream = {stream:UUID} AND partition = {partition:Int32} AND offset IN
+{{- /* Runs of offsets, each as long as a slot, in which events were erased and the look-up has other offsets than it
+       should, and how many events were erased in each. One read of both tables, by what takes few bytes a row. */ -}}
+{{define "slots" -}}
+SELECT stream, partition, slot, toInt64(sum(erased))
+FROM
 (
-    SELECT offset FROM usage_ledger WHERE stream = {stream:UUID} AND partition = {partition:Int32} AND outcome = 'erased'
+    SELECT stream, partition, intDiv(offset, {slot:Int64}) AS slot, toInt64(countIf(outcome = 'erased')) AS erased,
+        toInt64(countIf(outcome IN ('counted', 'playground', 'adjustment'))) AS ids,
+        groupBitXorIf(sipHash64(offset), outcome IN ('counted', 'playground', 'adjustment')) AS offsets
+    FROM usage_ledger
+    GROUP BY stream, partition, slot
+    UNION ALL
+    SELECT stream, partition, intDiv(offset, {slot:Int64}) AS slot, 0, -toInt64(count()), groupBitXor(sipHash64(offset))
+    FROM usage_ids
+    GROUP BY stream, partition, slot
 )
+GROUP BY stream, partition, slot
+HAVING sum(erased) > 0 AND (sum(ids) != 0 OR groupBitXor(offsets) != 0)
+ORDER BY stream, partition, slot
 {{- end}}
 
-{{- define "remaining"}}SELECT toInt64(count()) FROM {{.}} WHERE workspace = {workspace:String}{{end}}
+{{- /* Ids that are looked up though their events are erased. Its sets are of the erased offsets of these stretches. */ -}}
+{{define "stranded" -}}
+{{range $i, $s := .Stretches}}{{if $i}} OR {{end -}}
+(stream = '{{$s.Stream}}' AND partition = {{$s.Partition}} AND offset >= {{$s.From}} AND offset <= {{$s.Through}} AND offset IN
+(
+    SELECT offset FROM usage_ledger
+    WHERE stream = '{{$s.Stream}}' AND partition = {{$s.Partition}} AND offset >= {{$s.From}} AND offset <= {{$s.Through}} AND outcome = 'erased'
+))
+{{- end}}
+{{- end}}
 
-{{- define "remove"}}ALTER TABLE {{.}} DELETE WHERE workspace = {workspace:String}{{end}}
+{{- define "ids"}}SELECT toInt64(count()) FROM usage_ids WHERE {{template "stranded" .}}{{end}}
 
-{{- define "spent"}}SELECT toString(sum(toInt128(credits))) FROM usage_ledger WHERE workspace = {workspace:String}{{end}}
+{{- define "remove_ids"}}ALTER TABLE usage_ids DELETE WHERE {{template "stranded" .}}{{end}}
+
+{{- define "remaining"}}SELECT toInt64(count()) FROM {{.Table}} WHERE workspace IN ({{literals .Workspaces}}){{end}}
+
+{{- define "remove"}}ALTER TABLE {{.Table}} DELETE WHERE workspace IN ({{literals .Workspaces}}){{end}}
+
+{{- define "spent"}}SELECT toString(sum(toInt128(credits))) FROM usage_ledger WHERE workspace IN ({{literals .Workspaces}}){{end}}
