@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"strconv"
 	"strings"
 	"text/template"
@@ -33,6 +34,27 @@ func erasedWorkspaces(ctx context.Context, client *clickhouse.Client) (map[schem
 		return nil, fmt.Errorf("read which workspaces were erased: %w", err)
 	}
 	return erased, nil
+}
+
+// Erased is a workspace that was erased.
+type Erased struct {
+	Workspace schemas.WorkspaceID
+	At        string // when it was begun, in UTC
+}
+
+const selectErasures = `SELECT workspace, min(erased_at) FROM usage_erasures GROUP BY workspace ORDER BY workspace`
+
+// ErasedWorkspaces lists the workspaces that were erased.
+func ErasedWorkspaces(ctx context.Context, client *clickhouse.Client) ([]Erased, error) {
+	var all []Erased
+	err := client.SelectText(ctx, clickhouse.Statement{SQL: selectErasures}, func(fields []string) error {
+		all = append(all, Erased{schemas.WorkspaceID(fields[0]), strings.Clone(fields[1])})
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read which workspaces were erased: %w", err)
+	}
+	return all, nil
 }
 
 var eraseSQL = func() *template.Template {
@@ -126,6 +148,25 @@ func LookAtWorkspaces(ctx context.Context, client *clickhouse.Client, workspaces
 		return nil, fmt.Errorf("read what was spent: %w", err)
 	}
 	return r, nil
+}
+
+// KnowsWorkspace reports whether ClickHouse has anything of a workspace, or had
+// before it was erased.
+func KnowsWorkspace(ctx context.Context, client *clickhouse.Client, workspace schemas.WorkspaceID) (bool, error) {
+	erased, err := erasedWorkspaces(ctx, client)
+	if err != nil || erased[workspace] {
+		return erased[workspace], err
+	}
+	e := newEraser(client, []schemas.WorkspaceID{workspace})
+	for _, table := range slices.Backward(ErasableTables()) { // the ledger, which takes longest, last
+		if table == tables.IDs {
+			continue // which does not tell whose they are
+		}
+		if n, err := e.remaining(ctx, table); err != nil || n > 0 {
+			return n > 0, err
+		}
+	}
+	return false, nil
 }
 
 // EraseWorkspaces removes what ClickHouse has of some workspaces, for good: their

@@ -7,11 +7,11 @@ import (
 	"agentmeter/schemas/usagev1"
 )
 
-// DirectoryChangesOf says which records of the directory topic are changes of a
-// workspace.
-func DirectoryChangesOf(workspace schemas.WorkspaceID) func(*kgo.Record) bool {
+// DirectoryChangesOf says which records of the directory topic are changes of
+// one of the workspaces.
+func DirectoryChangesOf(workspaces map[schemas.WorkspaceID]bool) func(*kgo.Record) bool {
 	return func(record *kgo.Record) bool {
 		var change usagev1.DirectoryChange
-		return change.UnmarshalVT(record.Value) == nil && schemas.WorkspaceID(change.WorkspaceId) == workspace
+		return change.UnmarshalVT(record.Value) == nil && workspaces[schemas.WorkspaceID(change.WorkspaceId)]
 	}
 }

@@ -186,7 +186,9 @@ func TestErasureKeepsABoundedNumberOfOffsetsInMemory(t *testing.T) {
 	}
 }
 
-func one(workspace schemas.WorkspaceID) []schemas.WorkspaceID { return []schemas.WorkspaceID{workspace} }
+func one(workspace schemas.WorkspaceID) []schemas.WorkspaceID {
+	return []schemas.WorkspaceID{workspace}
+}
 
 // spentByAllBut is what everybody but a workspace spent, by each rollup.
 func (s *stack) spentByAllBut(other schemas.WorkspaceID) string {

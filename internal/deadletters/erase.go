@@ -6,11 +6,11 @@ import (
 	"agentmeter/schemas"
 )
 
-// Of says which records of the dead-letter topic are letters of a workspace, as
-// far as their bytes or their key tell.
-func Of(workspace schemas.WorkspaceID) func(*kgo.Record) bool {
+// Of says which records of the dead-letter topic are letters of one of the
+// workspaces, as far as their bytes or their key tell.
+func Of(workspaces map[schemas.WorkspaceID]bool) func(*kgo.Record) bool {
 	return func(record *kgo.Record) bool {
 		letter, ok := letterOf(record, 1)
-		return ok && schemas.RecordWorkspace(letter.Key, letter.Value) == workspace
+		return ok && workspaces[schemas.RecordWorkspace(letter.Key, letter.Value)]
 	}
 }
