@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -196,6 +197,9 @@ func printReport(w io.Writer, report *audit.Report) error {
 	fmt.Fprintf(w, "\nKafka has given out %d offsets: %d in the ledger (%d of them gaps), %d still in Kafka, %d unaccounted for.\n", r.Offsets, r.Rows, r.Gaps, r.Waiting, r.Unaccounted)
 	if slices.ContainsFunc(report.Partitions, func(p audit.Partition) bool { return p.Acknowledged >= 0 }) {
 		fmt.Fprintln(w, "Its log was held to what it had acknowledged to ingest.")
+	}
+	for _, u := range report.Unfinished {
+		fmt.Fprintf(w, "\nNOT WHOLLY ERASED: %s has rows in %s. If agentmeter erase does not run, agentmeter erase --again --yes goes on with it.\n", u.Workspace, strings.Join(u.Tables, ", "))
 	}
 	took := (time.Duration(report.Millis) * time.Millisecond).Round(10 * time.Millisecond)
 	if report.Exact {

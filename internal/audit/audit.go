@@ -63,6 +63,9 @@ type Report struct {
 	// Unclear is what could not be checked, such as the log of a broker that
 	// does not answer.
 	Unclear []string `json:"unclear"`
+	// Unfinished are erased workspaces of which there is something still. Figures
+	// of others are exact all the same.
+	Unfinished []UnfinishedErasure `json:"unfinished_erasures"`
 	// Records says where the records of the live topic are.
 	Records Records `json:"records"`
 	Began   string  `json:"began"`
@@ -187,7 +190,7 @@ func Run(ctx context.Context, client *clickhouse.Client, admin *kadm.Client, opt
 func run(ctx context.Context, client *clickhouse.Client, admin *kadm.Client, options Options) (*Report, error) {
 	began := time.Now()
 	report := &Report{
-		Outcomes: map[string]int64{}, Partitions: []Partition{}, Findings: []Finding{}, Unclear: []string{},
+		Outcomes: map[string]int64{}, Partitions: []Partition{}, Findings: []Finding{}, Unclear: []string{}, Unfinished: []UnfinishedErasure{},
 		Began: began.UTC().Format(time.RFC3339Nano),
 	}
 	a := newAuditor(client, options)
@@ -234,6 +237,13 @@ func run(ctx context.Context, client *clickhouse.Client, admin *kadm.Client, opt
 	}
 	if options.whole {
 		if err := a.strangers(ctx); err != nil {
+			return nil, err
+		}
+		err := a.step(ctx, Partition{}, "erasures", func(ctx context.Context) (err error) {
+			report.Unfinished, err = a.erasures(ctx, true)
+			return err
+		})
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -294,7 +304,7 @@ func (a *auditor) plan(streams []stream, live uuid.UUID) {
 	}
 	a.steps++ // the id look-up
 	if a.options.whole {
-		a.steps += 2 // ids twice, strangers
+		a.steps += 3 // ids twice, strangers, erasures
 	}
 }
 

@@ -20,6 +20,7 @@ type metrics struct {
 	position    *prometheus.GaugeVec
 	logEnd      *prometheus.GaugeVec
 	skipped     prometheus.Counter
+	unfinished  prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -51,10 +52,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Ledger rows that increments passed over, left to the next full audit, because counting was faster than auditing may be.",
 		}),
 	}
+	m.unfinished = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "agentmeter_audit_unfinished_erasures",
+		Help: "Erased workspaces of which rollups or directory have rows still, in the process that counts partition 0. Their erasure runs, was cut off, or has to be run again.",
+	})
 	for _, check := range Checks {
 		m.findings.WithLabelValues(check)
 	}
-	reg.MustRegister(m.findings, m.lastSuccess, m.duration, m.position, m.logEnd, m.skipped)
+	reg.MustRegister(m.findings, m.lastSuccess, m.duration, m.position, m.logEnd, m.skipped, m.unfinished)
 	return m
 }
 

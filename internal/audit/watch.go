@@ -77,6 +77,7 @@ type Watcher struct {
 	full    []Finding // of the last full audit
 	said    map[Finding]bool
 	failing map[string]bool // kinds whose last audit could not tell
+	erasing string          // unfinished erasures that were said
 }
 
 // watched is what the watcher knows of a partition.
@@ -301,8 +302,33 @@ func (w *Watcher) increments(ctx context.Context, admin *kadm.Client) error {
 			faults = append(faults, fmt.Errorf("log of partition %d: %w", partition, err))
 		}
 	}
+	if err := w.erasures(ctx); err != nil {
+		faults = append(faults, fmt.Errorf("erasures: %w", err))
+	}
 	w.own() // what was lost meanwhile is not ours to speak of
 	return errors.Join(faults...)
+}
+
+// erasures says which erased workspaces there is something of, where this process
+// looks at what belongs to no one partition.
+func (w *Watcher) erasures(ctx context.Context) error {
+	unfinished := []UnfinishedErasure{}
+	if w.watched[0] != nil {
+		var err error
+		if unfinished, err = w.auditor(0).erasures(ctx, false); err != nil {
+			return err
+		}
+	}
+	w.metrics.unfinished.Set(float64(len(unfinished)))
+	said := ""
+	if len(unfinished) > 0 {
+		said = fmt.Sprint(unfinished)
+	}
+	if said != w.erasing && said != "" {
+		w.log.WarnContext(ctx, "audit: erased workspaces have rows; if agentmeter erase does not run, agentmeter erase --again --yes removes them", "erasures", unfinished)
+	}
+	w.erasing = said
+	return nil
 }
 
 func (w *Watcher) auditor(settle time.Duration) *auditor {

@@ -169,3 +169,60 @@ func TestWatcherRunsBothKindsAndStops(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What an erasure has not reached yet is said, and is no inexactness.
+func TestUnfinishedErasuresAreReportedAndAreNotInexact(t *testing.T) {
+	w := newWorld(t, 1)
+	now := time.Now().UTC()
+	w.block(0, someEvents("a", 10, now)...)
+	w.fill(10)
+	x := w.watch(0)
+	want := func(n float64, tables ...string) {
+		t.Helper()
+		x.increment()
+		if got := testutil.ToFloat64(x.metrics.unfinished); got != n {
+			t.Errorf("%v erasures are unfinished, want %v", got, n)
+		}
+		report := w.audit(Options{})
+		if !report.Exact {
+			t.Errorf("not exact: %+v", report.Findings)
+		}
+		found := map[string]bool{}
+		for _, u := range report.Unfinished {
+			if u.Workspace != "ws_a" {
+				t.Errorf("%s is unfinished", u.Workspace)
+			}
+			for _, table := range u.Tables {
+				found[table] = true
+			}
+		}
+		for _, table := range tables {
+			if !found[table] {
+				t.Errorf("%s is not said to have rows: %v", table, found)
+			}
+		}
+		if len(tables) == 0 && len(found) > 0 {
+			t.Errorf("%v are said to have rows", found)
+		}
+	}
+	w.exec("INSERT INTO usage_erasures VALUES ('ws_other', now64(3))")
+	want(0)
+	w.exec("INSERT INTO usage_erasures VALUES ('ws_a', now64(3))")
+	want(1, "usage_ledger", "usage_minute", "usage_day", "usage_workspace_hour")
+	if strings.Contains(x.log.String(), "not exact") {
+		t.Errorf("it says %s", x.log.String())
+	}
+	x.own = []int32{1, 2, 3} // and another process looks
+	want(0, "usage_ledger")
+	x.own = []int32{0}
+	want(1, "usage_ledger")
+
+	w.exec("ALTER TABLE usage_ledger UPDATE outcome = 'erased', event_id = '', workspace = '', agent = '', credits = 0, messages = 0, channel = '' WHERE workspace = 'ws_a'")
+	w.exec("TRUNCATE TABLE usage_ids")
+	for _, table := range rollupTables() {
+		w.exec("ALTER TABLE " + table + " DELETE WHERE workspace = 'ws_a'")
+	}
+	want(0)
+	w.exec("INSERT INTO directory_members (workspace, member) VALUES ('ws_a', 'mem_1')")
+	want(1, "directory_members")
+}
