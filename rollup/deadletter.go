@@ -31,16 +31,17 @@ const maxLetterValue = 512 << 10
 // sent: what the ledger calls invalid can always be found and replayed. A
 // block that is tried again sends them again under the same key.
 //
-// Of an erased workspace no letter is sent.
-func (p *eventPartition) sendDeadLetters(ctx context.Context, rows []row) (int, error) {
+// Of an erased workspace no letter is sent. It returns how many were, by code.
+func (p *eventPartition) sendDeadLetters(ctx context.Context, rows []row) (map[string]int, error) {
 	invalid := func(r row) bool { return r.outcome == schemas.OutcomeInvalid }
 	if !slices.ContainsFunc(rows, invalid) {
-		return 0, nil
+		return nil, nil
 	}
 	erased, err := erasedWorkspaces(ctx, p.ledger.client)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
+	sent := make(map[string]int)
 	stream, partition := p.ledger.stream, p.ledger.partition
 	var letters []*kgo.Record
 	for i := range rows {
@@ -61,8 +62,9 @@ func (p *eventPartition) sendDeadLetters(ctx context.Context, rows []row) (int, 
 		}
 		encoded, err := letter.MarshalVT()
 		if err != nil {
-			return 0, fmt.Errorf("encode dead letter: %w", err)
+			return nil, fmt.Errorf("encode dead letter: %w", err)
 		}
+		sent[r.detail]++
 		letters = append(letters, &kgo.Record{
 			Topic: kafka.TopicDeadLetter,
 			Key:   fmt.Appendf(nil, "%d/%d", partition, r.offset),
@@ -70,10 +72,10 @@ func (p *eventPartition) sendDeadLetters(ctx context.Context, rows []row) (int, 
 		})
 	}
 	if len(letters) == 0 {
-		return 0, nil
+		return nil, nil
 	}
 	if err := p.producer.ProduceSync(ctx, letters...).FirstErr(); err != nil {
-		return 0, fmt.Errorf("send dead letters: %w", err)
+		return nil, fmt.Errorf("send dead letters: %w", err)
 	}
-	return len(letters), nil
+	return sent, nil
 }

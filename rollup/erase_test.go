@@ -7,7 +7,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"agentmeter/internal/clickhouse"
+	"agentmeter/internal/kafka"
 	"agentmeter/schemas"
 )
 
@@ -183,6 +187,43 @@ func TestErasureKeepsABoundedNumberOfOffsetsInMemory(t *testing.T) {
 		if err != nil || rows != want {
 			t.Errorf("%v: %s has %d rows", err, table, rows)
 		}
+	}
+}
+
+// Of an erased workspace no dead letter is sent, and none is counted as sent.
+func TestErasedWorkspacesHaveNoDeadLetters(t *testing.T) {
+	s := newStack(t)
+	if err := EraseWorkspaces(t.Context(), s.client, one("ws_gone"), func(string) {}); err != nil {
+		t.Fatal(err)
+	}
+	registry := prometheus.NewRegistry()
+	stop := s.run(DefaultConfig(), s.client, registry)
+	for _, workspace := range []schemas.WorkspaceID{"ws_gone", "ws_stays", "ws_gone"} {
+		record := &kgo.Record{Topic: kafka.TopicEvents, Key: schemas.RecordKey(workspace, "e1"), Value: []byte("none")}
+		if err := s.producer.ProduceSync(t.Context(), record).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.waitCounted()
+	stop()
+	letters, err := kafka.Find(t.Context(), s.kafka.Options(s.log), kafka.TopicDeadLetter, func(*kgo.Record) bool { return true })
+	if err != nil || letters.Dropped != 1 {
+		t.Errorf("%v: %d letters were sent, want 1", err, letters.Dropped)
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := 0.0
+	for _, family := range families {
+		if family.GetName() == "agentmeter_rollup_dead_letters_total" {
+			for _, metric := range family.GetMetric() {
+				said += metric.GetCounter().GetValue()
+			}
+		}
+	}
+	if said != 1 {
+		t.Errorf("%v letters are said to be sent, want 1", said)
 	}
 }
 

@@ -392,7 +392,7 @@ func (p *eventPartition) count(ctx context.Context, b *preparedBlock) (certain b
 	if err != nil {
 		return false, err
 	}
-	if letters > 0 {
+	if len(letters) > 0 {
 		fault.Point(fault.LettersSent)
 	}
 	started = time.Now()
@@ -406,9 +406,9 @@ func (p *eventPartition) count(ctx context.Context, b *preparedBlock) (certain b
 	var counts [schemas.OutcomeErased + 1]int
 	for i := range b.rows {
 		counts[b.rows[i].outcome]++
-		if b.rows[i].outcome == schemas.OutcomeInvalid {
-			p.metrics.deadLetters.WithLabelValues(b.rows[i].detail).Inc()
-		}
+	}
+	for code, n := range letters {
+		p.metrics.deadLetters.WithLabelValues(code).Add(float64(n))
 	}
 	for outcome, n := range counts {
 		if n > 0 {
