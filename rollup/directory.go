@@ -21,9 +21,10 @@ import (
 
 // directoryPartition stores the changes of one partition of the directory
 // topic in the directory's history. A change is stored under its topic's id
-// and its offset, so storing it again changes nothing, and the partition is
-// read from where the history of that very topic ends: a recreated one is read
-// from its start.
+// and its offset, the first that it had where an erasure has written it again,
+// so storing it again changes nothing. The partition is read from where the
+// history of that very topic ends, or from where its log begins by now: a
+// recreated one is read from its start.
 type directoryPartition struct {
 	log        *slog.Logger
 	metrics    *metrics
@@ -145,7 +146,8 @@ func (d *directoryPartition) store(ctx context.Context, stream uuid.UUID, record
 		if erased[schemas.WorkspaceID(change.WorkspaceId)] {
 			continue
 		}
-		ws, from, offset := change.WorkspaceId, time.UnixMicro(change.ChangedAtUs).UTC(), record.Offset
+		ws, from := change.WorkspaceId, time.UnixMicro(change.ChangedAtUs).UTC()
+		offset, _ := kafka.Origin(record)
 		switch of := change.Change.(type) {
 		case *usagev1.DirectoryChange_Workspace:
 			w := of.Workspace

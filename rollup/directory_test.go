@@ -2,12 +2,14 @@ package rollup
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"agentmeter/internal/kafka"
+	"agentmeter/schemas"
 	"agentmeter/schemas/usagev1"
 )
 
@@ -105,4 +107,49 @@ func TestRecreatedDirectoryTopicIsReadFromItsStart(t *testing.T) {
 	s.changeDirectory(member(3)) // takes offset 0 again
 	s.start()
 	s.waitRows("directory_members", 4)
+}
+
+// An erasure writes others' changes again at the log's end: they are stored once
+// all the same, in their order, also by a rollup that had stored none of them.
+func TestChangesThatErasuresWriteAgainAreStoredOnce(t *testing.T) {
+	s := newStack(t)
+	stop := s.start()
+	agent := func(workspace string, i int) *usagev1.DirectoryChange {
+		return &usagev1.DirectoryChange{WorkspaceId: workspace, ChangedAtUs: testTime.UnixMicro(), Change: &usagev1.DirectoryChange_Agent{
+			Agent: &usagev1.Agent{AgentId: "agt", Name: fmt.Sprintf("Name %d", i)}, // at the same time: the later one holds
+		}}
+	}
+	names := func() (all string) {
+		s.each("SELECT groupArray(name) FROM (SELECT name FROM directory_agents FINAL WHERE workspace = 'ws_a' ORDER BY source_offset)", func(scan func(...any)) {
+			var list []string
+			scan(&list)
+			all = strings.Join(list, ", ")
+		})
+		return all
+	}
+	for i := range 3 {
+		s.changeDirectory(agent("ws_a", i))
+	}
+	s.changeDirectory(agent("ws_gone", 0))
+	s.waitRows("directory_agents", 4)
+	gone := DirectoryChangesOf(map[schemas.WorkspaceID]bool{"ws_gone": true})
+	for i := range 3 {
+		pruned, err := kafka.Prune(t.Context(), s.kafka.Options(s.log), kafka.TopicDirectory, gone)
+		if err != nil || pruned != (kafka.Pruned{Dropped: 1, Kept: 3 + i}) {
+			t.Fatalf("%v: %+v", err, pruned)
+		}
+		s.changeDirectory(agent("ws_b", i), agent("ws_gone", i+1)) // stored after what is written again
+		s.waitRows("directory_agents", uint64(6+2*i))
+	}
+	const want = "Name 0, Name 1, Name 2"
+	if got := names(); got != want {
+		t.Errorf("ws_a's agent was called %s, want %s", got, want)
+	}
+	stop()
+	s.exec("TRUNCATE TABLE directory_agents")
+	s.start()
+	s.waitRows("directory_agents", 7)
+	if got := names(); got != want {
+		t.Errorf("read again, ws_a's agent was called %s, want %s", got, want)
+	}
 }

@@ -41,7 +41,7 @@ type Letter struct {
 	// that grows.
 	Position int64
 	Source
-	// Sent is when the letter was written, Received when the record was; both
+	// Sent is when the letter was written first, Received when the record was; both
 	// by the broker's clock.
 	Sent, Received time.Time
 	Code, Detail   string
@@ -196,10 +196,11 @@ func letterOf(record *kgo.Record, partitions int64) (*Letter, bool) {
 	if err := raw.UnmarshalVT(record.Value); err != nil || len(raw.Stream) != len(uuid.UUID{}) {
 		return nil, false
 	}
+	_, sent := kafka.Origin(record)
 	return &Letter{
 		Position: record.Offset*partitions + int64(record.Partition),
 		Source:   Source{uuid.UUID(raw.Stream), raw.Partition, raw.Offset},
-		Sent:     record.Timestamp.UTC(), Received: time.UnixMicro(raw.KafkaTimeUs).UTC(),
+		Sent:     sent, Received: time.UnixMicro(raw.KafkaTimeUs).UTC(),
 		Code: raw.Code, Detail: raw.Detail, Key: raw.Key, Value: raw.Value,
 	}, true
 }

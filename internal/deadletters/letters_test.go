@@ -210,3 +210,35 @@ func TestRefsAreReadAsTheyArePrinted(t *testing.T) {
 		}
 	}
 }
+
+// What an erasure writes again was sent when it was sent first, however often.
+func TestErasuresLeaveOthersLettersTheirTime(t *testing.T) {
+	o := newOffice(t)
+	o.send(1, 10, "undecodable", "", []byte("x"))
+	o.send(2, 20, "payload_conflict", "", encoded(validEvent("e1"))) // of ws_a
+	sent := func() (at time.Time, position int64) {
+		letter, err := Find(t.Context(), o.options, Ref{-1, 1, 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return letter.Sent, letter.Position
+	}
+	want, _ := sent()
+	since := want.Add(time.Millisecond)
+	for range 2 {
+		for time.Now().Before(since.Add(time.Millisecond)) { // written again later than since
+			continue
+		}
+		pruned, err := kafka.Prune(t.Context(), o.options, kafka.TopicDeadLetter, Of(map[schemas.WorkspaceID]bool{"ws_a": true}))
+		if err != nil || pruned.Dropped != 1 {
+			t.Fatalf("%v: %+v", err, pruned)
+		}
+		if got, position := sent(); !got.Equal(want) || position == 0 {
+			t.Errorf("letter %d was sent at %s, want %s", position, got, want)
+		}
+		if letters := o.list(Selection{Since: since}); len(letters) > 0 {
+			t.Errorf("%v are said to be sent since", letters)
+		}
+		o.send(2, 20, "payload_conflict", "", encoded(validEvent("e1")))
+	}
+}

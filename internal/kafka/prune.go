@@ -6,10 +6,44 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
+
+// originHeader is of a record that was written again: offset and milliseconds,
+// as it had them first.
+const originHeader = "agentmeter-origin"
+
+// Origin is the offset and the broker's time that a record had when it was
+// written first, which are its own unless Prune has written it again.
+func Origin(record *kgo.Record) (offset int64, at time.Time) {
+	for _, header := range record.Headers {
+		if header.Key != originHeader {
+			continue
+		}
+		first, millis, _ := strings.Cut(string(header.Value), "/")
+		offset, errOffset := strconv.ParseInt(first, 10, 64)
+		ms, errTime := strconv.ParseInt(millis, 10, 64)
+		if errOffset == nil && errTime == nil {
+			return offset, time.UnixMilli(ms).UTC()
+		}
+	}
+	return record.Offset, record.Timestamp.UTC()
+}
+
+// again is a record to be written that says the same as one that goes.
+func again(record *kgo.Record) *kgo.Record {
+	headers := slices.Clone(record.Headers)
+	if !slices.ContainsFunc(headers, func(h kgo.RecordHeader) bool { return h.Key == originHeader }) {
+		origin := fmt.Sprintf("%d/%d", record.Offset, record.Timestamp.UnixMilli())
+		headers = append(headers, kgo.RecordHeader{Key: originHeader, Value: []byte(origin)})
+	}
+	return &kgo.Record{Topic: record.Topic, Partition: record.Partition, Key: record.Key, Value: record.Value, Headers: headers}
+}
 
 // Drop says of a record whether it is to go.
 type Drop func(*kgo.Record) bool
@@ -48,7 +82,8 @@ func find(ctx context.Context, options []kgo.Opt, topic string, drop Drop) (tota
 // a record from its middle; so what is kept of the part that goes is written
 // again at the log's end, in order, and once that is acknowledged the log is cut
 // off below it. Whoever reads meanwhile, or after a prune that was cut off,
-// reads records twice, which has to be harmless. A partition of which nothing is
+// reads records twice, which has to be harmless: Origin tells that they are the
+// same. A partition of which nothing is
 // left gets an empty record, since a log must not end where it begins.
 //
 // Brokers delete files, not records: the bytes go once the file that they lie
@@ -71,9 +106,7 @@ func Prune(ctx context.Context, options []kgo.Opt, topic string, drop Drop) (Pru
 			return nil
 		}
 		written[record.Partition] = true
-		client.Produce(ctx, &kgo.Record{
-			Topic: topic, Partition: record.Partition, Key: record.Key, Value: record.Value, Headers: record.Headers,
-		}, acknowledged.Promise())
+		client.Produce(ctx, again(record), acknowledged.Promise())
 		return nil
 	})
 	if err = errors.Join(err, acknowledged.Err()); err != nil {
