@@ -233,19 +233,23 @@ type eraseBounds struct {
 	// ids to remove.
 	slot int64
 	// offsets is about how many erased offsets, and stretches how many runs of
-	// them, one statement has as its sets: some 16 bytes each.
+	// them, one statement holds: as bitmaps, at most two bytes each.
 	offsets   int64
 	stretches int
 }
 
-var defaultEraseBounds = eraseBounds{slot: 1 << 18, offsets: 1 << 22, stretches: 200}
+var defaultEraseBounds = eraseBounds{slot: 1 << 18, offsets: 1 << 24, stretches: 200}
 
 func newEraser(client *clickhouse.Client, workspaces []schemas.WorkspaceID) *eraser {
 	return &eraser{client: client, workspaces: workspaces, bounds: defaultEraseBounds}
 }
 
+// eraseTimeout is when a mutation's outcome counts as unknown. It rewrites
+// whatever parts have rows of the workspaces, which may be all of a ledger.
+const eraseTimeout = 24 * time.Hour
+
 func (e *eraser) run(ctx context.Context, sql string) error {
-	ctx, cancel := context.WithTimeout(ctx, rebuildTimeout)
+	ctx, cancel := context.WithTimeout(ctx, eraseTimeout)
 	defer cancel()
 	return e.client.Exec(ctx, clickhouse.Statement{SQL: sql, Settings: eraseSettings})
 }
@@ -308,7 +312,7 @@ type erasedStretch struct {
 
 // suspectIDs finds where there may be ids whose events are erased, whichever
 // erasure has left them: where the look-up has other offsets than the ledger
-// says. It is cut into what one statement may have as its sets; where earlier
+// says. It is cut into what one statement may hold; where earlier
 // erasures have ended, it is nothing.
 func (e *eraser) suspectIDs(ctx context.Context) ([]erasing, error) {
 	var batches []erasing

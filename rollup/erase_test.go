@@ -141,7 +141,7 @@ func TestErasureKeepsABoundedNumberOfOffsetsInMemory(t *testing.T) {
 				held += stretch.erased
 			}
 			if held > bounds.offsets || len(batch.Stretches) > bounds.stretches {
-				t.Errorf("a statement has %d offsets of %d stretches as its sets", held, len(batch.Stretches))
+				t.Errorf("a statement holds %d offsets of %d stretches", held, len(batch.Stretches))
 			}
 			erased += held
 		}

@@ -48,7 +48,7 @@ func TestWhatAPruneWritesAgainSaysWhatItWas(t *testing.T) {
 	}
 	gone := func(record *kgo.Record) bool { return string(record.Value) == "gone" }
 
-	cluster.ControlKey(int16(kmsg.DeleteRecords), func(request kmsg.Request) (kmsg.Response, error, bool) {
+	cluster.ControlKey(int16(kmsg.DeleteRecords), func(kmsg.Request) (kmsg.Response, error, bool) {
 		return nil, kerr.RequestTimedOut, true // once
 	})
 	if _, err := Prune(t.Context(), append(options, kgo.RequestRetries(0)), "t", gone); err == nil {

@@ -35,14 +35,15 @@ HAVING sum(erased) > 0 AND (sum(ids) != 0 OR groupBitXor(offsets) != 0)
 ORDER BY stream, partition, slot
 {{- end}}
 
-{{- /* Ids that are looked up though their events are erased. Its sets are of the erased offsets of these stretches. */ -}}
+{{- /* Ids that are looked up though their events are erased. The erased offsets of each stretch
+       are held as a bitmap: a set takes many times as much. */ -}}
 {{define "stranded" -}}
 {{range $i, $s := .Stretches}}{{if $i}} OR {{end -}}
-(stream = '{{$s.Stream}}' AND partition = {{$s.Partition}} AND offset >= {{$s.From}} AND offset <= {{$s.Through}} AND offset IN
+(stream = '{{$s.Stream}}' AND partition = {{$s.Partition}} AND offset >= {{$s.From}} AND offset <= {{$s.Through}} AND bitmapContains(
 (
-    SELECT offset FROM usage_ledger
+    SELECT groupBitmapState(toUInt64(offset)) FROM usage_ledger
     WHERE stream = '{{$s.Stream}}' AND partition = {{$s.Partition}} AND offset >= {{$s.From}} AND offset <= {{$s.Through}} AND outcome = 'erased'
-))
+), toUInt64(offset)))
 {{- end}}
 {{- end}}
 
