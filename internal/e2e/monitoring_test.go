@@ -447,7 +447,7 @@ func TestRunbooksNameCommandsThatExist(t *testing.T) {
 	commands := regexp.MustCompile(`\bagentmeter ((?:[a-z]+-?)+(?: (?:list|show|replay))?)((?: (?:--[a-z-]+|[^\s` + "`" + `|]+))*)`)
 	flag := regexp.MustCompile(`(?m)(?:^|[ (` + "`" + `])(--[a-z][a-z-]+)`)
 	every := ""
-	for _, command := range []string{"run", "ingest", "rollup", "query", "migrate", "audit", "rebuild", "token", "deadletter list"} {
+	for _, command := range []string{"run", "ingest", "rollup", "query", "migrate", "audit", "rebuild", "erase", "token", "deadletter list"} {
 		every += flags(command)
 	}
 	for _, file := range files {
