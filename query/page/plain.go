@@ -2,6 +2,7 @@ package page
 
 import (
 	"bytes"
+	"cmp"
 	"embed"
 	"fmt"
 	"html/template"
@@ -28,8 +29,8 @@ var plainFiles embed.FS
 
 var plainTemplates = template.Must(template.New("").Funcs(template.FuncMap{
 	"group": group, "share": percent, "rate": perMessage, "state": stateNote, "head": newHead,
-	"summary": summaryName,
-	"ref": func(at time.Time) *time.Time { return &at },
+	"summary": func(tier api.TierReconciliationTier) string { return cmp.Or(summaryNames[tier], string(tier)) },
+	"ref":     func(at time.Time) *time.Time { return &at },
 }).ParseFS(plainFiles, "plain/*.gohtml"))
 
 // head is what stands in a page's head.
@@ -180,23 +181,10 @@ func (f Figures) ExportLink() string {
 // Usage leads from the proof to the page.
 func (f Proof) Usage() string { return link("../usage", f.Asked) }
 
-// summaryName is what a tier is called in front of people.
-func summaryName(tier api.TierReconciliationTier) string {
-	switch tier {
-	case api.Minute:
-		return "By minute"
-	case api.Quarter:
-		return "By quarter hour"
-	case api.Hour:
-		return "By hour"
-	case api.Day:
-		return "By day"
-	case api.WorkspaceHour:
-		return "By hour, all agents"
-	case api.Playground:
-		return "Playground, by quarter hour"
-	}
-	return string(tier)
+// summaryNames are what tiers are called in front of people.
+var summaryNames = map[api.TierReconciliationTier]string{
+	api.Minute: "By minute", api.Quarter: "By quarter hour", api.Hour: "By hour", api.Day: "By day",
+	api.WorkspaceHour: "By hour, all agents", api.Playground: "Playground, by quarter hour",
 }
 
 // Back leads from the proof to its figures.

@@ -16,6 +16,7 @@ const programs: Record<string, string> = import.meta.glob(['../../plain.go', '..
 const itsOwn = [
   'Range',
   'Dates below',
+  'Only the agents that used most are listed.',
   'Show',
   'A temporary hiccup can stop a range from loading. Reload the page to retry. If it persists, contact',
   'This workspace or agent isn’t available to you.',
