@@ -62,24 +62,22 @@ var eraseSQL = func() *template.Template {
 	if err != nil {
 		panic(err) // embedded
 	}
-	return template.Must(template.New("erase").Funcs(template.FuncMap{"literals": literals}).Parse(string(text)))
+	return template.Must(template.New("erase").Parse(string(text)))
 }()
 
-// literals are workspaces as a list in SQL.
-func literals(workspaces []schemas.WorkspaceID) string {
-	escape := strings.NewReplacer(`\`, `\\`, `'`, `\'`)
-	quoted := make([]string, len(workspaces))
+// workspaceParams bind workspaces as erase.sql names them.
+func workspaceParams(workspaces []schemas.WorkspaceID) map[string]string {
+	digits := make([]string, len(workspaces))
 	for i, workspace := range workspaces {
-		quoted[i] = "'" + escape.Replace(string(workspace)) + "'"
+		digits[i] = fmt.Sprintf("'%x'", string(workspace))
 	}
-	return strings.Join(quoted, ", ")
+	return map[string]string{"workspaces": "[" + strings.Join(digits, ",") + "]"}
 }
 
 // erasing is what the texts of an erasure's statements are made of.
 type erasing struct {
-	Workspaces []schemas.WorkspaceID
-	Table      string
-	Stretches  []erasedStretch
+	Table     string
+	Stretches []erasedStretch
 }
 
 func (of erasing) statement(name string) string {
@@ -136,7 +134,7 @@ func LookAtWorkspaces(ctx context.Context, client *clickhouse.Client, workspaces
 			r.Tables[table] = n
 		}
 	}
-	err = client.SelectText(ctx, clickhouse.Statement{SQL: erasing{Workspaces: workspaces}.statement("spent")}, func(fields []string) error {
+	err = client.SelectText(ctx, clickhouse.Statement{SQL: erasing{}.statement("spent"), Params: workspaceParams(workspaces)}, func(fields []string) error {
 		spent, ok := new(big.Int).SetString(fields[0], 10)
 		if !ok {
 			return fmt.Errorf("%q is no number", fields[0])
@@ -189,7 +187,7 @@ func EraseWorkspaces(ctx context.Context, client *clickhouse.Client, workspaces 
 }
 
 func (e *eraser) erase(ctx context.Context) error {
-	if err := e.run(ctx, erasing{Workspaces: e.workspaces}.statement("begin")); err != nil {
+	if err := e.run(ctx, erasing{}.statement("begin")); err != nil {
 		return fmt.Errorf("put them among the erased workspaces: %w", err)
 	}
 	e.progress("nothing is counted from here on of what is erased")
@@ -251,7 +249,7 @@ const eraseTimeout = 24 * time.Hour
 func (e *eraser) run(ctx context.Context, sql string) error {
 	ctx, cancel := context.WithTimeout(ctx, eraseTimeout)
 	defer cancel()
-	return e.client.Exec(ctx, clickhouse.Statement{SQL: sql, Settings: eraseSettings})
+	return e.client.Exec(ctx, clickhouse.Statement{SQL: sql, Params: workspaceParams(e.workspaces), Settings: eraseSettings})
 }
 
 // barrier returns once every statement has ended that ran under a partition's
@@ -277,7 +275,7 @@ func (e *eraser) barrier(ctx context.Context) error {
 // remaining is how many rows of the workspaces a table has.
 func (e *eraser) remaining(ctx context.Context, table string) (n int64, err error) {
 	if table != tables.IDs {
-		return e.count(ctx, table, erasing{Workspaces: e.workspaces, Table: table}.statement("remaining"))
+		return e.count(ctx, table, erasing{Table: table}.statement("remaining"))
 	}
 	batches, err := e.suspectIDs(ctx)
 	if err != nil {
@@ -294,7 +292,7 @@ func (e *eraser) remaining(ctx context.Context, table string) (n int64, err erro
 }
 
 func (e *eraser) count(ctx context.Context, table, sql string) (int64, error) {
-	n, err := countOf(ctx, e.client, clickhouse.Statement{SQL: sql})
+	n, err := countOf(ctx, e.client, clickhouse.Statement{SQL: sql, Params: workspaceParams(e.workspaces)})
 	if err != nil {
 		return 0, fmt.Errorf("look at %s: %w", table, err)
 	}
@@ -378,7 +376,7 @@ func (e *eraser) removeRows(ctx context.Context, table, how string) (int64, erro
 	if err != nil || n == 0 {
 		return 0, err
 	}
-	if err := e.run(ctx, erasing{Workspaces: e.workspaces, Table: table}.statement(how)); err != nil {
+	if err := e.run(ctx, erasing{Table: table}.statement(how)); err != nil {
 		return 0, fmt.Errorf("erase from %s: %w", table, err)
 	}
 	return n, nil

@@ -1,8 +1,11 @@
+{{/* Those that are erased. An array of texts is bound as hexadecimal digits, in which nothing has to be escaped. */ -}}
+{{define "workspaces"}}SELECT arrayJoin(arrayMap(w -> unhex(w), {workspaces:Array(String)})) AS workspace{{end -}}
+
 {{/* The first statement of an erasure: from here on every block that is appended is blank of the workspaces. */ -}}
 {{define "begin" -}}
 INSERT INTO usage_erasures (workspace, erased_at)
 SELECT workspace, now64(3)
-FROM (SELECT arrayJoin([{{literals .Workspaces}}]) AS workspace)
+FROM ({{template "workspaces"}})
 WHERE workspace NOT IN (SELECT workspace FROM usage_erasures)
 {{- end}}
 
@@ -11,7 +14,7 @@ WHERE workspace NOT IN (SELECT workspace FROM usage_erasures)
 ALTER TABLE usage_ledger UPDATE
     outcome = 'erased', event_id = '', workspace = '', agent = '', conversation = '', model = '', channel = '',
     occurred_at = toDateTime64(0, 6, 'UTC'), credits = 0, messages = 0, reason = '', refers_to = '', detail = ''
-WHERE workspace IN ({{literals .Workspaces}})
+WHERE workspace IN ({{template "workspaces"}})
 {{- end}}
 
 {{- /* Runs of offsets, each as long as a slot, in which events were erased and the look-up has other offsets than it
@@ -51,8 +54,8 @@ ORDER BY stream, partition, slot
 
 {{- define "remove_ids"}}ALTER TABLE usage_ids DELETE WHERE {{template "stranded" .}}{{end}}
 
-{{- define "remaining"}}SELECT toInt64(count()) FROM {{.Table}} WHERE workspace IN ({{literals .Workspaces}}){{end}}
+{{- define "remaining"}}SELECT toInt64(count()) FROM {{.Table}} WHERE workspace IN ({{template "workspaces"}}){{end}}
 
-{{- define "remove"}}ALTER TABLE {{.Table}} DELETE WHERE workspace IN ({{literals .Workspaces}}){{end}}
+{{- define "remove"}}ALTER TABLE {{.Table}} DELETE WHERE workspace IN ({{template "workspaces"}}){{end}}
 
-{{- define "spent"}}SELECT toString(sum(toInt128(credits))) FROM usage_ledger WHERE workspace IN ({{literals .Workspaces}}){{end}}
+{{- define "spent"}}SELECT toString(sum(toInt128(credits))) FROM usage_ledger WHERE workspace IN ({{template "workspaces"}}){{end}}
