@@ -38,9 +38,34 @@ func (s *stack) waitRows(table string, want uint64) {
 			return
 		}
 		if time.Now().After(deadline) {
-			s.t.Fatalf("%s has %d rows, want %d", table, got, want)
+			s.t.Fatalf("%s has %d rows, want %d: %s", table, got, want, s.explainRows(table))
 		}
 	}
+}
+
+// explainRows tells whether what is missing was skipped or not reached: which
+// offsets are stored, and which the log holds.
+func (s *stack) explainRows(table string) string {
+	s.t.Helper()
+	var stored []int64
+	if err := s.client.Conn().QueryRow(s.t.Context(), "SELECT arraySort(groupArray(source_offset)) FROM "+table+" FINAL").Scan(&stored); err != nil {
+		return err.Error()
+	}
+	ends, err := kafka.LogEnds(s.t.Context(), s.admin, kafka.TopicDirectory)
+	if err != nil {
+		return err.Error()
+	}
+	starts, err := kafka.LogStarts(s.t.Context(), s.admin, kafka.TopicDirectory)
+	if err != nil {
+		return err.Error()
+	}
+	var kept []string
+	_, err = kafka.Find(s.t.Context(), s.kafka.Options(s.log), kafka.TopicDirectory, func(record *kgo.Record) bool {
+		origin, _ := kafka.Origin(record)
+		kept = append(kept, fmt.Sprintf("%d (of %d)", record.Offset, origin))
+		return false
+	})
+	return fmt.Sprintf("stored are the offsets %d; the log is [%d, %d) with %s, %v", stored, starts, ends, strings.Join(kept, ", "), err)
 }
 
 func TestDirectoryKeepsItsHistoryOnce(t *testing.T) {
