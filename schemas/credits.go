@@ -34,6 +34,9 @@ var (
 // with ErrCreditsSyntax; a seventh significant decimal with ErrCreditsPrecision
 // (trailing zeros beyond the sixth are taken: they change nothing).
 func ParseCredits(text string) (Credits, error) {
+	if credits, ok := parseShort(text); ok {
+		return credits, nil
+	}
 	digits := text
 	negative := strings.HasPrefix(digits, "-")
 	if negative {
@@ -87,9 +90,45 @@ func ParseCredits(text string) (Credits, error) {
 	return Credits(micro), nil
 }
 
+// parseShort reads a decimal as nearly all are: not negative, and too short to
+// be out of range. It says nothing about any other.
+func parseShort(text string) (Credits, bool) {
+	const longest = 12 // digits, so at most 10^18 millionths
+	if text == "" || len(text) > longest {
+		return 0, false
+	}
+	var value int64
+	point := -1
+	for i := range len(text) {
+		digit := text[i] - '0'
+		switch {
+		case digit <= 9:
+			value = value*10 + int64(digit)
+		case text[i] == '.' && point < 0 && i > 0:
+			point = i
+		default:
+			return 0, false
+		}
+	}
+	missing := CreditDecimals
+	if point >= 0 {
+		decimals := len(text) - 1 - point
+		if decimals == 0 || decimals > CreditDecimals {
+			return 0, false
+		}
+		missing -= decimals
+	}
+	return Credits(value * powersOfTen[missing]), true
+}
+
+var powersOfTen = [CreditDecimals + 1]int64{1, 10, 100, 1_000, 10_000, 100_000, 1_000_000}
+
 // ParseCreditsNumber reads a JSON number, exponent included, exactly: 1.5,
 // 15e-1 and 0.15E1 are the same amount. Errors are those of ParseCredits.
 func ParseCreditsNumber(number string) (Credits, error) {
+	if credits, ok := parseShort(number); ok {
+		return credits, nil
+	}
 	mantissa, exponent, found := cutExponent(number)
 	if !found {
 		return ParseCredits(number)

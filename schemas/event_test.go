@@ -6,6 +6,9 @@ import (
 	"testing"
 	"time"
 	"unicode"
+	"unicode/utf8"
+
+	"pgregory.net/rapid"
 )
 
 var printable = []*unicode.RangeTable{unicode.L, unicode.N, unicode.P, unicode.Zs}
@@ -63,5 +66,54 @@ func TestOutcomesHaveTheNamesOfTheLedger(t *testing.T) {
 	}
 	if got := Outcome(0).String(); got != "outcome(0)" {
 		t.Errorf("an undecided outcome is called %q", got)
+	}
+}
+
+func TestPlainTextIsTextWithoutAProblem(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.StringOfN(rapid.RuneFrom([]rune("aZ~ \x7f\x1f\x00\u0080ä")), 0, 20, -1).Draw(t, "text")
+		most := rapid.IntRange(0, 24).Draw(t, "most")
+		ascii := !strings.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf })
+		if got, want := plainText(text, most), ascii && TextProblem(text, most) == ""; got != want {
+			t.Fatalf("%q, at most %d: plain is %v, want %v", text, most, got, want)
+		}
+	})
+}
+
+func TestEachByteMayMakeAWordUnprintable(t *testing.T) {
+	for at := range 8 {
+		for b := range 256 {
+			word := []byte("abcdefgh")
+			word[at] = byte(b)
+			if got, want := printable8(string(word)), b >= 0x20 && b < 0x7f; got != want {
+				t.Errorf("%q: printable is %v, want %v", word, got, want)
+			}
+		}
+	}
+}
+
+func TestPlainlyValidEventsHaveNoFaults(t *testing.T) {
+	plain := 0
+	rapid.Check(t, func(t *rapid.T) {
+		e := drawEvent(t)
+		odd := rapid.SampledFrom([]string{e.ID, "", "*", " x", "\x7f", strings.Repeat("x", MaxTextRunes+1)})
+		for _, field := range []*string{&e.ID, (*string)(&e.Workspace), (*string)(&e.Agent), &e.Conversation, &e.Channel, &e.Model} {
+			*field = "plain"
+			if rapid.IntRange(0, 19).Draw(t, "odd") == 0 {
+				*field = odd.Draw(t, "odd text")
+			}
+		}
+		e.Credits = Credits(rapid.Int64Range(-1, 5).Draw(t, "credits"))
+		e.Messages = rapid.SampledFrom([]int64{-1, 0, 1, MaxMessages, MaxMessages + 1}).Draw(t, "messages")
+		e.OccurredAt = rapid.SampledFrom([]time.Time{{}, MinOccurredAt, e.OccurredAt, e.OccurredAt, MaxOccurredAt}).Draw(t, "occurred at")
+		if faults := e.faults(); e.plainlyValid() {
+			plain++
+			if faults != nil {
+				t.Fatalf("%+v: %v", e, faults)
+			}
+		}
+	})
+	if plain == 0 {
+		t.Error("no event was plainly valid")
 	}
 }

@@ -2,10 +2,10 @@ package schemas
 
 import (
 	"bytes"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
+	"unsafe"
 
 	"agentmeter/schemas/usagev1"
 )
@@ -75,7 +75,33 @@ func (c *EventEncoder) fill(e *Event) {
 // EventDecoder decodes records one after another, reusing its scratch space.
 // It is not safe for concurrent use. The zero value is ready.
 type EventDecoder struct {
+	// ReuseIDs lets the text of a UUID stand where the last one's stood, for who
+	// needs an event's id no longer than until the next is decoded.
+	ReuseIDs bool
+
 	record usagev1.Event
+	ids    []byte // where the texts of UUIDs are written; never moved
+}
+
+// uuidText is the canonical text of a UUID that came as its bytes. Texts of
+// many share an allocation.
+func (d *EventDecoder) uuidText(raw [16]byte) string {
+	const chunk = 256
+	if d.ReuseIDs {
+		d.ids = d.ids[:0]
+	}
+	if cap(d.ids)-len(d.ids) < uuidLength {
+		d.ids = make([]byte, 0, chunk*uuidLength)
+	}
+	begin := len(d.ids)
+	d.ids = appendUUID(d.ids, raw)
+	return unsafeString(d.ids[begin:])
+}
+
+// unsafeString views bytes as a string without copying them. They must not be
+// written to while it is in use.
+func unsafeString(b []byte) string {
+	return unsafe.String(unsafe.SliceData(b), len(b)) //nolint:gosec // see above
 }
 
 // Decode reads one record into e and validates it. The strings of e share
@@ -83,12 +109,14 @@ type EventDecoder struct {
 // wraps ErrRecord; one for a well-formed record of an unacceptable event also
 // carries the FieldError.
 func (d *EventDecoder) Decode(value []byte, e *Event) error {
-	d.record.Reset()
-	if err := d.record.UnmarshalVTUnsafe(value); err != nil {
-		return fmt.Errorf("%w: %w", ErrRecord, err)
-	}
-	if err := EventFromRecord(&d.record, e); err != nil {
-		return err
+	if !d.DecodeCanonical(value, e) {
+		d.record.Reset()
+		if err := d.record.UnmarshalVTUnsafe(value); err != nil {
+			return fmt.Errorf("%w: %w", ErrRecord, err)
+		}
+		if err := EventFromRecord(&d.record, e); err != nil {
+			return err
+		}
 	}
 	if faults := e.Validate(); faults != nil {
 		return fmt.Errorf("%w: %w", ErrRecord, faults[0])
@@ -164,19 +192,28 @@ var hexDigits = func() (worth [256]byte) {
 	return worth
 }()
 
-func unpackUUID(raw [16]byte) string {
-	var text [36]byte
-	hex.Encode(text[0:8], raw[0:4])
-	text[8] = '-'
-	hex.Encode(text[9:13], raw[4:6])
-	text[13] = '-'
-	hex.Encode(text[14:18], raw[6:8])
-	text[18] = '-'
-	hex.Encode(text[19:23], raw[8:10])
-	text[23] = '-'
-	hex.Encode(text[24:36], raw[10:16])
-	return string(text[:])
+const uuidLength = 36
+
+// appendUUID appends a UUID's canonical text.
+func appendUUID(dst []byte, raw [16]byte) []byte {
+	var text [uuidLength]byte
+	text[8], text[13], text[18], text[23] = '-', '-', '-', '-'
+	for i, at := range uuidDigits {
+		text[at], text[at+1] = hexPairs[raw[i]][0], hexPairs[raw[i]][1]
+	}
+	return append(dst, text[:]...)
 }
+
+// hexPairs is each byte in lower-case hexadecimal.
+var hexPairs = func() (pairs [256][2]byte) {
+	const digits = "0123456789abcdef"
+	for b := range pairs {
+		pairs[b] = [2]byte{digits[b>>4], digits[b&15]}
+	}
+	return pairs
+}()
+
+func unpackUUID(raw [16]byte) string { return string(appendUUID(nil, raw)) }
 
 // RecordWorkspace is the workspace that a record of the events topic is of, as
 // far as can be told: the record may be no acceptable event. Empty where

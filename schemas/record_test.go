@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"agentmeter/schemas/usagev1"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -109,6 +111,71 @@ func TestDecodeIsTheInverseOfEncode(t *testing.T) {
 	})
 }
 
+// decodeAny decodes by the generated code only.
+func decodeAny(value []byte, e *Event) error {
+	var record usagev1.Event
+	if err := record.UnmarshalVT(value); err != nil {
+		return err
+	}
+	return EventFromRecord(&record, e)
+}
+
+func TestCanonicalRecordsAreTheEncodersOwn(t *testing.T) {
+	var decoder EventDecoder
+	taken := 0
+	rapid.Check(t, func(t *rapid.T) {
+		e := drawEvent(t)
+		record := EncodeEvent(nil, &e)
+		if n := rapid.IntRange(-1, len(record)-1).Draw(t, "flipped"); n >= 0 {
+			record[n] ^= rapid.Byte().Draw(t, "by")
+		}
+		var got, want Event
+		if !decoder.DecodeCanonical(record, &got) {
+			return
+		}
+		taken++
+		if err := decodeAny(record, &want); err != nil || !reflect.DeepEqual(got, want) {
+			t.Fatalf("%x is %+v, want %+v, %v", record, got, want, err)
+		}
+		if again := EncodeEvent(nil, &got); !bytes.Equal(again, record) {
+			t.Fatalf("%x was taken for canonical and is encoded as %x", record, again)
+		}
+	})
+	if taken == 0 {
+		t.Error("none was taken for canonical")
+	}
+}
+
+func TestUsualRecordsAreCanonical(t *testing.T) {
+	var decoder EventDecoder
+	for _, e := range goldenEvents() {
+		var got Event
+		if want := e.Adjustment == nil; decoder.DecodeCanonical(EncodeEvent(nil, &e), &got) != want {
+			t.Errorf("%+v: canonical is %v, want %v", e, !want, want)
+		}
+	}
+}
+
+func TestIDsOfManyRecordsStandSideBySide(t *testing.T) {
+	var decoder EventDecoder
+	const n = 1000 // several allocations' worth
+	events := make([]Event, n)
+	want := make([]string, n)
+	for i := range events {
+		e := goldenEvents()[0]
+		want[i] = unpackUUID([16]byte{byte(i), byte(i >> 8)})
+		e.ID = want[i]
+		if err := decoder.Decode(EncodeEvent(nil, &e), &events[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range events {
+		if events[i].ID != want[i] {
+			t.Fatalf("the id of record %d is %s by now, want %s", i, events[i].ID, want[i])
+		}
+	}
+}
+
 func TestEachPartOfThePayloadTellsEventsApart(t *testing.T) {
 	base := goldenEvents()[0]
 	again := goldenEvents()[0]
@@ -157,6 +224,14 @@ func FuzzDecodeEvent(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value []byte) {
 		var decoder EventDecoder
 		var e, again Event
+		if decoder.DecodeCanonical(value, &e) {
+			if err := decodeAny(value, &again); err != nil || !reflect.DeepEqual(e, again) {
+				t.Fatalf("read as %+v, by the generated code as %+v, %v", e, again, err)
+			}
+			if encoded := EncodeEvent(nil, &e); !bytes.Equal(encoded, value) {
+				t.Fatalf("taken for canonical, and encoded as %x", encoded)
+			}
+		}
 		if err := decoder.Decode(value, &e); err != nil {
 			if !errors.Is(err, ErrRecord) {
 				t.Fatalf("%v does not wrap ErrRecord", err)
