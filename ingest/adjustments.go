@@ -19,7 +19,8 @@ func (in routes) PostAdjustment(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	event := schemas.Event{Adjustment: &schemas.Adjustment{}}
-	faults := decodeEvent(document, &event)
+	walk := members(document)
+	faults := decodeEvent(&walk, &event)
 	access := auth.AccessFrom(r.Context())
 	if event.Workspace != "" && !access.Covers(event.Workspace) {
 		httpapi.WriteError(w, r, httpapi.ErrNotFound)

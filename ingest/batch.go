@@ -42,6 +42,7 @@ type batch struct {
 	access  auth.Access
 	oldest  time.Time // ordinary events lie at or after it
 	newest  time.Time // all events lie at or before it
+	now     time.Time // of its records: the client would ask the clock for each
 	records []kgo.Record
 	chunk   []byte // where records are encoded; replaced when full, never moved
 
@@ -51,13 +52,14 @@ type batch struct {
 	faults   []schemas.FieldError // of rejected items, the first MaxFieldErrors
 	tooLarge int                  // rejected items that were just too large
 	event    schemas.Event        // scratch
+	encoded  []byte               // the current item's record, where it came as one
 	encoder  schemas.EventEncoder
 }
 
 func (in *Ingest) newBatch(access auth.Access) *batch {
 	now := time.Now()
 	b := &batch{
-		config: &in.config, access: access,
+		config: &in.config, access: access, now: now,
 		oldest: now.Add(-in.config.MaxEventAge), newest: now.Add(in.config.MaxEventSkew),
 		rejected: []api.RejectedItem{},
 	}
@@ -78,6 +80,7 @@ func (b *batch) next() error {
 		return httpapi.TooLarge(codeTooManyEvents, fmt.Sprintf("The batch has more than %d events; split it.", b.config.MaxEvents))
 	}
 	b.items++
+	b.encoded = nil
 	return nil
 }
 
@@ -154,11 +157,17 @@ func (b *batch) encode(e *schemas.Event) {
 	begin := len(b.chunk)
 	b.chunk = schemas.AppendRecordKey(b.chunk, e.Workspace, e.ID)
 	middle := len(b.chunk)
-	b.chunk = b.encoder.Append(b.chunk, e)
+	if b.encoded != nil {
+		b.chunk = append(b.chunk, b.encoded...)
+	} else {
+		b.chunk = b.encoder.Append(b.chunk, e)
+	}
 	b.records = append(b.records, kgo.Record{
 		Topic: b.config.EventsTopic,
 		Key:   b.chunk[begin:middle:middle],
 		Value: b.chunk[middle:len(b.chunk):len(b.chunk)],
+		// The broker's own time counts; see kafka.EnsureTopics.
+		Timestamp: b.now,
 	})
 }
 

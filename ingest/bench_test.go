@@ -1,23 +1,30 @@
 package ingest
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"agentmeter/internal/auth"
+	"agentmeter/internal/embedded/broker"
 	"agentmeter/internal/httpapi"
 	"agentmeter/internal/kafka"
 	"agentmeter/schemas"
@@ -26,7 +33,10 @@ import (
 
 // sampleEvents are events as an agents' runtime sends them.
 func sampleEvents(n int) []schemas.Event {
-	random := rand.New(rand.NewPCG(7, 11))
+	return randomEvents(rand.New(rand.NewPCG(7, 11)), n)
+}
+
+func randomEvents(random *rand.Rand, n int) []schemas.Event {
 	channels := []string{"embed", "api", "whatsapp", "slack", "playground"}
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	events := make([]schemas.Event, n)
@@ -136,24 +146,144 @@ func BenchmarkDecode(b *testing.B) {
 	}
 }
 
-// BenchmarkPost is a batch of 1,000 events over HTTP until its durable
-// acknowledgement, beside a bare producer of the same records on the same
-// broker.
-func BenchmarkPost(b *testing.B) {
-	const n = 1000
-	events := sampleEvents(n)
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.DataDir(b.TempDir()),
-		kfake.SeedTopics(eventPartitions, kafka.TopicEvents), kfake.SeedTopics(1, kafka.TopicDirectory))
-	if err != nil {
-		b.Fatal(err)
+// BenchmarkBatches is batches of 1,000 events over HTTP, each answered once the
+// broker has acknowledged it, beside a bare producer of the very records that
+// come of them: the same client with the same options on the same broker, the
+// records made beforehand, as many batches under way. Both in turns. What sends
+// the requests shares the processors, so it does no more than write prepared
+// bytes and read the answer's status.
+func BenchmarkBatches(b *testing.B) {
+	const n, senders, bodies = 1000, 16, 8
+	for _, format := range []struct {
+		name, mediaType string
+		encode          func([]schemas.Event) []byte
+	}{{"ndjson", "application/x-ndjson", ndjsonOf}, {"protobuf", "application/x-protobuf", protobufOf}} {
+		b.Run(format.name, func(b *testing.B) {
+			s := newBenchServer(b)
+			var requests [bodies][]byte
+			var values [bodies][][]byte
+			var keys [bodies][][]byte
+			random := rand.New(rand.NewPCG(7, 11))
+			for i := range bodies {
+				events := randomEvents(random, n)
+				requests[i] = s.request(format.mediaType, format.encode(events))
+				for _, e := range events {
+					keys[i] = append(keys[i], schemas.RecordKey(e.Workspace, e.ID))
+					values[i] = append(values[i], schemas.EncodeEvent(nil, &e))
+				}
+			}
+			none := newAcknowledged("")
+			bare := func(_, i int) error {
+				records := make([]kgo.Record, n)
+				acks := newAcknowledgements(n, none, func() {})
+				for j := range records {
+					records[j] = kgo.Record{Topic: kafka.TopicEvents, Key: keys[i%bodies][j], Value: values[i%bodies][j]}
+					s.client.Produce(b.Context(), &records[j], acks.one)
+				}
+				<-acks.done
+				return acks.err()
+			}
+			connections := s.connect(b, s.address, senders)
+			post := func(sender, i int) error { return connections[sender].post(requests[i%bodies]) }
+			inTurns(b, "bare", senders, n, post, bare)
+		})
 	}
-	defer cluster.Close()
+}
+
+// BenchmarkSingle is one event a request over 256 connections, beside the same
+// server with a handler that reads the body and answers as much. The events
+// wait for the broker's acknowledgement, the other handler for nothing.
+func BenchmarkSingle(b *testing.B) {
+	const senders, bodies = 256, 64
+	s := newBenchServer(b)
+	idle := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(io.Discard, r.Body); err != nil {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusAccepted)
+		_, _ = w.Write([]byte(`{"accepted":1,"rejected":[]}`))
+	}))
+	b.Cleanup(idle.Close)
+	var requests [bodies][]byte
+	for i, e := range sampleEvents(bodies) {
+		requests[i] = s.request("application/json", []byte(jsonOf(e)))
+	}
+	ours, theirs := s.connect(b, s.address, senders), s.connect(b, idle.Listener.Addr().String(), senders)
+	inTurns(b, "read_only", senders, 1,
+		func(sender, i int) error { return ours[sender].post(requests[i%bodies]) },
+		func(sender, i int) error { return theirs[sender].post(requests[i%bodies]) })
+}
+
+// inTurns lets senders do one thing and then the other for a while, several
+// times, and reports the medians of events a second and of the pairs' ratios.
+func inTurns(b *testing.B, reference string, senders, events int, ours, theirs func(sender, i int) error) {
+	b.Helper()
+	const rounds, length = 7, 1500 * time.Millisecond
+	rate := func(do func(sender, i int) error) float64 {
+		var all sync.WaitGroup
+		var done atomic.Int64
+		began := time.Now()
+		for sender := range senders {
+			all.Go(func() {
+				for i := sender; time.Since(began) < length; i++ {
+					if err := do(sender, i); err != nil {
+						b.Error(err)
+						return
+					}
+					done.Add(int64(events))
+				}
+			})
+		}
+		all.Wait()
+		return float64(done.Load()) / time.Since(began).Seconds()
+	}
+	rate(ours) // warms up both
+	rate(theirs)
+	for b.Loop() {
+		var our, their, ratios []float64
+		for round := range rounds {
+			if round%2 == 0 {
+				our, their = append(our, rate(ours)), append(their, rate(theirs))
+			} else {
+				their, our = append(their, rate(theirs)), append(our, rate(ours))
+			}
+			ratios = append(ratios, our[round]/their[round])
+		}
+		slices.Sort(our)
+		slices.Sort(their)
+		slices.Sort(ratios)
+		b.ReportMetric(our[rounds/2], "events/s")
+		b.ReportMetric(their[rounds/2], reference+"_events/s")
+		b.ReportMetric(ratios[rounds/2], "ratio")
+		b.ReportMetric(ratios[rounds-1]-ratios[0], "ratio-spread")
+	}
+}
+
+// benchServer is ingest as it runs in production, over the embedded broker.
+type benchServer struct {
+	client  *kgo.Client
+	address string
+	token   string
+}
+
+func newBenchServer(b *testing.B) *benchServer {
+	b.Helper()
 	log := slog.New(slog.DiscardHandler)
-	client, err := kgo.NewClient(kafka.Config{Brokers: cluster.ListenAddrs(), ClientID: "bench"}.ProducerOptions(log)...)
+	embedded, err := broker.Open(broker.Config{Dir: b.TempDir(), Listen: "127.0.0.1:0"})
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer client.Close()
+	b.Cleanup(func() { _ = embedded.Close() })
+	client, err := kgo.NewClient(kafka.Config{Brokers: []string{embedded.Addr()}, ClientID: "bench"}.ProducerOptions(log)...)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(client.Close)
+	if _, err := kafka.EnsureTopics(b.Context(), kadm.NewClient(client), kafka.DefaultPlan()); err != nil {
+		b.Fatal(err)
+	}
 	registry := prometheus.NewRegistry()
 	in, err := New(DefaultConfig(), client, log, registry)
 	if err != nil {
@@ -170,51 +300,67 @@ func BenchmarkPost(b *testing.B) {
 	router := httpapi.NewRouter(httpapi.NewHealth(log), log, registry)
 	in.Mount(auth.NewGuard(key.Verifier(), nil).Mux(router))
 	server := httptest.NewServer(router)
-	defer server.Close()
-	server.Client().Transport.(*http.Transport).MaxIdleConnsPerHost = 64
+	b.Cleanup(server.Close)
+	return &benchServer{client: client, address: server.Listener.Addr().String(), token: token}
+}
 
-	measure := func(name string, send func() error) {
-		b.Run(name, func(b *testing.B) {
-			b.SetParallelism(4)
-			b.ReportAllocs()
-			b.RunParallel(func(pb *testing.PB) {
-				for pb.Next() {
-					if err := send(); err != nil {
-						b.Error(err)
-						return
-					}
-				}
-			})
-			b.ReportMetric(n*float64(b.N)/b.Elapsed().Seconds(), "events/s")
-		})
+// request is the bytes of a request.
+func (s *benchServer) request(mediaType string, body []byte) []byte {
+	head := fmt.Sprintf("POST /v1/events HTTP/1.1\r\nHost: ingest\r\nAuthorization: Bearer %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n",
+		s.token, mediaType, len(body))
+	return append([]byte(head), body...)
+}
+
+// connection is a client that costs next to nothing.
+type connection struct {
+	net.Conn
+	answers *bufio.Reader
+}
+
+func (s *benchServer) connect(b *testing.B, address string, n int) []connection {
+	b.Helper()
+	connections := make([]connection, n)
+	for i := range connections {
+		c, err := (&net.Dialer{}).DialContext(b.Context(), "tcp", address)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { _ = c.Close() })
+		connections[i] = connection{Conn: c, answers: bufio.NewReader(c)}
 	}
-	measure("bare producer", func() error {
-		records := make([]*kgo.Record, n)
-		for i := range records {
-			records[i] = &kgo.Record{
-				Topic: kafka.TopicEvents, Key: schemas.RecordKey(events[i].Workspace, events[i].ID), Value: schemas.EncodeEvent(nil, &events[i]),
+	return connections
+}
+
+// post sends a request and reads its answer, which has to be 202.
+func (c connection) post(request []byte) error {
+	if _, err := c.Write(request); err != nil {
+		return err
+	}
+	status, err := c.answers.ReadSlice('\n')
+	if err != nil {
+		return err
+	}
+	accepted := bytes.HasPrefix(status, []byte("HTTP/1.1 202 "))
+	length := 0
+	for {
+		line, err := c.answers.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		if len(line) == len("\r\n") {
+			break
+		}
+		if value, ok := bytes.CutPrefix(line, []byte("Content-Length: ")); ok {
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
+				return err
 			}
 		}
-		return client.ProduceSync(b.Context(), records...).FirstErr()
-	})
-	for _, format := range formats[1:] {
-		body := format.encode(events)
-		measure(format.mediaType, func() error {
-			r, err := http.NewRequestWithContext(b.Context(), http.MethodPost, server.URL+"/v1/events", bytes.NewReader(body))
-			if err != nil {
-				return err
-			}
-			r.Header.Set("Content-Type", format.mediaType)
-			r.Header.Set("Authorization", "Bearer "+token)
-			answer, err := server.Client().Do(r)
-			if err != nil {
-				return err
-			}
-			_, err = io.Copy(io.Discard, answer.Body)
-			if answer.StatusCode != http.StatusAccepted {
-				return fmt.Errorf("answered %d", answer.StatusCode)
-			}
-			return errors.Join(err, answer.Body.Close())
-		})
 	}
+	if _, err := c.answers.Discard(length); err != nil {
+		return err
+	}
+	if !accepted {
+		return errors.New("an answer was not 202")
+	}
+	return nil
 }

@@ -51,7 +51,8 @@ func (b *batch) cloudEvent(value []byte) error {
 		return nil
 	}
 	b.event = schemas.Event{Messages: 1}
-	faults = decodeEvent(envelope.data, &b.event)
+	walk := members(envelope.data)
+	faults = decodeEvent(&walk, &b.event)
 	if b.event.ID == "" {
 		b.event.ID = envelope.id
 	}

@@ -13,9 +13,10 @@ import (
 )
 
 // Two steps decode JSON: jsontext checks that the bytes are well-formed (UTF-8
-// and nesting included), and then a walk over the members reads them. Duplicate
-// members are the walk's to find, so that in a list they cost one event and not
-// the whole.
+// and nesting included), and then a walk over the members reads them. Lines that
+// hold an event as most are written need the walk alone, which then checks what
+// it passes; see plainMembers. Duplicate members are the walk's to find, so that
+// in a list they cost one event and not the whole.
 var wellFormed = jsontext.AllowDuplicateNames(true)
 
 // decodeJSON reads one event or an array of events.
@@ -34,38 +35,29 @@ func decodeJSON(body []byte, b *batch) error {
 
 // decodeNDJSON reads one event a line. A broken line is a rejected item.
 func decodeNDJSON(body []byte, b *batch) error {
-	// Values are read off the whole body, which costs less than to begin anew
-	// at each line, until one does not fill its line exactly. From there on
-	// each line is read by itself: a value that goes on over the lines after
-	// its own must not be searched to its end for each of them.
 	var buffer bytes.Buffer
-	values := jsontext.NewDecoder(bytes.NewBuffer(body), wellFormed)
-	byLine := false
+	values := jsontext.NewDecoder(&buffer, wellFormed)
 	for begin := 0; begin < len(body); {
 		end := len(body)
 		if n := bytes.IndexByte(body[begin:], '\n'); n >= 0 {
 			end = begin + n
 		}
-		line := bytes.TrimRight(body[begin:end], " \t\r")
-		lineEnd := begin + len(line)
-		line = skipSpace(line)
+		line := skipSpace(bytes.TrimRight(body[begin:end], " \t\r"))
 		begin = end + 1
 		if len(line) == 0 {
 			continue
 		}
-		var value []byte
-		var err error
-		if !byLine {
-			value, err = values.ReadValue()
-			byLine = err != nil || values.InputOffset() != int64(lineEnd)
-		}
-		if byLine {
-			buffer = *bytes.NewBuffer(line)
-			values.Reset(&buffer, wellFormed)
-			value, err = values.ReadValue()
-			if err == nil && len(value) < len(line) {
-				err = errors.New("there is more after the event")
+		if taken, err := b.plainEvent(line); taken || err != nil {
+			if err != nil {
+				return err
 			}
+			continue
+		}
+		buffer = *bytes.NewBuffer(line)
+		values.Reset(&buffer, wellFormed)
+		value, err := values.ReadValue()
+		if err == nil && len(value) < len(line) {
+			err = errors.New("there is more after the event")
 		}
 		if err == nil {
 			err = b.jsonEvent(value)
@@ -163,8 +155,28 @@ func (b *batch) jsonEvent(value []byte) error {
 		return nil
 	}
 	b.event = schemas.Event{Messages: 1}
-	b.accept(&b.event, decodeEvent(value, &b.event))
+	walk := members(value)
+	b.accept(&b.event, decodeEvent(&walk, &b.event))
 	return nil
+}
+
+// plainEvent takes a line as an item where it is an object of plain members. It
+// has taken nothing otherwise.
+func (b *batch) plainEvent(line []byte) (taken bool, err error) {
+	walk, ok := plainMembers(line)
+	if !ok || len(line) > b.config.MaxEventBytes {
+		return false, nil
+	}
+	b.event = schemas.Event{Messages: 1}
+	faults := decodeEvent(&walk, &b.event)
+	if walk.broken {
+		return false, nil
+	}
+	if err := b.next(); err != nil {
+		return false, err
+	}
+	b.accept(&b.event, faults)
+	return true, nil
 }
 
 var errNotAnObject = schemas.FieldError{Code: codeEventInvalid, Detail: "is not a JSON object"}
@@ -184,13 +196,12 @@ const (
 	memberEventID
 )
 
-// decodeEvent reads a well-formed object into e, which holds the defaults. An e
+// decodeEvent reads an object's members into e, which holds the defaults. An e
 // with an Adjustment reads one. It returns what is wrong with single members;
 // Validate knows the rest.
-func decodeEvent(value []byte, e *schemas.Event) []schemas.FieldError {
+func decodeEvent(walk *object, e *schemas.Event) []schemas.FieldError {
 	var f fields
 	hasCredits := false
-	walk := members(value)
 	for {
 		name, value, ok := walk.next()
 		if !ok {

@@ -10,16 +10,22 @@ import (
 	"agentmeter/schemas"
 )
 
-// object walks the members of one JSON object. The bytes must be a well-formed
-// object already, as jsontext has checked: the walk itself checks nothing and
-// so costs little.
-type object struct{ rest []byte }
+// object walks the members of one JSON object.
+type object struct {
+	rest []byte
+	// plain: nothing has looked at the bytes before; see plainMembers.
+	plain, begun, broken bool
+}
 
-// members begins the walk of a well-formed object.
+// members begins the walk of an object whose bytes are well-formed, as jsontext
+// has checked: the walk itself checks nothing and so costs little.
 func members(value []byte) object { return object{rest: skipSpace(value)[1:]} }
 
 // next returns the next member, its name without quotes and escapes.
 func (o *object) next() (name string, value jsonValue, ok bool) {
+	if o.plain {
+		return o.nextPlain()
+	}
 	rest := skipSpace(o.rest)
 	if rest[0] == ',' {
 		rest = skipSpace(rest[1:])
@@ -85,6 +91,9 @@ func skipSpace(b []byte) []byte {
 // stringEnd is the index after the closing quote of the string that b begins
 // with.
 func stringEnd(b []byte) (end int, escaped bool) {
+	if n := plainString(b); n > 0 {
+		return n, false
+	}
 	for i := 1; ; i++ {
 		switch b[i] {
 		case '"':

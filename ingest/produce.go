@@ -2,7 +2,7 @@ package ingest
 
 import (
 	"context"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -50,7 +50,7 @@ func (p *producer) send(ctx context.Context, records []kgo.Record) (err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.timeout)
 	defer cancel()
 	began := time.Now()
-	acks := &acknowledgements{open: len(records), done: make(chan struct{}), release: func() { p.budget.give(size) }, acked: p.acked}
+	acks := newAcknowledgements(len(records), p.acked, func() { p.budget.give(size) })
 	for i := range records {
 		p.client.Produce(ctx, &records[i], acks.one)
 	}
@@ -59,7 +59,7 @@ func (p *producer) send(ctx context.Context, records []kgo.Record) (err error) {
 	case <-ctx.Done():
 		return httpapi.Unavailable("kafka_slow", "Kafka has not acknowledged the events in time. They may still be counted; send them again, none counts twice.", time.Second, ctx.Err())
 	}
-	if err := acks.err; err != nil {
+	if err := acks.err(); err != nil {
 		return httpapi.Unavailable("kafka_unavailable", "Kafka did not acknowledge the events. Some may still be counted; send them again, none counts twice.", time.Second, err)
 	}
 	fault.Point(fault.IngestAfter)
@@ -71,24 +71,33 @@ func (p *producer) send(ctx context.Context, records []kgo.Record) (err error) {
 type acknowledgements struct {
 	release func()
 	acked   *acknowledged
-	done    chan struct{} // closed with the last promise; err is final then
+	done    chan struct{} // closed with the last promise
+	open    atomic.Int64
+	failed  atomic.Pointer[error] // the first
+}
 
-	mu   sync.Mutex // guards what follows
-	open int
-	err  error // the first
+func newAcknowledgements(records int, acked *acknowledged, release func()) *acknowledgements {
+	a := &acknowledgements{release: release, acked: acked, done: make(chan struct{})}
+	a.open.Store(int64(records))
+	return a
 }
 
 func (a *acknowledgements) one(record *kgo.Record, err error) {
 	if err == nil {
 		a.acked.note(record)
+	} else {
+		a.failed.CompareAndSwap(nil, &err)
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if err != nil && a.err == nil {
-		a.err = err
-	}
-	if a.open--; a.open == 0 {
+	if a.open.Add(-1) == 0 {
 		a.release()
 		close(a.done)
 	}
+}
+
+// err is the first failure of a batch that is done.
+func (a *acknowledgements) err() error {
+	if failed := a.failed.Load(); failed != nil {
+		return *failed
+	}
+	return nil
 }

@@ -18,7 +18,7 @@ const eventsField = 1
 // record is reused, and an event that is too large or broken is one rejected
 // item.
 func decodeProtobuf(body []byte, b *batch) error {
-	var record usagev1.Event
+	record := protobufRecord{decoder: schemas.EventDecoder{ReuseIDs: true}}
 	for len(body) > 0 {
 		field, kind, n := protowire.ConsumeTag(body)
 		if n < 0 {
@@ -45,12 +45,23 @@ func invalidProtobuf(err error) error {
 	return problem
 }
 
+// protobufRecord is what decoding events one after another reuses.
+type protobufRecord struct {
+	usagev1.Event
+	decoder schemas.EventDecoder
+}
+
 // protobufEvent takes one encoded Event as an item.
-func (b *batch) protobufEvent(value []byte, record *usagev1.Event) error {
+func (b *batch) protobufEvent(value []byte, record *protobufRecord) error {
 	if err := b.next(); err != nil {
 		return err
 	}
 	if !b.fits(len(value)) {
+		return nil
+	}
+	if record.decoder.DecodeCanonical(value, &b.event) {
+		b.encoded = value
+		b.accept(&b.event, nil)
 		return nil
 	}
 	record.Reset()
@@ -59,7 +70,7 @@ func (b *batch) protobufEvent(value []byte, record *usagev1.Event) error {
 		return nil //nolint:nilerr // it is the item's fault, and listed
 	}
 	var faults []schemas.FieldError
-	if err := schemas.EventFromRecord(record, &b.event); err != nil {
+	if err := schemas.EventFromRecord(&record.Event, &b.event); err != nil {
 		fault := schemas.FieldError{Code: codeEventInvalid, Detail: "is not an agentmeter.usage.v1.Event"}
 		errors.As(err, &fault)
 		b.reject(record.Id, fault)

@@ -28,6 +28,18 @@ type figure struct {
 
 var suites = []suite{
 	{
+		pkg:   "./ingest",
+		bench: "^Benchmark(Batches|Single)$",
+		figures: []figure{
+			batches("NDJSON", "ndjson", 0.5),
+			batches("protobuf", "protobuf", 0.8),
+			{
+				name: "accept single events over 256 connections", benchmark: "Single", metric: "events/s", unit: "events/s",
+				reference: "a handler that only reads the body and answers", referenceMetric: "read_only_events/s", ratioMetric: "ratio", atLeast: 0.5,
+			},
+		},
+	},
+	{
 		pkg:   "./rollup",
 		bench: "^Benchmark(Pipeline|Append|TakeOver|OldIDs)$",
 		figures: []figure{
@@ -53,6 +65,14 @@ var suites = []suite{
 		bench:   "^Benchmark(Year|Tenth)$",
 		figures: slices.Concat(questions("20", 5, 15), questions("300", 15, 40)),
 	},
+}
+
+// batches is the figure of ingest's batches of 1,000 in one format.
+func batches(format, name string, atLeast float64) figure {
+	return figure{
+		name: "accept batches of 1,000 as " + format, benchmark: "Batches/" + name, metric: "events/s", unit: "events/s",
+		reference: "a bare producer of the same records", referenceMetric: "bare_events/s", ratioMetric: "ratio", atLeast: atLeast,
+	}
 }
 
 // questions are the figures of one workspace of the query service's year, with
