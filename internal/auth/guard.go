@@ -20,7 +20,7 @@ type Guard struct {
 // NewGuard checks Bearer tokens with tokens and the page's cookies with
 // sessions, which may be nil where no route takes them.
 func NewGuard(tokens Verifier, sessions *Sessions) *Guard {
-	return &Guard{tokens: tokens, sessions: sessions}
+	return &Guard{tokens: Remember(tokens), sessions: sessions}
 }
 
 // DenyPage has people who open the page without access see denied(status)
