@@ -16,6 +16,9 @@ const (
 	// readinessAge is for how long an answer serves again: /readyz needs no
 	// token, so asking it often must not become load on Kafka or ClickHouse.
 	readinessAge = 500 * time.Millisecond
+	// startingAge is the same until it has been ready once: whoever waits for
+	// that does not wait for us to look again.
+	startingAge = 20 * time.Millisecond
 )
 
 // Health says whether the process lives and whether it can do its work.
@@ -28,6 +31,7 @@ type Health struct {
 	checks  []readinessCheck
 	last    api.Readiness
 	checked time.Time
+	started bool // it has been ready
 }
 
 type readinessCheck struct {
@@ -61,8 +65,13 @@ func (h *Health) Draining() <-chan struct{} { return h.draining }
 func (h *Health) Readiness(ctx context.Context) api.Readiness {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if time.Since(h.checked) > readinessAge {
+	age := readinessAge
+	if !h.started {
+		age = startingAge
+	}
+	if time.Since(h.checked) > age {
 		h.last, h.checked = h.run(ctx), time.Now()
+		h.started = h.started || h.last.Status == api.Ready
 	}
 	readiness := h.last
 	select {
