@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -96,6 +97,8 @@ func Open(cfg Config) (_ *Broker, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("start broker on %s: %w", cfg.Dir, err)
 	}
+	// After a kill it has read the whole log at once, which is garbage now.
+	debug.FreeOSMemory()
 	b.cluster.ControlKey(int16(kmsg.Produce), b.onProduce)
 	b.cluster.ControlKey(int16(kmsg.CreateTopics), b.onCreateTopics)
 	b.cluster.ControlKey(int16(kmsg.DeleteRecords), b.onDeleteRecords)
