@@ -231,6 +231,7 @@ func (p *process) listenForMetrics(ctx context.Context, config httpapi.Config) e
 
 // run starts the stages and blocks until they have stopped.
 func (p *process) run(ctx context.Context, onReady func(context.Context) error) error {
+	go returnMemory(ctx)
 	err := lifecycle.Run(ctx, p.log, func(ctx context.Context) error {
 		if err := p.waitReady(ctx); err != nil || ctx.Err() != nil {
 			return err
