@@ -26,7 +26,8 @@ type Config struct {
 	// about ten times as many on. 0: there is no filter, and every id is looked
 	// up.
 	HotIDs int
-	// ProgressInterval is how often each partition's progress is published.
+	// ProgressInterval is how often each partition's progress is published where no
+	// block comes; after one it is published at once, five times a second at most.
 	ProgressInterval time.Duration
 	// StatementTimeout is how long a statement may take before its outcome
 	// counts as unknown.

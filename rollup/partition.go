@@ -34,6 +34,7 @@ type eventPartition struct {
 	producer   *kgo.Client
 	ids        *knownIDs
 	idLoads    chan struct{} // see knownIDs
+	counted    chan struct{} // see Rollup
 	// settled is where the ledger ended when this worker last saw it in every
 	// view: that block needs no reconcile again.
 	settled int64
@@ -422,6 +423,10 @@ func (p *eventPartition) count(ctx context.Context, b *preparedBlock) (certain b
 		s.position, s.lastTime = b.hi, last
 		s.land(b.rows)
 	})
+	select {
+	case p.counted <- struct{}{}:
+	default: // it is going to be published anyway
+	}
 	return certain, nil
 }
 

@@ -75,24 +75,34 @@ type publisher struct {
 // retentionEvery lies between two questions for how long Kafka keeps events.
 const retentionEvery = 5 * time.Minute
 
+// publishAtMost is how soon after a publication the next one may be: what is
+// counted is not seen before it is published, and each is a part in ClickHouse.
+const publishAtMost = 200 * time.Millisecond
+
 // publishProgress samples the log's ends and writes, for each owned partition,
-// how far it has been counted, until ctx ends. A failure is retried with the
-// next tick: progress that is not published only makes figures look older.
+// how far it has been counted, until ctx ends: soon after a block, and every
+// interval where none comes. A failure is retried with the next: progress that
+// is not published only makes figures look older.
 //
 // It also notices that the topic has become another one, and that somebody has
 // adopted it. work is the context of the workers.
 func (r *Rollup) publishProgress(ctx, work context.Context) {
-	ticker := time.NewTicker(r.config.ProgressInterval)
-	defer ticker.Stop()
+	due := time.NewTimer(r.config.ProgressInterval)
+	defer due.Stop()
+	began := time.Now() // the last publication
 	p := &publisher{Rollup: r, marks: make(map[int32]*watermark), ends: make(map[int32]int64), labels: make(map[int32]bool)}
 	failing := false
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-due.C:
+		case <-r.counted:
+			sleep(ctx, publishAtMost-time.Since(began))
 		}
+		began = time.Now()
 		err := p.once(ctx, work)
+		due.Reset(r.config.ProgressInterval)
 		if err != nil && ctx.Err() == nil && !failing {
 			r.log.WarnContext(ctx, "progress not published; figures will look older than they are", "error", err)
 		}
