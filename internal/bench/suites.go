@@ -65,6 +65,40 @@ var suites = []suite{
 		bench:   "^Benchmark(Year|Tenth)$",
 		figures: slices.Concat(questions("20", 5, 15), questions("300", 15, 40)),
 	},
+	{
+		pkg:   "./internal/e2e",
+		bench: "^Benchmark(System|Roles)$",
+		figures: []figure{
+			{name: "agentmeter run: count 10 million events sent over HTTP", benchmark: "System/rate", metric: "events/s", unit: "events/s"},
+			{name: "the same, accepted", benchmark: "System/rate", metric: "accepted_events/s", unit: "events/s"},
+			{name: "memory of agentmeter run at full rate", benchmark: "System/rate", metric: "MiB", unit: "MiB", atMost: 2048},
+			{name: "memory of agentmeter run, idle, 10 million events on disk", benchmark: "System/idle", metric: "MiB", unit: "MiB", atMost: 700},
+			{name: "processor of agentmeter run, idle", benchmark: "System/idle", metric: "%_of_a_core", unit: "% of a core", atMost: 2},
+			{name: "memory of rollup at full rate, beside 3.6 MB a million ids", benchmark: "Roles", metric: "rollup_beside_filter_MiB", unit: "MiB", atMost: 256},
+			{name: "memory of ingest at full rate", benchmark: "Roles", metric: "ingest_MiB", unit: "MiB", atMost: 256},
+			{
+				name: "disk: an event in ledger, id look-up and rollups, traffic of a year", benchmark: "System/disk", metric: "bytes/event", unit: "bytes",
+				reference: "as a line of JSON", referenceMetric: "json_bytes/event", ratioMetric: "of_json", atMost: 0.15,
+			},
+			{
+				name: "disk: the same, all of it of minutes at full rate", benchmark: "System/disk", metric: "live_bytes/event", unit: "bytes",
+				reference: "as a line of JSON", referenceMetric: "json_bytes/event", ratioMetric: "live_of_json", atMost: 0.15,
+			},
+			{name: "start after kill -9 at full rate, 10 million events on disk: ready", benchmark: "System/start", metric: "s/ready", unit: "s", atMost: 2},
+			{name: "the same: everything acknowledged is counted", benchmark: "System/start", metric: "s/counted", unit: "s", atMost: 5},
+			{name: "at half the full rate: acknowledged to on the dashboard, median", benchmark: "System/freshness", metric: "p50-s", unit: "s", atMost: 0.5},
+			{name: "the same, 99th percentile", benchmark: "System/freshness", metric: "p99-s", unit: "s", atMost: 1.5},
+			{name: "the same, new parts of a table", benchmark: "System/freshness", metric: "parts/s", unit: "parts/s", atMost: 20},
+			{
+				name: "at half the full rate: page, 99th percentile", benchmark: "System/questions", metric: "page-p99-ms", unit: "ms",
+				reference: "nothing coming in", referenceMetric: "page-calm-p99-ms", ratioMetric: "page-of-calm", atMost: 2,
+			},
+			{
+				name: "the same, page and others", benchmark: "System/questions", metric: "mix-p99-ms", unit: "ms",
+				reference: "nothing coming in", referenceMetric: "mix-calm-p99-ms", ratioMetric: "mix-of-calm", atMost: 2,
+			},
+		},
+	},
 }
 
 // batches is the figure of ingest's batches of 1,000 in one format.

@@ -11,7 +11,7 @@ import (
 
 // freeAddress is an address that nobody listens on a moment ago. The stages
 // need one that the test knows.
-func freeAddress(t *testing.T) string {
+func freeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -22,7 +22,7 @@ func freeAddress(t *testing.T) string {
 }
 
 // startStage runs one role and waits until it is ready.
-func startStage(t *testing.T, args ...string) (p *process, base string) {
+func startStage(t testing.TB, args ...string) (p *process, base string) {
 	t.Helper()
 	address := freeAddress(t)
 	p = start(t, append(args, "--http-listen", address)...)
@@ -35,7 +35,7 @@ func startStage(t *testing.T, args ...string) (p *process, base string) {
 
 // startPrinted runs the embedded broker or engine alone and returns the address
 // that it prints.
-func startPrinted(t *testing.T, args ...string) (p *process, address string) {
+func startPrinted(t testing.TB, args ...string) (p *process, address string) {
 	t.Helper()
 	p = start(t, args...)
 	p.waitFor("to print its address", startPatience, func() error {

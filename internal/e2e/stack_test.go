@@ -49,7 +49,7 @@ const (
 
 // process is a running agentmeter.
 type process struct {
-	t      *testing.T
+	t      testing.TB
 	cmd    *exec.Cmd
 	name   string
 	stdout *lockedBuffer
@@ -58,12 +58,12 @@ type process struct {
 }
 
 // start runs agentmeter with the given arguments until the test ends.
-func start(t *testing.T, args ...string) *process {
+func start(t testing.TB, args ...string) *process {
 	t.Helper()
 	return startCommand(t, exec.Command(binary, args...))
 }
 
-func startCommand(t *testing.T, cmd *exec.Cmd) *process {
+func startCommand(t testing.TB, cmd *exec.Cmd) *process {
 	t.Helper()
 	p := &process{t: t, cmd: cmd, name: cmd.Args[1], stdout: &lockedBuffer{}, ended: make(chan struct{})}
 	p.cmd.Stdout = p.stdout
@@ -123,7 +123,7 @@ type instance struct {
 }
 
 // runOn starts an instance on free ports and waits until it is ready.
-func runOn(t *testing.T, dir string, args ...string) *instance {
+func runOn(t testing.TB, dir string, args ...string) *instance {
 	t.Helper()
 	i := &instance{dir: dir}
 	i.process = start(t, append([]string{
@@ -172,7 +172,7 @@ func (p *process) await(what string, patience time.Duration, condition func() er
 	}
 }
 
-func expectStatus(t *testing.T, method, address, token string, body io.Reader, want int) error {
+func expectStatus(t testing.TB, method, address, token string, body io.Reader, want int) error {
 	status, content := call(t, method, address, token, body)
 	if status != want {
 		return fmt.Errorf("%s %s: status %d, want %d: %.500s", method, address, status, want, content)
@@ -182,7 +182,7 @@ func expectStatus(t *testing.T, method, address, token string, body io.Reader, w
 
 // call makes a request and returns status and body; status 0 means that nobody
 // answered.
-func call(t *testing.T, method, address, token string, body io.Reader) (int, []byte) {
+func call(t testing.TB, method, address, token string, body io.Reader) (int, []byte) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -209,7 +209,7 @@ func call(t *testing.T, method, address, token string, body io.Reader) (int, []b
 }
 
 // get reads JSON into v.
-func get(t *testing.T, address, token string, v any) {
+func get(t testing.TB, address, token string, v any) {
 	t.Helper()
 	status, content := call(t, http.MethodGet, address, token, nil)
 	if status != http.StatusOK {
@@ -221,7 +221,7 @@ func get(t *testing.T, address, token string, v any) {
 }
 
 // agentmeter runs a command to its end and returns its exit code and output.
-func agentmeter(t *testing.T, args ...string) (code int, stdout, stderr string) {
+func agentmeter(t testing.TB, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), binary, args...)
@@ -235,7 +235,7 @@ func agentmeter(t *testing.T, args ...string) (code int, stdout, stderr string) 
 }
 
 // mustAgentmeter is agentmeter for commands that have to succeed.
-func mustAgentmeter(t *testing.T, args ...string) string {
+func mustAgentmeter(t testing.TB, args ...string) string {
 	t.Helper()
 	code, stdout, stderr := agentmeter(t, args...)
 	if code != 0 {
@@ -250,7 +250,7 @@ func (i *instance) token(workspace, scopes string) string {
 }
 
 // sql asks the engine over ClickHouse's HTTP protocol, as curl would.
-func sql(t *testing.T, clickhouse, query string) string {
+func sql(t testing.TB, clickhouse, query string) string {
 	t.Helper()
 	status, content := call(t, http.MethodPost, clickhouse+"/?database=agentmeter", "", strings.NewReader(query))
 	if status != http.StatusOK {
@@ -283,7 +283,7 @@ type dashboard struct {
 	RecordedEvents     string `json:"recorded_events"`
 }
 
-func readDashboard(t *testing.T, base, token, workspace, parameters string) dashboard {
+func readDashboard(t testing.TB, base, token, workspace, parameters string) dashboard {
 	t.Helper()
 	var d dashboard
 	get(t, base+"/v1/usage/dashboard?workspace="+url.QueryEscape(workspace)+"&"+parameters, token, &d)
@@ -310,7 +310,7 @@ func (b *lockedBuffer) String() string {
 
 // prefixWriter passes a process's log on to the test's.
 type prefixWriter struct {
-	t      *testing.T
+	t      testing.TB
 	prefix string
 }
 
