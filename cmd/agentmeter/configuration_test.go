@@ -12,7 +12,7 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-var update = flag.Bool("update", false, "write the table in docs/operations/configuration.md anew")
+var update = flag.Bool("update", false, "write the documents that tests hold to the program anew")
 
 const (
 	configurationDocument = "../../docs/operations/configuration.md"

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"runtime"
 	"slices"
 	"time"
@@ -38,6 +37,7 @@ type process struct {
 	gatherers prometheus.Gatherers
 	health    *httpapi.Health
 	router    *httpapi.Router
+	metrics   *httpapi.Router      // of the listener for metrics; nil: there is none
 	tracer    trace.TracerProvider // nil: nothing is traced
 	stages    []lifecycle.Stage
 	closers   []func() error
@@ -219,9 +219,10 @@ func (p *process) listen(ctx context.Context, flags httpFlags, guard *auth.Guard
 // listenForMetrics adds the listener that needs no tokens, where one is asked
 // for. It stops after the other one, so that a drain can be watched.
 func (p *process) listenForMetrics(ctx context.Context, config httpapi.Config) error {
-	mux := http.NewServeMux()
-	httpapi.MountOperations(mux, p.health, p.gatherers)
-	server, err := httpapi.Listen(ctx, config, mux, p.health, p.log.With("listener", "metrics"))
+	log := p.log.With("listener", "metrics")
+	p.metrics = httpapi.NewRouter(p.health, log, p.registry)
+	httpapi.MountOperations(p.metrics, p.health, p.gatherers)
+	server, err := httpapi.Listen(ctx, config, p.metrics, p.health, log)
 	if err != nil {
 		return err
 	}

@@ -99,22 +99,31 @@ func (*ingestCommand) Help() string {
 }
 
 func (c *ingestCommand) Run(ctx context.Context, s streams) error {
-	p, guard, sessions, err := newRole(ctx, "ingest", c.logger(s.err), c.tracingFlags, c.accessFlags, c.dataDirFlags)
+	p, err := c.wire(ctx, c.logger(s.err))
 	if err != nil {
 		return err
+	}
+	return p.run(ctx, nil)
+}
+
+// wire puts the role together, up to its listeners.
+func (c *ingestCommand) wire(ctx context.Context, log *slog.Logger) (*process, error) {
+	p, guard, sessions, err := newRole(ctx, "ingest", log, c.tracingFlags, c.accessFlags, c.dataDirFlags)
+	if err != nil {
+		return nil, err
 	}
 	sessions.MountLinks(guard.Mux(p.router))
 	kafkaConfig, err := c.kafkaFlags.config("ingest")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := p.mountIngest(guard, c.ingestFlags.config(), kafkaConfig); err != nil {
-		return err
+		return nil, err
 	}
 	if _, err := p.listen(ctx, c.httpFlags, guard); err != nil {
-		return err
+		return nil, err
 	}
-	return p.run(ctx, nil)
+	return p, nil
 }
 
 type queryCommand struct {
@@ -133,26 +142,35 @@ func (*queryCommand) Help() string {
 }
 
 func (c *queryCommand) Run(ctx context.Context, s streams) error {
-	p, guard, sessions, err := newRole(ctx, "query", c.logger(s.err), c.tracingFlags, c.accessFlags, c.dataDirFlags)
+	p, err := c.wire(ctx, c.logger(s.err))
 	if err != nil {
 		return err
+	}
+	return p.run(ctx, nil)
+}
+
+// wire puts the role together, up to its listeners.
+func (c *queryCommand) wire(ctx context.Context, log *slog.Logger) (*process, error) {
+	p, guard, sessions, err := newRole(ctx, "query", log, c.tracingFlags, c.accessFlags, c.dataDirFlags)
+	if err != nil {
+		return nil, err
 	}
 	sessions.MountLinks(guard.Mux(p.router))
 	config, err := c.clickhouseFlags.config()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	client, err := p.openClickHouse(config)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := p.mountQuery(guard, sessions, c.queryFlags.config(c.accessFlags), client); err != nil {
-		return err
+		return nil, err
 	}
 	if _, err := p.listen(ctx, c.httpFlags, guard); err != nil {
-		return err
+		return nil, err
 	}
-	return p.run(ctx, nil)
+	return p, nil
 }
 
 type rollupCommand struct {
@@ -173,27 +191,36 @@ func (*rollupCommand) Help() string {
 }
 
 func (c *rollupCommand) Run(ctx context.Context, s streams) error {
-	p, guard, _, err := newRole(ctx, "rollup", c.logger(s.err), c.tracingFlags, c.accessFlags, c.dataDirFlags)
+	p, err := c.wire(ctx, c.logger(s.err))
 	if err != nil {
-		return err
-	}
-	config, err := c.clickhouseFlags.config()
-	if err != nil {
-		return err
-	}
-	client, err := p.openClickHouse(config)
-	if err != nil {
-		return err
-	}
-	kafkaConfig, err := c.kafkaFlags.config("rollup")
-	if err != nil {
-		return err
-	}
-	if err := p.addRollup(c.rollupFlags.config(), c.auditFlags, kafkaConfig, client); err != nil {
-		return err
-	}
-	if _, err := p.listen(ctx, c.httpFlags, guard); err != nil {
 		return err
 	}
 	return p.run(ctx, nil)
+}
+
+// wire puts the role together, up to its listeners.
+func (c *rollupCommand) wire(ctx context.Context, log *slog.Logger) (*process, error) {
+	p, guard, _, err := newRole(ctx, "rollup", log, c.tracingFlags, c.accessFlags, c.dataDirFlags)
+	if err != nil {
+		return nil, err
+	}
+	config, err := c.clickhouseFlags.config()
+	if err != nil {
+		return nil, err
+	}
+	client, err := p.openClickHouse(config)
+	if err != nil {
+		return nil, err
+	}
+	kafkaConfig, err := c.kafkaFlags.config("rollup")
+	if err != nil {
+		return nil, err
+	}
+	if err := p.addRollup(c.rollupFlags.config(), c.auditFlags, kafkaConfig, client); err != nil {
+		return nil, err
+	}
+	if _, err := p.listen(ctx, c.httpFlags, guard); err != nil {
+		return nil, err
+	}
+	return p, nil
 }

@@ -99,6 +99,17 @@ func (c *runCommand) wire(ctx context.Context, p *process, key auth.Key, dir dat
 	if err := both.Wait(); err != nil {
 		return err
 	}
+	if err := c.mount(ctx, p, key, where, kafkaConfig, config); err != nil {
+		return err
+	}
+	if c.Demo {
+		p.stages = append(p.stages, demoStage(dir, where.HTTP, p.log.With("role", "demo")))
+	}
+	return nil
+}
+
+// mount adds the stages and their routes, up to the listeners.
+func (c *runCommand) mount(ctx context.Context, p *process, key auth.Key, where *endpoints, kafkaConfig kafka.Config, config clickhouse.Config) error {
 	client, err := p.openClickHouse(config)
 	if err != nil {
 		return err
@@ -122,9 +133,6 @@ func (c *runCommand) wire(ctx context.Context, p *process, key auth.Key, dir dat
 		return err
 	}
 	where.HTTP = server.URL()
-	if c.Demo {
-		p.stages = append(p.stages, demoStage(dir, where.HTTP, p.log.With("role", "demo")))
-	}
 	return nil
 }
 

@@ -42,6 +42,7 @@ var rules = map[string]rule{
 	"internal/httpapi":                     {[]string{"schemas", "schemas/", "internal/tracing"}, "the HTTP edge: problems, limits, health, drain"},
 	"internal/httpapi/contracttest":        {[]string{"schemas", "schemas/"}, "holds recorded answers to the contract, for tests"},
 	"internal/auth":                        {[]string{"schemas", "schemas/", "internal/httpapi"}, "who may do what"},
+	"internal/auth/authtest":               {nil, "tokens that must not pass, for tests"},
 	"internal/lifecycle":                   {nil, "stages start in order and stop in reverse"},
 	"internal/fault":                       {nil, "names the steps of counting, where test builds strike"},
 	"internal/audit":                       {[]string{"schemas/clickhouse", "internal/clickhouse", "internal/kafka"}, "the proof, used by the command, the rollup's gauges and the read side"},

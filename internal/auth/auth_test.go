@@ -11,10 +11,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/golang-jwt/jwt/v5"
 	"go.uber.org/goleak"
 
 	"agentmeter/internal/auth"
+	"agentmeter/internal/auth/authtest"
 	"agentmeter/schemas"
 )
 
@@ -178,63 +178,10 @@ func TestGrantsReportEveryFault(t *testing.T) {
 	}
 }
 
-// forgeries are tokens that must not be taken, each with one thing wrong.
-func forgeries(t testing.TB, secret []byte) map[string]string {
-	t.Helper()
-	now := time.Now()
-	good := func() jwt.MapClaims {
-		return jwt.MapClaims{
-			"iss": "agentmeter", "aud": "agentmeter", "iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
-			"workspace": "*", "scope": "events:write events:import adjustments:write directory:write usage:read ops:read",
-		}
-	}
-	sign := func(method jwt.SigningMethod, key any, header map[string]any, edit func(jwt.MapClaims)) string {
-		said := good()
-		edit(said)
-		token := jwt.NewWithClaims(method, said)
-		for name, value := range header {
-			token.Header[name] = value
-		}
-		text, err := token.SignedString(key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return text
-	}
-	nothing := func(jwt.MapClaims) {}
-	hs256 := func(edit func(jwt.MapClaims)) string { return sign(jwt.SigningMethodHS256, secret, nil, edit) }
-	genuine := hs256(nothing)
-	parts := strings.Split(genuine, ".")
-	return map[string]string{
-		"expired":            hs256(func(c jwt.MapClaims) { c["exp"] = now.Add(-time.Second).Unix() }),
-		"no expiry":          hs256(func(c jwt.MapClaims) { delete(c, "exp") }),
-		"not yet valid":      hs256(func(c jwt.MapClaims) { c["nbf"] = now.Add(time.Hour).Unix() }),
-		"issued in future":   hs256(func(c jwt.MapClaims) { c["iat"] = now.Add(time.Hour).Unix() }),
-		"other audience":     hs256(func(c jwt.MapClaims) { c["aud"] = "agentmeter/page" }),
-		"no audience":        hs256(func(c jwt.MapClaims) { delete(c, "aud") }),
-		"other issuer":       hs256(func(c jwt.MapClaims) { c["iss"] = "someone" }),
-		"no issuer":          hs256(func(c jwt.MapClaims) { delete(c, "iss") }),
-		"no workspace":       hs256(func(c jwt.MapClaims) { delete(c, "workspace") }),
-		"scope of odd type":  hs256(func(c jwt.MapClaims) { c["scope"] = []string{"events:write"} }),
-		"critical header":    sign(jwt.SigningMethodHS256, secret, map[string]any{"crit": []string{"b64"}}, nothing),
-		"alg none":           sign(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, nil, nothing),
-		"other algorithm":    sign(jwt.SigningMethodHS512, secret, nil, nothing),
-		"other key":          sign(jwt.SigningMethodHS256, bytes.Repeat([]byte{7}, 32), nil, nothing),
-		"no signature":       parts[0] + "." + parts[1] + ".",
-		"signature cut":      genuine[:len(genuine)-4],
-		"signature padded":   genuine + "=",
-		"other payload":      parts[0] + "." + strings.Split(hs256(func(c jwt.MapClaims) { c["workspace"] = "ws_b" }), ".")[1] + "." + parts[2],
-		"not a token":        "nonsense",
-		"endless":            genuine + strings.Repeat("A", 10_000),
-		"three empty parts":  "..",
-		"white space inside": parts[0] + " ." + parts[1] + "." + parts[2],
-	}
-}
-
 func TestForgedTokensAreRefused(t *testing.T) {
 	t.Parallel()
 	key, secret := newKey(t)
-	for name, token := range forgeries(t, secret) {
+	for name, token := range authtest.Forgeries(t, secret) {
 		if access, err := key.Verifier().Verify(t.Context(), token); err == nil {
 			t.Errorf("%s: it allows %+v", name, access)
 		}
@@ -243,7 +190,7 @@ func TestForgedTokensAreRefused(t *testing.T) {
 
 func FuzzVerify(f *testing.F) {
 	key, secret := newKey(f)
-	for _, token := range forgeries(f, secret) {
+	for _, token := range authtest.Forgeries(f, secret) {
 		if len(token) < 2048 {
 			f.Add(token)
 		}

@@ -14,12 +14,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"go.yaml.in/yaml/v3"
 
 	"agentmeter/internal/auth"
 	"agentmeter/internal/httpapi"
 	"agentmeter/internal/httpapi/contracttest"
-	"agentmeter/schemas"
 	"agentmeter/schemas/api"
 )
 
@@ -27,56 +25,14 @@ import (
 // answered with 299.
 type stand struct {
 	key    auth.Key
-	secret []byte
 	router *httpapi.Router
 }
 
 const passed = 299
 
-// routesOfContract maps "METHOD /path" of openapi.yaml to the scopes that it names: nil
-// for public routes.
-func routesOfContract(t testing.TB) map[string][]string {
-	t.Helper()
-	var document struct {
-		Security []map[string][]string
-		Paths    map[string]map[string]yaml.Node
-	}
-	if err := yaml.Unmarshal(schemas.OpenAPI, &document); err != nil {
-		t.Fatal(err)
-	}
-	routes := map[string][]string{}
-	for path, operations := range document.Paths {
-		for method, node := range operations {
-			if method == "parameters" {
-				continue
-			}
-			var operation struct{ Security *[]map[string][]string }
-			if err := node.Decode(&operation); err != nil {
-				t.Fatal(err)
-			}
-			if operation.Security == nil {
-				t.Fatalf("%s %s names no security of its own", method, path)
-			}
-			var scopes []string
-			for _, way := range *operation.Security {
-				for scheme, needs := range way {
-					for _, scope := range needs {
-						scopes = append(scopes, scheme+" "+scope)
-					}
-				}
-				if len(way) == 0 {
-					scopes = append(scopes, "none")
-				}
-			}
-			routes[strings.ToUpper(method)+" "+path] = scopes
-		}
-	}
-	return routes
-}
-
 func newStand(t *testing.T, config auth.SessionConfig) stand {
 	t.Helper()
-	key, secret := newKey(t)
+	key, _ := newKey(t)
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	router := httpapi.NewRouter(httpapi.NewHealth(log), log, prometheus.NewRegistry())
 	sessions, err := auth.NewSessions(config, key)
@@ -86,13 +42,13 @@ func newStand(t *testing.T, config auth.SessionConfig) stand {
 	mux := auth.NewGuard(key.Verifier(), sessions).Mux(router)
 	sessions.MountLinks(mux)
 	sessions.MountPages(mux)
-	for route := range routesOfContract(t) {
+	for route := range contracttest.Routes(t) {
 		if strings.Contains(route, "session") {
 			continue
 		}
 		mux.HandleFunc(route, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(passed) })
 	}
-	return stand{key: key, secret: secret, router: router}
+	return stand{key: key, router: router}
 }
 
 // ask sends a request for a route; {ws} and ?workspace= name the workspace.
@@ -115,80 +71,6 @@ func (s stand) ask(t *testing.T, route, workspace string, edit ...func(*http.Req
 
 func bearer(token string) func(*http.Request) {
 	return func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) }
-}
-
-func TestEveryRouteAsksForTheScopeOfTheContract(t *testing.T) {
-	t.Parallel()
-	s := newStand(t, auth.DefaultSessionConfig())
-	for route, needs := range routesOfContract(t) {
-		t.Run(route, func(t *testing.T) {
-			public := len(needs) == 0
-			if public {
-				if w := s.ask(t, route, "ws_a"); w.Code == 403 || (w.Code == 401 && !strings.Contains(route, "session")) {
-					t.Errorf("a public route answered %d", w.Code)
-				}
-				return
-			}
-			if w := s.ask(t, route, "ws_a"); w.Code != 401 || w.Header().Get("WWW-Authenticate") != `Bearer realm="agentmeter"` {
-				t.Errorf("without a token: %d %q", w.Code, w.Header().Get("WWW-Authenticate"))
-			}
-			for name, token := range forgeries(t, s.secret) {
-				w := s.ask(t, route, "ws_a", bearer(token))
-				if w.Code != 401 || !strings.Contains(w.Header().Get("WWW-Authenticate"), `error="invalid_token"`) {
-					t.Errorf("forged token (%s): %d %s", name, w.Code, w.Body)
-				}
-			}
-			for _, scope := range auth.Scopes {
-				w := s.ask(t, route, "ws_a", bearer(mint(t, s.key, "ws_a", scope)))
-				allowed := slices.Contains(needs, "bearerAuth "+string(scope))
-				if allowed == (w.Code == 403) || w.Code == 401 {
-					t.Errorf("scope %s: %d, allowed by the contract: %v", scope, w.Code, allowed)
-				}
-				if w.Code == 403 && !strings.Contains(w.Header().Get("WWW-Authenticate"), "insufficient_scope") {
-					t.Errorf("scope %s: no challenge: %v", scope, w.Header())
-				}
-			}
-		})
-	}
-}
-
-func TestNotYoursAndNotThereAreOneAnswer(t *testing.T) {
-	t.Parallel()
-	s := newStand(t, auth.DefaultSessionConfig())
-	token := mint(t, s.key, "ws_mine", auth.Scopes...)
-	for route := range routesOfContract(t) {
-		inPath, inQuery := strings.Contains(route, "{ws}"), strings.Contains(route, "/v1/usage/") || strings.HasSuffix(route, "/v1/agents")
-		if !inPath && !inQuery {
-			continue
-		}
-		if w := s.ask(t, route, "ws_mine", bearer(token)); w.Code != passed {
-			t.Errorf("%s: my own workspace answers %d", route, w.Code)
-		}
-		var bodies []string
-		for _, workspace := range []string{"ws_theirs", "ws_nobodys", "*", "ws_mine ", "WS_MINE", "ws_mine/x"} {
-			w := s.ask(t, route, workspace, bearer(token))
-			if w.Code != 404 {
-				t.Errorf("%s %q: %d", route, workspace, w.Code)
-			}
-			body := w.Body.String()
-			for _, leak := range []string{"theirs", "nobodys"} {
-				if strings.Contains(body, leak) {
-					t.Errorf("%s: the name is echoed: %s", route, body)
-				}
-			}
-			var problem api.Problem
-			if err := json.Unmarshal(w.Body.Bytes(), &problem); err != nil {
-				t.Fatal(err)
-			}
-			body = strings.ReplaceAll(body, problem.TraceID, "")
-			bodies = append(bodies, body)
-		}
-		for _, body := range bodies[1:] {
-			if body != bodies[0] {
-				t.Errorf("%s: two answers:\n%s\n%s", route, bodies[0], body)
-			}
-		}
-	}
 }
 
 func TestScopeIsCheckedBeforeTheWorkspace(t *testing.T) {
@@ -344,7 +226,7 @@ func TestAOneTimeLinkSignsABrowserInOnce(t *testing.T) {
 	if w := s.ask(t, "GET /v1/usage/dashboard", "ws_b", with); w.Code != 404 {
 		t.Errorf("another workspace with the session: %d", w.Code)
 	}
-	for route, needs := range routesOfContract(t) {
+	for route, needs := range contracttest.Routes(t) {
 		if slices.Contains(needs, "sessionCookie usage:read") || len(needs) == 0 {
 			continue
 		}

@@ -83,7 +83,16 @@ func NewJWKSVerifier(ctx context.Context, config JWKSConfig, log *slog.Logger) (
 	}
 	return &tokenVerifier{
 		parser:  newParser(jwksAlgorithms, config.Issuer, config.Audience, config.Leeway),
-		keyfunc: keys.KeyfuncCtx,
+		keyfunc: func(ctx context.Context) jwt.Keyfunc {
+			find := keys.KeyfuncCtx(ctx)
+			return func(token *jwt.Token) (any, error) {
+				// Without it every key of the set would be tried.
+				if kid, ok := token.Header["kid"].(string); !ok || kid == "" {
+					return nil, errors.New("it does not say by kid which key signed it")
+				}
+				return find(token)
+			}
+		},
 	}, nil
 }
 

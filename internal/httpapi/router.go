@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,6 +32,7 @@ type Mux interface {
 // takes or a handler panics over.
 type Router struct {
 	mux      *http.ServeMux
+	patterns []string
 	log      *slog.Logger
 	metrics  *metrics
 	throttle *throttle
@@ -56,7 +58,11 @@ func (rt *Router) Trace(provider trace.TracerProvider) { rt.tracer = provider.Tr
 // panics: it is a mistake of the program's.
 func (rt *Router) HandleFunc(pattern string, handler func(http.ResponseWriter, *http.Request)) {
 	rt.mux.HandleFunc(pattern, handler)
+	rt.patterns = append(rt.patterns, pattern)
 }
+
+// Patterns are the routes that were added, in their order.
+func (rt *Router) Patterns() []string { return slices.Clone(rt.patterns) }
 
 // ServeHTTP serves one request.
 func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {

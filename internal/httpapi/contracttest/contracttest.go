@@ -14,6 +14,7 @@ import (
 
 	"github.com/pb33f/libopenapi"
 	validator "github.com/pb33f/libopenapi-validator"
+	"go.yaml.in/yaml/v3"
 
 	"agentmeter/schemas"
 )
@@ -79,4 +80,45 @@ func Check(t testing.TB, request *http.Request, answer *http.Response) {
 		}
 		t.Errorf("%s %s answered %d: %s\n%s", request.Method, request.URL.Path, answer.StatusCode, strings.Join(reasons, "; "), body)
 	}
+}
+
+// Routes maps "METHOD /path" of openapi.yaml to the scopes that it names, such as
+// "bearerAuth usage:read": nil for public routes.
+func Routes(t testing.TB) map[string][]string {
+	t.Helper()
+	var document struct {
+		Security []map[string][]string
+		Paths    map[string]map[string]yaml.Node
+	}
+	if err := yaml.Unmarshal(schemas.OpenAPI, &document); err != nil {
+		t.Fatal(err)
+	}
+	routes := map[string][]string{}
+	for path, operations := range document.Paths {
+		for method, node := range operations {
+			if method == "parameters" {
+				continue
+			}
+			var operation struct{ Security *[]map[string][]string }
+			if err := node.Decode(&operation); err != nil {
+				t.Fatal(err)
+			}
+			if operation.Security == nil {
+				t.Fatalf("%s %s names no security of its own", method, path)
+			}
+			var scopes []string
+			for _, way := range *operation.Security {
+				for scheme, needs := range way {
+					for _, scope := range needs {
+						scopes = append(scopes, scheme+" "+scope)
+					}
+				}
+				if len(way) == 0 {
+					scopes = append(scopes, "none")
+				}
+			}
+			routes[strings.ToUpper(method)+" "+path] = scopes
+		}
+	}
+	return routes
 }
