@@ -27,6 +27,10 @@ type Config struct {
 	// MaxInFlightBytes bounds what requests hold between a body's arrival and
 	// its acknowledgement; more is refused with 503.
 	MaxInFlightBytes int64
+	// RateLimit is how many events a second each key may send (429), twice as many
+	// in a burst, and a whole request at any rate. A key is a workspace and subject
+	// of tokens. 0: no limit.
+	RateLimit int
 	// AckTimeout is how long a request waits for Kafka before it answers 503.
 	AckTimeout time.Duration
 }
@@ -70,6 +74,9 @@ func (c Config) Validate() error {
 	}
 	if c.MaxInFlightBytes < 4*c.MaxBodyBytes {
 		fault("max in-flight bytes %d: at least four times the max body bytes (%d), or the largest request would never fit", c.MaxInFlightBytes, 4*c.MaxBodyBytes)
+	}
+	if c.RateLimit < 0 {
+		fault("rate limit %d: must not be negative", c.RateLimit)
 	}
 	if c.AckTimeout <= 0 {
 		fault("ack timeout %v: must be positive", c.AckTimeout)

@@ -50,6 +50,7 @@ func (in routes) PostEvents(w http.ResponseWriter, r *http.Request) {
 	batch.expect(len(body.bytes), format.usualEventBytes)
 	err = format.decode(body.bytes, batch)
 	body.release() // records and reasons are copies
+	in.charge(r, batch.items)
 	if err != nil {
 		httpapi.WriteError(w, r, err)
 		return

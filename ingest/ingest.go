@@ -25,6 +25,7 @@ type Ingest struct {
 	log      *slog.Logger
 	metrics  *metrics
 	budget   *budget
+	limits   *httpapi.Limits // nil: there are none
 	readers  readers
 	clock    directoryClock
 }
@@ -51,12 +52,16 @@ func New(config Config, client *kgo.Client, log *slog.Logger, reg prometheus.Reg
 		log:      log,
 		metrics:  m,
 		budget:   b,
+		limits:   newRateLimits(config),
 	}, nil
 }
 
 // Mount adds the routes of the write side. The mux is guarded: handlers run
 // only for requests that may pass, with their auth.Access in the context.
 func (in *Ingest) Mount(mux httpapi.Mux) {
+	if in.limits != nil {
+		mux = limitedMux{mux, in.limits, in.metrics}
+	}
 	ingestapi.HandlerWithOptions(routes{in}, ingestapi.StdHTTPServerOptions{
 		BaseRouter: mux,
 		ErrorHandlerFunc: func(w http.ResponseWriter, r *http.Request, err error) {

@@ -11,6 +11,7 @@ type metrics struct {
 	rejected      *prometheus.CounterVec
 	ackSeconds    prometheus.Histogram
 	inFlightBytes prometheus.Gauge
+	limited       prometheus.Counter
 }
 
 // What was accepted.
@@ -40,10 +41,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "agentmeter_ingest_in_flight_bytes",
 			Help: "Bytes held between a body's arrival and its acknowledgement.",
 		}),
+		limited: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "agentmeter_ingest_rate_limited_total",
+			Help: "Requests that were refused because their key had sent too many events a second.",
+		}),
 	}
 	for _, kind := range [...]string{kindEvent, kindAdjustment, kindDirectory} {
 		m.accepted.WithLabelValues(kind)
 	}
-	reg.MustRegister(m.accepted, m.rejected, m.ackSeconds, m.inFlightBytes)
+	reg.MustRegister(m.accepted, m.rejected, m.ackSeconds, m.inFlightBytes, m.limited)
 	return m
 }

@@ -35,7 +35,7 @@ type Service struct {
 	recent     recently
 	held       *heldFigures // nil: none are
 	flights    flights
-	rates      *rateLimits
+	rates      *httpapi.Limits
 }
 
 var _ queryapi.ServerInterface = (*Service)(nil)
@@ -76,14 +76,14 @@ func New(config Config, deps Deps) (*Service, error) {
 		limiter: newLimiter(config, m), live: make(chan struct{}, config.MaxLive), page: dashboard,
 		recent: recently{workspaces: map[schemas.WorkspaceID]*workspaceBook{}},
 		held:   newHeldFigures(config.MaxHeld, config.HeldMaxAge),
-		rates:  newRateLimits(config.RateLimit, m),
+		rates:  newRateLimits(config.RateLimit),
 	}, nil
 }
 
 // Mount adds the service's routes. Guarded takes those that need access: a
 // guard around open, which takes the page's assets, the same for everyone.
 func (s *Service) Mount(guarded, open httpapi.Mux) {
-	guarded = limitedMux{guarded, s.rates}
+	guarded = limitedMux{guarded, s.rates, s.metrics}
 	queryapi.HandlerWithOptions(s, queryapi.StdHTTPServerOptions{
 		BaseRouter:       guarded,
 		ErrorHandlerFunc: s.parameterError,

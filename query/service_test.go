@@ -132,38 +132,6 @@ func TestAWorkspaceThatAsksTooMuchIsRefusedAndTheOthersAreNot(t *testing.T) {
 	}
 }
 
-func TestRateLimitsLetThroughWhatTheySayAndForgetWhoIsQuiet(t *testing.T) {
-	l := newRateLimits(10, newMetrics(prometheus.NewRegistry()))
-	now := time.Unix(1_000_000, 0)
-	taken := 0
-	for range 100 { // at once: the burst
-		if _, wait := l.take("ws", now); wait == 0 {
-			taken++
-		} else if wait > 100*time.Millisecond {
-			t.Fatalf("the next is let through in %s", wait)
-		}
-	}
-	if taken != 20 {
-		t.Errorf("%d in a burst, want 20", taken)
-	}
-	taken = 0
-	for i := range 1000 { // a hundred a second
-		if _, wait := l.take("ws", now.Add(time.Duration(i)*10*time.Millisecond)); wait == 0 {
-			taken++
-		}
-	}
-	if taken < 99 || taken > 101 {
-		t.Errorf("%d in ten seconds, want 100", taken)
-	}
-	if left, wait := l.take("ws_other", now); left != 19 || wait != 0 {
-		t.Errorf("another workspace has %d left and waits %s", left, wait)
-	}
-	l.take("ws_third", now.Add(time.Hour))
-	if len(l.workspaces) != 1 {
-		t.Errorf("%d workspaces are remembered after an hour, want the one that asks", len(l.workspaces))
-	}
-}
-
 func TestWaitingIsBoundedInNumberAndTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLimiter(Config{MaxConcurrent: 1, MaxWaiting: 2, WaitTimeout: 2 * time.Second}, newMetrics(prometheus.NewRegistry()))

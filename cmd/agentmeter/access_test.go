@@ -206,6 +206,7 @@ func newAccessWorld(t *testing.T) *accessWorld {
 	common := []string{
 		"--token-key-file", keyFile, "--jwks-file", keySet, "--jwks-issuer", w.issuer.Name, "--jwks-audience", w.issuer.Audience,
 		"--http-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0",
+		"--attempt-rate", "0", // all of this is one address
 	}
 	parse := func(args ...string) *cli {
 		parsed := &cli{}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"runtime"
 	"slices"
 	"time"
@@ -198,6 +199,16 @@ func (p *process) openClickHouse(config clickhouse.Config) (*clickhouse.Client, 
 // listen binds the listener and adds its stage, which is stopped first.
 func (p *process) listen(ctx context.Context, flags httpFlags, guard *auth.Guard) (*httpapi.Server, error) {
 	httpapi.MountOperations(guard.Mux(p.router), p.health, p.gatherers)
+	proxies, err := flags.proxies()
+	if err != nil {
+		return nil, err
+	}
+	if flags.AttemptRate < 0 {
+		return nil, misuse("--attempt-rate: %d is negative", flags.AttemptRate)
+	}
+	if flags.AttemptRate > 0 {
+		p.router.LimitAttempts(flags.AttemptRate, proxies, p.registry)
+	}
 	config := flags.config()
 	if flags.MetricsListen != "" {
 		metrics := config
@@ -269,10 +280,28 @@ func (p *process) waitReady(ctx context.Context) error {
 
 // httpFlags say where a role listens.
 type httpFlags struct {
-	HTTPListen    string        `help:"Address of the HTTP listener. Port 0 takes a free one. Beyond loopback, anyone who reaches it can try tokens." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
-	MetricsListen string        `help:"Address of a listener of its own for /metrics, /healthz and /readyz, without tokens: for Prometheus and probes, in a network that they share. Empty: none; beyond loopback the HTTP listener's /metrics needs a token with ops:read." placeholder:"HOST:PORT"`
-	HTTPMaxConns  int           `help:"Open connections at most; more wait to be accepted." default:"4096"`
-	DrainDelay    time.Duration `help:"Between failing readiness and closing the listener, so that a load balancer can look away." default:"0s"`
+	HTTPListen     string        `help:"Address of the HTTP listener. Port 0 takes a free one. Beyond loopback, anyone who reaches it can try tokens." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
+	MetricsListen  string        `help:"Address of a listener of its own for /metrics, /healthz and /readyz, without tokens: for Prometheus and probes, in a network that they share. Empty: none; beyond loopback the HTTP listener's /metrics needs a token with ops:read." placeholder:"HOST:PORT"`
+	HTTPMaxConns   int           `help:"Open connections at most; more wait to be accepted." default:"4096"`
+	AttemptRate    int           `help:"How many requests a second without a valid token one address may send; ten times as many in a burst. More are refused with 429, valid ones never. 0: no limit." default:"10"`
+	TrustedProxies []string      `help:"Addresses or networks of the proxies in front, whose X-Forwarded-For says where a request comes from. Empty: it comes from who connects." placeholder:"CIDR,…"`
+	DrainDelay     time.Duration `help:"Between failing readiness and closing the listener, so that a load balancer can look away." default:"0s"`
+}
+
+// proxies reads --trusted-proxies.
+func (f httpFlags) proxies() (httpapi.Proxies, error) {
+	proxies := make(httpapi.Proxies, 0, len(f.TrustedProxies))
+	for _, text := range f.TrustedProxies {
+		prefix, err := netip.ParsePrefix(text)
+		if addr, addrErr := netip.ParseAddr(text); addrErr == nil {
+			prefix, err = addr.Prefix(addr.BitLen())
+		}
+		if err != nil {
+			return nil, misuse("--trusted-proxies: %q is neither an address nor a network such as 10.0.0.0/8", text)
+		}
+		proxies = append(proxies, prefix.Masked())
+	}
+	return proxies, nil
 }
 
 func (f httpFlags) config() httpapi.Config {

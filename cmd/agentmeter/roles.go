@@ -18,12 +18,13 @@ type ingestFlags struct {
 	MaxEventSkew time.Duration `help:"How far ahead of our clock an event may be." default:"5m"`
 	MaxBodyBytes int64         `help:"Bytes of a request's body at most, after decompression." default:"16777216"`
 	MaxEvents    int           `help:"Events of a request at most." default:"10000"`
+	IngestRate   int           `help:"How many events a second each key (workspace and subject of a token) may send; twice as many in a burst. More are refused with 429. 0: as many as it can, since one key is often a whole platform's." default:"0"`
 }
 
 func (f ingestFlags) config() ingest.Config {
 	config := ingest.DefaultConfig()
 	config.MaxEventAge, config.MaxEventSkew = f.MaxEventAge, f.MaxEventSkew
-	config.MaxBodyBytes, config.MaxEvents = f.MaxBodyBytes, f.MaxEvents
+	config.MaxBodyBytes, config.MaxEvents, config.RateLimit = f.MaxBodyBytes, f.MaxEvents, f.IngestRate
 	return config
 }
 

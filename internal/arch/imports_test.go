@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -81,11 +83,13 @@ var rules = map[string]rule{
 type listed struct {
 	ImportPath string   `json:"ImportPath"`
 	Imports    []string `json:"Imports"`
+	Dir        string   `json:"Dir"`
+	GoFiles    []string `json:"GoFiles"`
 }
 
 func listPackages(t *testing.T) []listed {
 	t.Helper()
-	command := exec.CommandContext(t.Context(), "go", "list", "-e", "-json=ImportPath,Imports", "agentmeter/...")
+	command := exec.CommandContext(t.Context(), "go", "list", "-e", "-json=ImportPath,Imports,Dir,GoFiles", "agentmeter/...")
 	out, err := command.Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
@@ -137,6 +141,29 @@ func TestNoPackageIsNamedAfterNothing(t *testing.T) {
 		last := p.ImportPath[strings.LastIndex(p.ImportPath, "/")+1:]
 		if slices.Contains([]string{"util", "utils", "common", "helpers", "models", "misc", "shared"}, last) {
 			t.Errorf("%s: a package is named after what it holds", p.ImportPath)
+		}
+	}
+}
+
+// A listener without bounds is held up by anybody who sends slowly, so HTTP servers
+// are made in one place, which has them all.
+func TestHTTPServersAreMadeWithTheirBounds(t *testing.T) {
+	makers := map[string]string{
+		"internal/httpapi":         "every listener of the product",
+		"internal/embedded/engine": "ClickHouse's protocol, on loopback alone",
+		"internal/crash":           "the harness's own proxy",
+		"client/examples/embed":    "somebody else's program",
+	}
+	for _, p := range listPackages(t) {
+		name := strings.TrimPrefix(p.ImportPath, module)
+		for _, file := range p.GoFiles {
+			content, err := os.ReadFile(filepath.Join(p.Dir, file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if makers[name] == "" && strings.Contains(string(content), "http.Server{") || strings.Contains(string(content), "http.ListenAndServe") {
+				t.Errorf("%s/%s makes an HTTP server of its own; use httpapi.Listen", name, file)
+			}
 		}
 	}
 }

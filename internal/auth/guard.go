@@ -50,6 +50,12 @@ func (m guardedMux) HandleFunc(pattern string, handler func(http.ResponseWriter,
 		case err == nil:
 			handler(w, admitted)
 		case pattern == pagePattern && m.guard.denied != nil && wantsHTML(r) && errors.As(err, &problem):
+			if problem.Status == http.StatusUnauthorized {
+				if limited := httpapi.AttemptFailed(r); limited != nil {
+					httpapi.WriteError(w, r, limited)
+					return
+				}
+			}
 			m.guard.denied(problem.Status).ServeHTTP(w, r)
 		default:
 			httpapi.WriteError(w, r, err)

@@ -144,6 +144,29 @@ func TestMetricsNeedATokenBeyondLoopback(t *testing.T) {
 	}
 }
 
+func TestAnAddressThatGuessesIsToldToWaitAndWhoHasATokenIsNot(t *testing.T) {
+	t.Parallel()
+	s := newStand(t, auth.DefaultSessionConfig())
+	s.router.LimitAttempts(1, nil, prometheus.NewRegistry())
+	token := mint(t, s.key, "ws_a", auth.UsageRead)
+	_, link := s.link(t, token, "")
+	seen := make(map[int]bool)
+	for range 20 {
+		for _, route := range []string{"GET /v1/usage/dashboard", "POST /v1/events", "GET /session/{code}"} {
+			seen[s.ask(t, route, "ws_a", bearer(token+"x")).Code] = true
+			if w := s.ask(t, "GET /v1/usage/dashboard", "ws_a", bearer(token)); w.Code != passed {
+				t.Fatalf("a valid token: %d", w.Code)
+			}
+		}
+	}
+	if !seen[401] || !seen[429] || len(seen) != 2 {
+		t.Errorf("guesses were answered with %v", seen)
+	}
+	if answer := s.open(t, link.URL, func(r *http.Request) { r.RemoteAddr = "10.1.2.3:4" }); answer.StatusCode != http.StatusSeeOther {
+		t.Errorf("a good link: %d", answer.StatusCode)
+	}
+}
+
 func TestARouteWithoutAPolicyStopsTheProgram(t *testing.T) {
 	t.Parallel()
 	s := newStand(t, auth.DefaultSessionConfig())

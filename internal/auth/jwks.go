@@ -82,7 +82,7 @@ func NewJWKSVerifier(ctx context.Context, config JWKSConfig, log *slog.Logger) (
 		return nil, fmt.Errorf("load key set: %w", err)
 	}
 	return &tokenVerifier{
-		parser:  newParser(jwksAlgorithms, config.Issuer, config.Audience, config.Leeway),
+		parser: newParser(jwksAlgorithms, config.Issuer, config.Audience, config.Leeway),
 		keyfunc: func(ctx context.Context) jwt.Keyfunc {
 			find := keys.KeyfuncCtx(ctx)
 			return func(token *jwt.Token) (any, error) {

@@ -147,6 +147,12 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 func BeginError(w http.ResponseWriter, r *http.Request, err error) (problem *Problem, traceID string) {
 	ctx := r.Context()
 	problem = problemOf(ctx, err)
+	if problem.Status == http.StatusUnauthorized {
+		if limited := AttemptFailed(r); limited != nil {
+			limited.Cause = err
+			problem = limited
+		}
+	}
 	if x := exchangeFrom(ctx); x != nil {
 		traceID = x.traceID
 		x.metrics.problems.WithLabelValues(problem.Code).Inc()

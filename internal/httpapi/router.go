@@ -38,6 +38,7 @@ type Router struct {
 	throttle *throttle
 	health   *Health
 	tracer   trace.Tracer // nil: nothing is traced
+	attempts *attempts    // nil: they are not limited
 }
 
 var _ Mux = (*Router)(nil)
@@ -69,7 +70,7 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
 	x := &exchange{
 		traceID: traceIDOf(r), log: rt.log, throttle: rt.throttle,
-		metrics: rt.metrics, draining: rt.health.Draining(),
+		metrics: rt.metrics, draining: rt.health.Draining(), attempts: rt.attempts,
 	}
 	ctx := r.Context()
 	var span trace.Span

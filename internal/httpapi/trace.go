@@ -19,6 +19,7 @@ type exchange struct {
 	throttle *throttle
 	metrics  *metrics
 	draining <-chan struct{}
+	attempts *attempts
 }
 
 type exchangeKey struct{}

@@ -140,6 +140,8 @@ func ingest() Board {
 				graph("Duration", "s", "", quantiles("agentmeter_http_request_duration_seconds", writes, ", route", " {{route}}")...),
 				graph("Being served", "none", "Open live streams of query included.", Query{"sum by (job) (agentmeter_http_requests_in_flight)", "{{job}}"}),
 				graph("Problems, by code", "cps", "Of all roles.", rate("agentmeter_http_problems_total", "code", "{{code}}")),
+				graph("Limited", "reqps", "Of all roles where it is about addresses.", rate("agentmeter_ingest_rate_limited_total", "", "a key's own limit (429)"),
+					rate("agentmeter_http_attempts_limited_total", "", "without a valid token, from one address (429)")),
 			}},
 			{"What Kafka promised", []Panel{
 				graph("Acknowledged offset", "none", "Kafka's log may never end below it.", Query{"max by (partition) (agentmeter_ingest_acknowledged_offset)", "{{partition}}"}),

@@ -1197,15 +1197,19 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description This workspace asks too many questions a second. */
+        /**
+         * @description More a second than is allowed: questions of a workspace's, events of a key's
+         *     (workspace and subject of tokens), or requests of an address's without a valid
+         *     token. Nothing was done; try again after `Retry-After`.
+         */
         TooManyRequests: {
             headers: {
                 "Retry-After": components["headers"]["RetryAfter"];
-                /** @description Questions a second that the workspace may ask. */
+                /** @description What is allowed a second. */
                 "RateLimit-Limit"?: number;
-                /** @description Questions that are left at this moment. */
+                /** @description What is left at this moment. */
                 "RateLimit-Remaining"?: number;
-                /** @description Seconds until one more may be asked. */
+                /** @description Seconds until there is one more. */
                 "RateLimit-Reset"?: number;
                 [name: string]: unknown;
             };
@@ -2263,6 +2267,7 @@ export interface operations {
             };
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
+            429: components["responses"]["TooManyRequests"];
         };
     };
     getOpenAPI: {

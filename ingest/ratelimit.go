@@ -1,0 +1,60 @@
+package ingest
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"agentmeter/internal/auth"
+	"agentmeter/internal/httpapi"
+)
+
+// maxLimitedKeys bounds of how many keys it is known how much they send: some
+// megabytes.
+const maxLimitedKeys = 10_000
+
+// newRateLimits lets each key send so many events a second; nil: as many as it can.
+func newRateLimits(config Config) *httpapi.Limits {
+	if config.RateLimit == 0 {
+		return nil
+	}
+	return httpapi.NewLimits(config.RateLimit, max(2*config.RateLimit, config.MaxEvents), maxLimitedKeys)
+}
+
+// limitKey is whose allowance a request uses up: that of whoever holds tokens of
+// this subject for this workspace. A token that is renewed brings no new one.
+func limitKey(r *http.Request) string {
+	access := auth.AccessFrom(r.Context())
+	return string(access.Workspace) + "\x00" + access.Subject
+}
+
+// limitedMux takes routes that a key may call as long as it has not sent too much.
+// It stands behind the guard, so that nobody uses up what is another's, and
+// refuses before a body is read. A request costs one event; what else it turns out
+// to hold is owed.
+type limitedMux struct {
+	httpapi.Mux
+	limits  *httpapi.Limits
+	metrics *metrics
+}
+
+func (m limitedMux) HandleFunc(pattern string, handler func(http.ResponseWriter, *http.Request)) {
+	m.Mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		left, wait := m.limits.Take(limitKey(r), time.Now())
+		m.limits.Tell(w.Header(), left, wait)
+		if wait > 0 {
+			m.metrics.limited.Inc()
+			httpapi.WriteError(w, r, httpapi.TooMany("rate_limited",
+				"More than "+strconv.Itoa(m.limits.PerSecond())+" events a second come with this key. Nothing of this request was accepted; send it again a little later.", wait))
+			return
+		}
+		handler(w, r)
+	})
+}
+
+// charge puts the events of a request beyond its first on its key's account.
+func (in *Ingest) charge(r *http.Request, events int) {
+	if in.limits != nil && events > 1 {
+		in.limits.Owe(limitKey(r), events-1, time.Now())
+	}
+}
