@@ -95,6 +95,7 @@ func (c *auditCommand) acknowledged(ctx context.Context, p *pipeline, log *slog.
 		all = append(all, said)
 	}
 	if p.http != "" && len(all) == 0 {
+		client.Transport = transportTo(p.certificate)
 		said, err := audit.ReadAcknowledged(ctx, client, p.http+"/metrics", token)
 		if err != nil {
 			log.WarnContext(ctx, "Kafka's log is not held to what it acknowledged; give --ingest-metrics and its token", "error", err)

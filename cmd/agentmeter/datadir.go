@@ -117,6 +117,9 @@ type endpoints struct {
 	HTTP       string `json:"http"`
 	Kafka      string `json:"kafka"`
 	ClickHouse string `json:"clickhouse"`
+	// Certificate is the file with the one that the HTTP address serves, if it is an
+	// https one.
+	Certificate string `json:"certificate,omitempty"`
 }
 
 // writeEndpoints publishes the addresses, whole or not at all.

@@ -30,9 +30,9 @@ type demoState struct {
 // demoStage sends the demo's directory and history through the ordinary
 // ingest path, then a trickle of live traffic, until it is stopped. What goes
 // wrong with the demo is logged and stops nothing else.
-func demoStage(dir dataDir, base string, log *slog.Logger) lifecycle.Stage {
+func demoStage(dir dataDir, where endpoints, log *slog.Logger) lifecycle.Stage {
 	return lifecycle.Stage{Name: "demo", Run: func(ctx context.Context) error {
-		if err := demo(ctx, dir, base, log); err != nil && ctx.Err() == nil {
+		if err := demo(ctx, dir, where, log); err != nil && ctx.Err() == nil {
 			log.ErrorContext(ctx, "demo traffic stopped", "error", err)
 		}
 		<-ctx.Done()
@@ -40,12 +40,13 @@ func demoStage(dir dataDir, base string, log *slog.Logger) lifecycle.Stage {
 	}}
 }
 
-func demo(ctx context.Context, dir dataDir, base string, log *slog.Logger) error {
+func demo(ctx context.Context, dir dataDir, where endpoints, log *slog.Logger) error {
 	client, err := eventclient.New(eventclient.Config{
 		Endpoint: func(context.Context) (string, string, error) {
 			token, err := dir.mint(auth.EventsWrite, auth.EventsImport, auth.DirectoryWrite)
-			return base, token, err
+			return where.HTTP, token, err
 		},
+		Transport:  transportTo(where.Certificate),
 		MinBackoff: 20 * time.Millisecond,
 		RetryFor:   time.Minute,
 	})

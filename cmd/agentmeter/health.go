@@ -11,6 +11,7 @@ import (
 
 type healthCommand struct {
 	URL     string        `help:"What to ask: /readyz whether it can do its work, /healthz whether it lives." default:"http://127.0.0.1:8080/readyz" placeholder:"URL"`
+	TLSCert string        `name:"tls-cert" help:"Certificate that the process serves, trusted as it is. Empty: one that the system trusts, for the name in --url." type:"path" placeholder:"FILE"`
 	Timeout time.Duration `help:"How long the answer may take." default:"5s"`
 }
 
@@ -26,7 +27,9 @@ func (c *healthCommand) Run(ctx context.Context, s streams) error {
 	if err != nil || request.URL.Host == "" {
 		return misuse("--url: %q is not an address such as http://127.0.0.1:8080/readyz", c.URL)
 	}
-	response, err := http.DefaultClient.Do(request)
+	transport := transportTo(c.TLSCert)
+	defer transport.CloseIdleConnections()
+	response, err := (&http.Client{Transport: transport}).Do(request)
 	if err != nil {
 		return fmt.Errorf("health: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -81,6 +82,19 @@ func (d dataDir) mint(scopes ...auth.Scope) (string, error) {
 	return key.Mint(auth.Grant{Subject: "cli", Workspace: auth.AllWorkspaces, Scopes: scopes, TTL: time.Hour})
 }
 
+// transport carries the requests to it. The certificate of a running instance is
+// trusted as it is; another address has one that the system trusts.
+func (f targetFlags) transport() http.RoundTripper {
+	if f.URL != "" {
+		return nil
+	}
+	where, err := dataDir(f.DataDir).readEndpoints()
+	if err != nil || where.Certificate == "" {
+		return nil // endpoint says what is wrong
+	}
+	return transportTo(where.Certificate)
+}
+
 type importCommand struct {
 	targetFlags
 	BatchEvents int           `help:"Events of a request at most." default:"5000"`
@@ -103,7 +117,8 @@ func (c *importCommand) Run(ctx context.Context, s streams) error {
 	result, err := importer.Run(ctx, importer.Options{
 		Endpoint: endpoint, Target: target, Restart: c.Restart,
 		BatchEvents: c.BatchEvents, InFlight: c.InFlight, RetryFor: c.RetryFor,
-		Stdin: s.in, Stdout: s.out, Stderr: s.err,
+		Transport: c.transport(),
+		Stdin:     s.in, Stdout: s.out, Stderr: s.err,
 	}, c.Files...)
 	if code := result.ExitCode(); code != exitOK || err != nil {
 		return &exitError{code: max(code, exitNo), err: err}

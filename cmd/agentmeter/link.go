@@ -30,7 +30,7 @@ func (c *linkCommand) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return misuse("%w", err)
 	}
-	link, err := oneTimeLink(ctx, dir, where.HTTP, schemas.WorkspaceID(c.Workspace))
+	link, err := oneTimeLink(ctx, dir, where, schemas.WorkspaceID(c.Workspace))
 	if err != nil {
 		return err
 	}
@@ -38,8 +38,8 @@ func (c *linkCommand) Run(ctx context.Context, s streams) error {
 	return err
 }
 
-// oneTimeLink asks the instance at base for a link to a workspace's page.
-func oneTimeLink(ctx context.Context, dir dataDir, base string, workspace schemas.WorkspaceID) (string, error) {
+// oneTimeLink asks an instance for a link to a workspace's page.
+func oneTimeLink(ctx context.Context, dir dataDir, where endpoints, workspace schemas.WorkspaceID) (string, error) {
 	key, err := auth.LoadKey(dir.keyFile())
 	if err != nil {
 		return "", err
@@ -48,13 +48,15 @@ func oneTimeLink(ctx context.Context, dir dataDir, base string, workspace schema
 	if err != nil {
 		return "", fmt.Errorf("mint token: %w", err)
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/v1/sessions", bytes.NewReader([]byte("{}")))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, where.HTTP+"/v1/sessions", bytes.NewReader([]byte("{}")))
 	if err != nil {
 		return "", fmt.Errorf("ask for a link: %w", err)
 	}
 	request.Header.Set("Authorization", "Bearer "+token)
 	request.Header.Set("Content-Type", "application/json")
-	response, err := http.DefaultClient.Do(request)
+	transport := transportTo(where.Certificate)
+	defer transport.CloseIdleConnections()
+	response, err := (&http.Client{Transport: transport}).Do(request)
 	if err != nil {
 		return "", fmt.Errorf("ask for a link: %w", err)
 	}

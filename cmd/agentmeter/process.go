@@ -209,10 +209,11 @@ func (p *process) listen(ctx context.Context, flags httpFlags, guard *auth.Guard
 	if flags.AttemptRate > 0 {
 		p.router.LimitAttempts(flags.AttemptRate, proxies, p.registry)
 	}
-	config := flags.config()
+	config, metrics, err := flags.listeners(p.log)
+	if err != nil {
+		return nil, err
+	}
 	if flags.MetricsListen != "" {
-		metrics := config
-		metrics.Listen, metrics.DrainDelay = flags.MetricsListen, 0
 		if err := p.listenForMetrics(ctx, metrics); err != nil {
 			return nil, err
 		}
@@ -280,12 +281,15 @@ func (p *process) waitReady(ctx context.Context) error {
 
 // httpFlags say where a role listens.
 type httpFlags struct {
-	HTTPListen     string        `help:"Address of the HTTP listener. Port 0 takes a free one. Beyond loopback, anyone who reaches it can try tokens." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
-	MetricsListen  string        `help:"Address of a listener of its own for /metrics, /healthz and /readyz, without tokens: for Prometheus and probes, in a network that they share. Empty: none; beyond loopback the HTTP listener's /metrics needs a token with ops:read." placeholder:"HOST:PORT"`
-	HTTPMaxConns   int           `help:"Open connections at most; more wait to be accepted." default:"4096"`
-	AttemptRate    int           `help:"How many requests a second without a valid token one address may send; ten times as many in a burst. More are refused with 429, valid ones never. 0: no limit." default:"10"`
-	TrustedProxies []string      `help:"Addresses or networks of the proxies in front, whose X-Forwarded-For says where a request comes from. Empty: it comes from who connects." placeholder:"CIDR,…"`
-	DrainDelay     time.Duration `help:"Between failing readiness and closing the listener, so that a load balancer can look away." default:"0s"`
+	HTTPListen      string        `help:"Address of the HTTP listener. Port 0 takes a free one. Beyond loopback, anyone who reaches it can try tokens." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
+	MetricsListen   string        `help:"Address of a listener of its own for /metrics, /healthz and /readyz, without tokens: for Prometheus and probes, in a network that they share. Empty: none; beyond loopback the HTTP listener's /metrics needs a token with ops:read." placeholder:"HOST:PORT"`
+	HTTPMaxConns    int           `help:"Open connections at most; more wait to be accepted." default:"4096"`
+	AttemptRate     int           `help:"How many requests a second without a valid token one address may send; ten times as many in a burst. More are refused with 429, valid ones never. 0: no limit." default:"10"`
+	TrustedProxies  []string      `help:"Addresses or networks of the proxies in front, whose X-Forwarded-For says where a request comes from. Empty: it comes from who connects." placeholder:"CIDR,…"`
+	TLSCert         string        `name:"tls-cert" help:"Certificate by which the listeners encrypt, PEM with what it was issued by. Read again when it changes. Empty: they do not encrypt." type:"path" placeholder:"FILE"`
+	TLSKey          string        `name:"tls-key" help:"Key of that certificate." type:"path" placeholder:"FILE"`
+	MetricsClientCA string        `name:"metrics-client-ca" help:"Certificates of the authorities that have to have issued the certificate of whoever asks the metrics listener. Needs --tls-cert. Empty: it asks for none." type:"path" placeholder:"FILE"`
+	DrainDelay      time.Duration `help:"Between failing readiness and closing the listener, so that a load balancer can look away." default:"0s"`
 }
 
 // proxies reads --trusted-proxies.
@@ -304,8 +308,25 @@ func (f httpFlags) proxies() (httpapi.Proxies, error) {
 	return proxies, nil
 }
 
-func (f httpFlags) config() httpapi.Config {
-	config := httpapi.DefaultConfig()
+// listeners describes both: the one with all routes, and the one for metrics.
+func (f httpFlags) listeners(log *slog.Logger) (config, metrics httpapi.Config, err error) {
+	config = httpapi.DefaultConfig()
 	config.Listen, config.MaxConnections, config.DrainDelay = f.HTTPListen, f.HTTPMaxConns, f.DrainDelay
-	return config
+	metrics = config
+	metrics.Listen, metrics.DrainDelay = f.MetricsListen, 0
+	switch {
+	case (f.TLSCert == "") != (f.TLSKey == ""):
+		return config, metrics, misuse("--tls-cert and --tls-key go together")
+	case f.MetricsClientCA != "" && (f.TLSCert == "" || f.MetricsListen == ""):
+		return config, metrics, misuse("--metrics-client-ca is about a metrics listener that encrypts; give --metrics-listen, --tls-cert and --tls-key, too")
+	case f.TLSCert == "":
+		return config, metrics, nil
+	}
+	if config.TLS, err = httpapi.ServerTLS(f.TLSCert, f.TLSKey, "", log); err != nil {
+		return config, metrics, misuse("--tls-cert: %w", err)
+	}
+	if metrics.TLS, err = httpapi.ServerTLS(f.TLSCert, f.TLSKey, f.MetricsClientCA, log.With("listener", "metrics")); err != nil {
+		return config, metrics, misuse("--metrics-client-ca: %w", err)
+	}
+	return config, metrics, nil
 }

@@ -103,7 +103,7 @@ func (c *runCommand) wire(ctx context.Context, p *process, key auth.Key, dir dat
 		return err
 	}
 	if c.Demo {
-		p.stages = append(p.stages, demoStage(dir, where.HTTP, p.log.With("role", "demo")))
+		p.stages = append(p.stages, demoStage(dir, *where, p.log.With("role", "demo")))
 	}
 	return nil
 }
@@ -132,7 +132,7 @@ func (c *runCommand) mount(ctx context.Context, p *process, key auth.Key, where 
 	if err != nil {
 		return err
 	}
-	where.HTTP = server.URL()
+	where.HTTP, where.Certificate = server.URL(), c.TLSCert
 	return nil
 }
 
@@ -143,7 +143,7 @@ func (c *runCommand) announce(ctx context.Context, s streams, log *slog.Logger, 
 	workspace := schemas.WorkspaceID("WORKSPACE")
 	if c.Demo {
 		workspace = demoWorkspace
-		link, err := oneTimeLink(ctx, dir, where.HTTP, workspace)
+		link, err := oneTimeLink(ctx, dir, where, workspace)
 		if err != nil {
 			// The instance is up; that it cannot be opened with a click is no
 			// reason to stop it.

@@ -41,7 +41,7 @@ func (c *simulateCommand) Run(ctx context.Context, s streams) error {
 	if c.URL == "" && c.Register {
 		endpoint = dataDir(c.DataDir).endpoint(auth.EventsWrite, auth.DirectoryWrite)
 	}
-	client, err := eventclient.New(eventclient.Config{Endpoint: endpoint})
+	client, err := eventclient.New(eventclient.Config{Endpoint: endpoint, Transport: c.transport()})
 	if err != nil {
 		return misuse("%w", err)
 	}

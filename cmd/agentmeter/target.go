@@ -30,8 +30,9 @@ type pipeline struct {
 	admin      *kadm.Client
 	// stopped means that it is a data directory on which nothing else runs.
 	stopped bool
-	// http is where a running data directory answers HTTP, or "".
-	http string
+	// http is where a running data directory answers HTTP, or "", and certificate the
+	// file with the one that it serves there, or "".
+	http, certificate string
 
 	closers []func()
 }
@@ -69,6 +70,7 @@ func (f pipelineFlags) connect(ctx context.Context, p *pipeline, command string,
 		p.stopped = own
 		p.kafka = kafka.Config{Brokers: []string{where.Kafka}, ClientID: "agentmeter-" + command}
 		config.URL, config.Database, p.http = where.ClickHouse, f.ClickhouseDatabase, where.HTTP
+		p.certificate = where.Certificate
 	}
 	if p.clickhouse, err = clickhouse.Open(config); err != nil {
 		return misuse("%w", err)

@@ -37,7 +37,8 @@ var rules = map[string]rule{
 
 	// What stages stand on. None of them knows a stage.
 	"internal/kafka":                       {[]string{"schemas/"}, "how to speak to Kafka"},
-	"internal/kafka/kafkatest":             {nil, "gives tests a real Apache Kafka"},
+	"internal/certtest":                    {nil, "gives tests an authority and certificates"},
+	"internal/kafka/kafkatest":             {[]string{"internal/certtest"}, "gives tests a real Apache Kafka"},
 	"internal/tracing":                     {nil, "follows a request by OpenTelemetry, off by default"},
 	"internal/clickhouse":                  {[]string{"schemas/", "internal/tracing"}, "how to speak to ClickHouse"},
 	"internal/clickhouse/clickhousetest":   {[]string{"schemas/clickhouse", "internal/embedded/enginetest"}, "gives tests what of a cluster an embedded engine can be"},

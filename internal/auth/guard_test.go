@@ -1,6 +1,7 @@
 package auth_test
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -333,15 +334,39 @@ func TestEmbeddedPagesHaveCookiesThatFramesSend(t *testing.T) {
 
 func TestACookieOverHTTPSIsSecure(t *testing.T) {
 	t.Parallel()
-	s := newStand(t, auth.DefaultSessionConfig())
-	_, link := s.link(t, mint(t, s.key, "ws_a", auth.UsageRead), "")
-	answer := s.open(t, link.URL, func(r *http.Request) { r.Header.Set("X-Forwarded-Proto", "https") })
-	cookie := answer.Cookies()[0]
-	if cookie.Name != "__Host-agentmeter_session" || !cookie.Secure || cookie.SameSite != http.SameSiteLaxMode {
-		t.Errorf("cookie %+v", cookie)
+	for name, byHTTPS := range map[string]func(*http.Request){
+		"a proxy's": func(r *http.Request) { r.Header.Set("X-Forwarded-Proto", "https") },
+		"our own":   func(r *http.Request) { r.TLS = &tls.ConnectionState{} },
+	} {
+		s := newStand(t, auth.DefaultSessionConfig())
+		token := mint(t, s.key, "ws_a", auth.UsageRead)
+		_, link := s.link(t, token, "")
+		cookie := s.open(t, link.URL, byHTTPS).Cookies()[0]
+		if cookie.Name != "__Host-agentmeter_session" || !cookie.Secure || cookie.SameSite != http.SameSiteLaxMode {
+			t.Errorf("%s: cookie %+v", name, cookie)
+		}
+		if w := s.ask(t, "GET /v1/usage/dashboard", "ws_a", byHTTPS, func(r *http.Request) { r.AddCookie(cookie) }); w.Code != passed {
+			t.Errorf("%s: reading with the session: %d", name, w.Code)
+		}
+		planted := *cookie
+		planted.Name = "agentmeter_session"
+		w := s.ask(t, "GET /v1/usage/dashboard", "ws_a", byHTTPS, func(r *http.Request) { r.AddCookie(&planted) })
+		// What a proxy says is only believed where it makes the cookie stricter.
+		if want := map[string]int{"a proxy's": passed, "our own": 401}[name]; w.Code != want {
+			t.Errorf("%s: a cookie that any host could set: %d, want %d", name, w.Code, want)
+		}
 	}
-	if w := s.ask(t, "GET /v1/usage/dashboard", "ws_a", func(r *http.Request) { r.AddCookie(cookie) }); w.Code != passed {
-		t.Errorf("reading with the session: %d", w.Code)
+}
+
+func TestLinksAreHTTPSWhereTheListenerIs(t *testing.T) {
+	t.Parallel()
+	s := newStand(t, auth.DefaultSessionConfig())
+	w := s.ask(t, "POST /v1/sessions", "ws_a", bearer(mint(t, s.key, "ws_a", auth.UsageRead)), func(r *http.Request) {
+		r.TLS, r.Host = &tls.ConnectionState{}, "usage.example.com"
+	})
+	var link api.SessionLink
+	if err := json.Unmarshal(w.Body.Bytes(), &link); err != nil || !strings.HasPrefix(link.URL, "https://usage.example.com/session/") {
+		t.Errorf("%d %s %v", w.Code, w.Body, err)
 	}
 }
 

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -28,6 +29,8 @@ type Config struct {
 	IdleTimeout time.Duration
 	// MaxHeaderBytes bounds a request's headers.
 	MaxHeaderBytes int
+	// TLS, where set, encrypts all that goes over the connections; see ServerTLS.
+	TLS *tls.Config
 	// DrainDelay lies between the failing of readiness and the closing of the
 	// listener. Give a load balancer time to look away.
 	DrainDelay time.Duration
@@ -81,6 +84,9 @@ func (c Config) Validate() error {
 	return errors.Join(faults...)
 }
 
+// maxStreams bounds the requests under way on one HTTP/2 connection.
+const maxStreams = 100
+
 // Server is one listener with its handler.
 type Server struct {
 	config   Config
@@ -110,6 +116,10 @@ func Listen(ctx context.Context, config Config, handler http.Handler, health *He
 			WriteTimeout:      config.WriteTimeout,
 			IdleTimeout:       config.IdleTimeout,
 			MaxHeaderBytes:    config.MaxHeaderBytes,
+			TLSConfig:         config.TLS,
+			// Of a connection that carries many requests at once, which count only
+			// once among the connections.
+			HTTP2: &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 			// Clients that speak no HTTP or hang up are no news.
 			ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		},
@@ -122,14 +132,18 @@ func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
 // URL is the server's address as a client on this machine writes it.
 func (s *Server) URL() string {
+	scheme := "http://"
+	if s.config.TLS != nil {
+		scheme = "https://"
+	}
 	host, port, err := net.SplitHostPort(s.Addr().String())
 	if err != nil {
-		return "http://" + s.Addr().String()
+		return scheme + s.Addr().String()
 	}
 	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	return "http://" + net.JoinHostPort(host, port)
+	return scheme + net.JoinHostPort(host, port)
 }
 
 // Close gives the address back without serving it. After Run it does nothing.
@@ -145,14 +159,9 @@ func (s *Server) Close() error {
 // DrainTimeout to finish before their connections are cut. It returns nil after
 // a drain in time. Call it once.
 func (s *Server) Run(ctx context.Context) error {
-	addr := s.Addr()
-	if loopback(addr) {
-		s.log.InfoContext(ctx, "listening", "address", addr.String())
-	} else {
-		s.log.WarnContext(ctx, "listening beyond loopback, other machines can reach this address", "address", addr.String())
-	}
+	s.announce(ctx)
 	served := make(chan error, 1)
-	go func() { served <- s.http.Serve(netutil.LimitListener(s.listener, s.config.MaxConnections)) }()
+	go func() { served <- s.serve(netutil.LimitListener(s.listener, s.config.MaxConnections)) }()
 
 	select {
 	case err := <-served:
@@ -182,6 +191,27 @@ func (s *Server) Run(ctx context.Context) error {
 		err = errors.Join(err, fmt.Errorf("serve http: %w", serveErr))
 	}
 	return err
+}
+
+func (s *Server) serve(listener net.Listener) error {
+	if s.config.TLS != nil {
+		return s.http.ServeTLS(listener, "", "") // the configuration has the certificate
+	}
+	return s.http.Serve(listener)
+}
+
+// announce says who can reach the listener, and who can read along.
+func (s *Server) announce(ctx context.Context) {
+	addr := s.Addr()
+	encrypted := s.config.TLS != nil
+	if loopback(addr) {
+		s.log.InfoContext(ctx, "listening", "address", addr.String(), "tls", encrypted)
+		return
+	}
+	s.log.InfoContext(ctx, "listening beyond loopback, other machines can reach this address", "address", addr.String(), "tls", encrypted)
+	if !encrypted {
+		s.log.WarnContext(ctx, "beyond loopback without TLS: whoever is on the way can read tokens and figures; give --tls-cert and --tls-key, or end TLS on this machine or in a closed network", "address", addr.String())
+	}
 }
 
 func loopback(addr net.Addr) bool {

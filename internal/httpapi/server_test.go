@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -209,23 +210,36 @@ func TestConnectionsBeyondTheCapWait(t *testing.T) {
 
 func TestListeningBeyondLoopbackIsSaid(t *testing.T) {
 	t.Parallel()
+	const beyond, open = "level=INFO msg=\"listening beyond loopback", "level=WARN msg=\"beyond loopback without TLS"
+	_, encrypted := authority(t)
 	for _, tt := range []struct {
-		listen string
-		said   bool
-	}{{"127.0.0.1:0", false}, {"localhost:0", false}, {"0.0.0.0:0", true}} {
+		listen       string
+		tls          *tls.Config
+		beyond, open int
+		url          string
+	}{
+		{"127.0.0.1:0", nil, 0, 0, "http://127.0.0.1:"},
+		{"localhost:0", nil, 0, 0, "http://127.0.0.1:"},
+		{"127.0.0.1:0", encrypted, 0, 0, "https://127.0.0.1:"},
+		{"0.0.0.0:0", nil, 1, 1, "http://127.0.0.1:"},
+		{"0.0.0.0:0", encrypted, 1, 0, "https://127.0.0.1:"},
+	} {
 		b := newBench(t)
 		c := config()
-		c.Listen = tt.listen
+		c.Listen, c.TLS = tt.listen, tt.tls
 		server := b.listen(t, c)
 		ctx, stop := context.WithCancel(t.Context())
 		stop()
 		if err := server.Run(ctx); err != nil {
 			t.Error(err)
 		}
-		if said := strings.Contains(b.log.String(), "beyond loopback"); said != tt.said {
-			t.Errorf("%s: said %v", tt.listen, said)
+		if said := strings.Count(b.log.String(), beyond); said != tt.beyond {
+			t.Errorf("%s, TLS %t: said %d times that others reach it, want %d", tt.listen, tt.tls != nil, said, tt.beyond)
 		}
-		if !strings.HasPrefix(server.URL(), "http://127.0.0.1:") {
+		if said := strings.Count(b.log.String(), open); said != tt.open {
+			t.Errorf("%s, TLS %t: said %d times that others can read along, want %d", tt.listen, tt.tls != nil, said, tt.open)
+		}
+		if !strings.HasPrefix(server.URL(), tt.url) {
 			t.Errorf("%s: url %s", tt.listen, server.URL())
 		}
 	}
