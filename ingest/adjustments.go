@@ -21,12 +21,18 @@ func (in routes) PostAdjustment(w http.ResponseWriter, r *http.Request) {
 	event := schemas.Event{Adjustment: &schemas.Adjustment{}}
 	walk := members(document)
 	faults := decodeEvent(&walk, &event)
-	access := auth.AccessFrom(r.Context())
-	if event.Workspace != "" && !access.Covers(event.Workspace) {
+	if access := auth.AccessFrom(r.Context()); event.Workspace != "" && !access.Covers(event.Workspace) {
 		httpapi.WriteError(w, r, httpapi.ErrNotFound)
 		return
 	}
-	batch := in.newBatch(access)
+	leave, err := in.turn(r.Context(), len(document))
+	if err != nil {
+		httpapi.WriteError(w, r, err)
+		return
+	}
+	defer leave()
+	batch := in.newBatch(r.Context())
+	defer batch.told.release()
 	batch.single = true
 	// A correction may concern any day; only the future is refused.
 	batch.oldest = schemas.MinOccurredAt
@@ -35,5 +41,10 @@ func (in routes) PostAdjustment(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	batch.accept(&event, faults)
+	if err := batch.pay(); err != nil {
+		batch.held.release()
+		httpapi.WriteError(w, r, err)
+		return
+	}
 	in.finish(w, r, batch, kindAdjustment)
 }

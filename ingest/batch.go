@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -32,6 +33,9 @@ const (
 	codeNothingAccepted  = "nothing_accepted"
 	recordChunk          = 64 << 10
 	recordBytesBeyondIDs = 128 // of a record, beside its texts: tags, lengths, numbers
+	// A rejection is held as it is, and encoded for the answer.
+	rejectionCopies   = 2
+	rejectionOverhead = 512
 )
 
 // batch collects what became of a request's items: records of those that are
@@ -51,15 +55,19 @@ type batch struct {
 	rejected []api.RejectedItem
 	faults   []schemas.FieldError // of rejected items, the first MaxFieldErrors
 	tooLarge int                  // rejected items that were just too large
-	event    schemas.Event        // scratch
-	encoded  []byte               // the current item's record, where it came as one
-	encoder  schemas.EventEncoder
+	// held is what the records have of the budget, until Kafka's client has let go
+	// of them, and told what the reasons have, until the answer is written.
+	held, told holding
+	event      schemas.Event // scratch
+	encoded    []byte        // the current item's record, where it came as one
+	encoder    schemas.EventEncoder
 }
 
-func (in *Ingest) newBatch(access auth.Access) *batch {
+func (in *Ingest) newBatch(ctx context.Context) *batch {
+	access := auth.AccessFrom(ctx)
 	now := time.Now()
 	b := &batch{
-		config: &in.config, access: access, now: now,
+		config: &in.config, access: access, held: in.holding(ctx), told: in.holding(ctx), now: now,
 		oldest: now.Add(-in.config.MaxEventAge), newest: now.Add(in.config.MaxEventSkew),
 		rejected: []api.RejectedItem{},
 	}
@@ -81,7 +89,24 @@ func (b *batch) next() error {
 	}
 	b.items++
 	b.encoded = nil
+	if b.held.owed+b.told.owed > payAtOnce {
+		return b.pay()
+	}
 	return nil
+}
+
+// pay takes from the budget what the items so far take up.
+func (b *batch) pay() error {
+	if err := b.held.pay(); err != nil {
+		return err
+	}
+	return b.told.pay()
+}
+
+// release gives up all that the batch holds, and forgets it.
+func (b *batch) release() {
+	b.held.release()
+	b.told.release()
 }
 
 // fits reports whether the current item is small enough, and rejects it
@@ -154,6 +179,7 @@ func (b *batch) encode(e *schemas.Event) {
 		expected := max(cap(b.records)-len(b.records), 1)
 		b.chunk = make([]byte, 0, max(min(recordChunk, expected*bound), bound))
 	}
+	b.held.owed += int64(bound) + recordOverhead
 	begin := len(b.chunk)
 	b.chunk = schemas.AppendRecordKey(b.chunk, e.Workspace, e.ID)
 	middle := len(b.chunk)
@@ -193,6 +219,7 @@ func (b *batch) reject(id string, faults ...schemas.FieldError) {
 		}
 	}
 	item.Detail = strings.Join(texts, "; ")
+	b.told.owed += int64(rejectionCopies*len(item.Detail)) + rejectionOverhead
 	b.rejected = append(b.rejected, item)
 }
 

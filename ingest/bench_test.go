@@ -125,12 +125,12 @@ func BenchmarkDecode(b *testing.B) {
 		{"cloudevents", "application/cloudevents-batch+json", cloudEventsOf(events)},
 	} {
 		b.Run(format.name, func(b *testing.B) {
-			in := &Ingest{config: DefaultConfig(), log: slog.New(slog.DiscardHandler), metrics: newMetrics(prometheus.NewRegistry())}
+			in := bareIngest()
 			access := auth.Access{Workspace: auth.AllWorkspaces, Scopes: []auth.Scope{auth.EventsWrite}}
 			b.ReportAllocs()
 			b.SetBytes(int64(len(format.body)))
 			for b.Loop() {
-				batch := in.newBatch(access)
+				batch := in.newBatch(auth.WithAccess(b.Context(), access))
 				batch.expect(len(format.body), decoders[format.mediaType].usualEventBytes)
 				if err := decoders[format.mediaType].decode(format.body, batch); err != nil {
 					b.Fatal(err)
@@ -138,6 +138,7 @@ func BenchmarkDecode(b *testing.B) {
 				if len(batch.records) != n {
 					b.Fatalf("%d records: %+v", len(batch.records), batch.rejected[:1])
 				}
+				batch.release()
 			}
 			perEvent := float64(b.Elapsed().Nanoseconds()) / float64(b.N) / n
 			b.ReportMetric(perEvent, "ns/event")

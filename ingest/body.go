@@ -16,10 +16,9 @@ import (
 
 // body is a request's decompressed body and what it has of the budget.
 type body struct {
-	bytes    []byte
-	budget   *budget
-	reserved int64
-	pool     *sync.Pool
+	holding
+	bytes []byte
+	pool  *sync.Pool
 }
 
 // release gives the memory back. Nothing may refer to the bytes any more.
@@ -29,8 +28,7 @@ func (b *body) release() {
 		b.pool.Put(&kept)
 	}
 	b.bytes = nil
-	b.budget.give(b.reserved)
-	b.reserved = 0
+	b.holding.release()
 }
 
 const (
@@ -68,7 +66,7 @@ func (in *Ingest) readBody(w http.ResponseWriter, r *http.Request) (*body, error
 	}
 	defer done()
 
-	b := &body{budget: in.budget, pool: &in.readers.buffers}
+	b := &body{holding: in.holding(r.Context()), pool: &in.readers.buffers}
 	if kept, ok := in.readers.buffers.Get().(*[]byte); ok {
 		b.bytes = *kept
 	}
@@ -100,12 +98,12 @@ func sizeHint(r *http.Request) int64 {
 // byte beyond the limit is read, to know that there is one.
 func (b *body) fill(from io.Reader, limit, sizeHint int64) error {
 	for {
-		if int64(len(b.bytes)) == b.reserved {
+		if int64(len(b.bytes)) == b.paid {
 			if err := b.grow(limit, sizeHint); err != nil {
 				return err
 			}
 		}
-		n, err := from.Read(b.bytes[len(b.bytes):b.reserved])
+		n, err := from.Read(b.bytes[len(b.bytes):b.paid])
 		b.bytes = b.bytes[:len(b.bytes)+n]
 		if int64(len(b.bytes)) > limit {
 			return errBodyTooLarge(limit)
@@ -122,11 +120,10 @@ func (b *body) fill(from io.Reader, limit, sizeHint int64) error {
 // grow reserves and makes room for what the hint says, and then for twice as
 // much each time.
 func (b *body) grow(limit, sizeHint int64) error {
-	want := min(max(2*b.reserved, sizeHint), limit+1)
-	if !b.budget.take(want - b.reserved) {
-		return overloaded()
+	want := min(max(2*b.paid, sizeHint), limit+1)
+	if err := b.take(want - b.paid); err != nil {
+		return err
 	}
-	b.reserved = want
 	if want > int64(cap(b.bytes)) {
 		grown := make([]byte, len(b.bytes), want)
 		copy(grown, b.bytes)

@@ -3,6 +3,7 @@ package ingest
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"agentmeter/internal/kafka"
@@ -25,12 +26,17 @@ type Config struct {
 	// MaxEventSkew is how far ahead the sender's clock may be.
 	MaxEventSkew time.Duration
 	// MaxInFlightBytes bounds what requests hold between a body's arrival and
-	// its acknowledgement; more is refused with 503.
+	// its answer, and what waits for Kafka after it. No sender has more of it than
+	// it leaves free (429); more than that is refused with 503.
 	MaxInFlightBytes int64
 	// RateLimit is how many events a second each key may send (429), twice as many
 	// in a burst, and a whole request at any rate. A key is a workspace and subject
 	// of tokens. 0: no limit.
 	RateLimit int
+	// MaxTurnBytes bounds the bodies that are decoded and sent to Kafka at once,
+	// and is shared out in the same way; others wait for their turn. 0: by the
+	// number of processors.
+	MaxTurnBytes int64
 	// AckTimeout is how long a request waits for Kafka before it answers 503.
 	AckTimeout time.Duration
 }
@@ -48,6 +54,17 @@ func DefaultConfig() Config {
 		MaxInFlightBytes: 192 << 20,
 		AckTimeout:       20 * time.Second,
 	}
+}
+
+// turnBytesPerProcessor keeps a processor busy while Kafka's acknowledgements are
+// waited for, and what lies before a newcomer short.
+const turnBytesPerProcessor = 4 << 20
+
+func (c Config) withDefaults() Config {
+	if c.MaxTurnBytes == 0 {
+		c.MaxTurnBytes = turnBytesPerProcessor * int64(runtime.GOMAXPROCS(0))
+	}
+	return c
 }
 
 // Validate reports everything that is wrong.
@@ -77,6 +94,9 @@ func (c Config) Validate() error {
 	}
 	if c.RateLimit < 0 {
 		fault("rate limit %d: must not be negative", c.RateLimit)
+	}
+	if c.MaxTurnBytes != 0 && c.MaxTurnBytes < 8*minTurnBytes {
+		fault("max turn bytes %d: at least %d, or 0", c.MaxTurnBytes, 8*minTurnBytes)
 	}
 	if c.AckTimeout <= 0 {
 		fault("ack timeout %v: must be positive", c.AckTimeout)

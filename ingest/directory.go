@@ -103,9 +103,18 @@ func (in *Ingest) change(w http.ResponseWriter, r *http.Request, faults []schema
 		httpapi.WriteError(w, r, fmt.Errorf("encode directory change: %w", err))
 		return
 	}
-	err = in.producer.send(r.Context(), []kgo.Record{{
-		Topic: in.config.DirectoryTopic, Key: []byte(change.WorkspaceId), Value: value,
-	}})
+	leave, err := in.turn(r.Context(), len(value))
+	if err != nil {
+		httpapi.WriteError(w, r, err)
+		return
+	}
+	defer leave()
+	held := in.holding(r.Context())
+	if err = held.take(int64(len(change.WorkspaceId)+len(value)) + recordOverhead); err == nil {
+		err = in.producer.send(r.Context(), held, []kgo.Record{{
+			Topic: in.config.DirectoryTopic, Key: []byte(change.WorkspaceId), Value: value,
+		}})
+	}
 	if err != nil {
 		httpapi.WriteError(w, r, err)
 		return

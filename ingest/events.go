@@ -3,7 +3,6 @@ package ingest
 import (
 	"net/http"
 
-	"agentmeter/internal/auth"
 	"agentmeter/internal/httpapi"
 )
 
@@ -46,19 +45,31 @@ func (in routes) PostEvents(w http.ResponseWriter, r *http.Request) {
 		httpapi.WriteError(w, r, err)
 		return
 	}
-	batch := in.newBatch(auth.AccessFrom(r.Context()))
+	leave, err := in.turn(r.Context(), len(body.bytes))
+	if err != nil {
+		body.release()
+		httpapi.WriteError(w, r, err)
+		return
+	}
+	defer leave()
+	batch := in.newBatch(r.Context())
+	defer batch.told.release()
 	batch.expect(len(body.bytes), format.usualEventBytes)
 	err = format.decode(body.bytes, batch)
 	body.release() // records and reasons are copies
 	in.charge(r, batch.items)
+	if err == nil {
+		err = batch.pay()
+	}
 	if err != nil {
+		batch.held.release()
 		httpapi.WriteError(w, r, err)
 		return
 	}
 	in.finish(w, r, batch, kindEvent)
 }
 
-// finish sends a batch's records and answers.
+// finish sends a batch's records, which are paid for, and answers.
 func (in *Ingest) finish(w http.ResponseWriter, r *http.Request, b *batch, kind string) {
 	for i := range b.rejected {
 		in.metrics.rejected.WithLabelValues(b.rejected[i].Code).Inc()
@@ -67,7 +78,7 @@ func (in *Ingest) finish(w http.ResponseWriter, r *http.Request, b *batch, kind 
 		httpapi.WriteError(w, r, b.refused())
 		return
 	}
-	if err := in.producer.send(r.Context(), b.records); err != nil {
+	if err := in.producer.send(r.Context(), b.held, b.records); err != nil {
 		httpapi.WriteError(w, r, err)
 		return
 	}

@@ -99,7 +99,7 @@ func TestABatchArrivesInItsOrder(t *testing.T) {
 }
 
 func TestTheSameEventIsTheSameRecordInEveryFormat(t *testing.T) {
-	in := &Ingest{config: DefaultConfig()}
+	in := bareIngest()
 	access := auth.Access{Workspace: auth.AllWorkspaces, Scopes: []auth.Scope{auth.EventsWrite, auth.EventsImport}}
 	text := rapid.StringOfN(rapid.RuneFrom([]rune("abcXYZ019-_./\"\\ä漢😀<>&")), 1, 40, -1)
 	rapid.Check(t, func(t *rapid.T) {
@@ -117,7 +117,8 @@ func TestTheSameEventIsTheSameRecordInEveryFormat(t *testing.T) {
 		want := kgo.Record{Topic: kafka.TopicEvents, Key: schemas.RecordKey(e.Workspace, e.ID), Value: schemas.EncodeEvent(nil, &e)}
 		for _, format := range formats {
 			mediaType, _, _ := strings.Cut(format.mediaType, ";")
-			b := in.newBatch(access)
+			b := in.newBatch(auth.WithAccess(t.Context(), access))
+			defer b.release()
 			if err := decoders[mediaType].decode(format.encode([]schemas.Event{e}), b); err != nil {
 				t.Fatalf("%s: %v", mediaType, err)
 			}
@@ -567,7 +568,7 @@ func TestBombsAreCutOff(t *testing.T) {
 			t.Errorf("%s: %d MiB were allocated for a body that is cut off at 16", encoding, grown>>20)
 		}
 	}
-	if used := s.ingest.budget.used; used != 0 {
+	if used := s.ingest.budget.InUse(); used != 0 {
 		t.Errorf("%d bytes stay reserved", used)
 	}
 }
@@ -649,7 +650,7 @@ func TestMetricsTellWhatWasAcceptedAndWhatWasNot(t *testing.T) {
 
 func TestDecodingCostsFewAllocations(t *testing.T) {
 	const n = 1000
-	in := &Ingest{config: DefaultConfig()}
+	in := bareIngest()
 	access := auth.Access{Workspace: auth.AllWorkspaces, Scopes: []auth.Scope{auth.EventsWrite}}
 	events := sampleEvents(n)
 	for _, format := range formats[1:] {
@@ -657,11 +658,12 @@ func TestDecodingCostsFewAllocations(t *testing.T) {
 		body := format.encode(events)
 		const ceiling = 0.2 // what the batch takes, and nothing for each
 		perEvent := testing.AllocsPerRun(10, func() {
-			b := in.newBatch(access)
+			b := in.newBatch(auth.WithAccess(t.Context(), access))
 			b.expect(len(body), decoders[mediaType].usualEventBytes)
 			if err := decoders[mediaType].decode(body, b); err != nil || len(b.records) != n {
 				t.Fatal(err, len(b.records))
 			}
+			b.release()
 		}) / n
 		if perEvent > ceiling {
 			t.Errorf("%s: %.2f allocations an event, at most %.1f", mediaType, perEvent, ceiling)

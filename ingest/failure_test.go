@@ -69,10 +69,8 @@ func (s stand) settled(t *testing.T) {
 	if err := s.client.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s.ingest.budget.mu.Lock()
-	defer s.ingest.budget.mu.Unlock()
-	if s.ingest.budget.used != 0 {
-		t.Errorf("%d bytes stay reserved", s.ingest.budget.used)
+	if held := s.ingest.budget.InUse(); held != 0 {
+		t.Errorf("%d bytes stay reserved", held)
 	}
 }
 
@@ -126,32 +124,52 @@ func TestASlowKafkaIs503AndItsBytesStayCounted(t *testing.T) {
 	t.Parallel()
 	s := newStand(t, func(c *Config) {
 		c.AckTimeout = 50 * time.Millisecond
-		c.MaxBodyBytes, c.MaxEventBytes, c.MaxInFlightBytes = 64<<10, 1<<10, 256<<10
+		c.MaxBodyBytes, c.MaxEventBytes, c.MaxInFlightBytes = 64<<10, 1<<10, 1<<20
 	})
 	_, release := s.hold(t)
 	body := ndjsonOf(sampleEvents(200))
-	slow, overloaded := 0, 0
-	for range 20 {
-		w := s.do(t, call{mediaType: "application/x-ndjson", body: body})
+	send := func(token string) string {
+		w := s.do(t, call{token: token, mediaType: "application/x-ndjson", body: body})
 		problem := problemIn(t, w)
-		if w.Code != 503 || w.Header().Get("Retry-After") != "1" {
+		want := 503
+		if problem.Code == "too_much_in_flight" {
+			want = 429
+		}
+		if w.Code != want || w.Header().Get("Retry-After") != "1" {
 			t.Fatalf("%d %s", w.Code, w.Body)
 		}
-		switch problem.Code {
-		case "kafka_slow":
-			slow++
-			if overloaded > 0 {
-				t.Error("room came back while Kafka held everything")
-			}
-		case "overloaded":
-			overloaded++
-		default:
-			t.Errorf("%s", w.Body)
+		return problem.Code
+	}
+	codes := map[string]int{}
+	for range 20 {
+		code := send("")
+		codes[code]++
+		if code == "kafka_slow" && len(codes) > 1 {
+			t.Error("room came back while Kafka held everything")
 		}
 	}
-	if slow == 0 || overloaded == 0 {
-		t.Errorf("%d slow, %d overloaded", slow, overloaded)
+	if codes["kafka_slow"] == 0 || codes["kafka_slow"]+codes["too_much_in_flight"] != 20 {
+		t.Errorf("%v: one sender is to get its share, and no more", codes)
 	}
+	another := func(subject string) string {
+		token, err := s.key.Mint(auth.Grant{Subject: subject, Workspace: auth.AllWorkspaces, Scopes: []auth.Scope{auth.EventsWrite}, TTL: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+	// There is room for others, until they are too many.
+	if code := send(another("b")); code != "kafka_slow" {
+		t.Errorf("another sender: %s", code)
+	}
+	free := s.ingest.config.MaxInFlightBytes - s.ingest.budget.InUse()
+	if err := s.ingest.budget.Take("all the rest", free); err != nil {
+		t.Fatal(err)
+	}
+	if code := send(another("c")); code != "overloaded" {
+		t.Errorf("where nothing is left: %s", code)
+	}
+	s.ingest.budget.Give("all the rest", free)
 	release()
 	s.settled(t)
 	s.ingest.producer.timeout = time.Minute

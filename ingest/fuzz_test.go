@@ -21,10 +21,11 @@ import (
 // any batch, whatever the bytes are.
 func decodeFuzzed(t *testing.T, mediaType string, body []byte) (*batch, error) {
 	t.Helper()
-	in := &Ingest{config: DefaultConfig()}
+	in := bareIngest()
 	in.config.MaxEventBytes, in.config.MaxEvents = 4<<10, 50
 	sent, body := body, bytes.Clone(body)
-	b := in.newBatch(auth.Access{Workspace: "ws_acme", Scopes: []auth.Scope{auth.EventsWrite, auth.EventsImport}})
+	b := in.newBatch(auth.WithAccess(t.Context(), auth.Access{Workspace: "ws_acme", Scopes: []auth.Scope{auth.EventsWrite, auth.EventsImport}}))
+	defer b.release()
 	err := decoders[mediaType].decode(body, b)
 	if !bytes.Equal(sent, body) {
 		t.Fatal("the body was written to")
@@ -202,8 +203,8 @@ func FuzzEncodings(f *testing.F) {
 			}
 			body.release()
 		}
-		if in.budget.used != 0 {
-			t.Fatalf("%d bytes stay reserved", in.budget.used)
+		if held := in.budget.InUse(); held != 0 {
+			t.Fatalf("%d bytes stay reserved", held)
 		}
 	})
 }

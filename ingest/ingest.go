@@ -6,13 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"sync"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"agentmeter/internal/fair"
 	"agentmeter/internal/httpapi"
 	"agentmeter/schemas/api/ingestapi"
 )
@@ -24,7 +23,8 @@ type Ingest struct {
 	admin    *kadm.Client
 	log      *slog.Logger
 	metrics  *metrics
-	budget   *budget
+	budget   *fair.Gate      // bytes of memory
+	turns    *fair.Gate      // bytes of bodies that are decoded and sent at once
 	limits   *httpapi.Limits // nil: there are none
 	readers  readers
 	clock    directoryClock
@@ -44,15 +44,18 @@ func New(config Config, client *kgo.Client, log *slog.Logger, reg prometheus.Reg
 	m := newMetrics(reg)
 	acked := newAcknowledged(config.EventsTopic)
 	reg.MustRegister(acked)
-	b := &budget{limit: config.MaxInFlightBytes, gauge: m.inFlightBytes}
+	config = config.withDefaults()
 	return &Ingest{
 		config:   config,
-		producer: &producer{client: client, timeout: config.AckTimeout, budget: b, metrics: m, acked: acked},
+		producer: &producer{client: client, timeout: config.AckTimeout, metrics: m, acked: acked},
 		admin:    kadm.NewClient(client),
 		log:      log,
 		metrics:  m,
-		budget:   b,
 		limits:   newRateLimits(config),
+		budget:   fair.New(fair.Config{Capacity: config.MaxInFlightBytes, Used: gauge(m.inFlightBytes)}),
+		turns: fair.New(fair.Config{
+			Capacity: config.MaxTurnBytes, MaxWaiting: maxWaiting, MaxWait: maxWait, Waiting: gauge(m.waiting),
+		}),
 	}, nil
 }
 
@@ -98,38 +101,3 @@ func (in *Ingest) Ready(ctx context.Context) error {
 type routes struct{ *Ingest }
 
 var _ ingestapi.ServerInterface = routes{}
-
-// budget bounds the bytes that requests hold. It never makes anyone wait: what
-// does not fit is refused, and the sender tries again.
-type budget struct {
-	limit int64
-	gauge prometheus.Gauge
-
-	mu   sync.Mutex // guards used
-	used int64
-}
-
-// take reserves n bytes, or reports that they do not fit.
-func (b *budget) take(n int64) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if n > b.limit-b.used {
-		return false
-	}
-	b.used += n
-	b.gauge.Set(float64(b.used))
-	return true
-}
-
-// give returns n bytes.
-func (b *budget) give(n int64) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.used -= n
-	b.gauge.Set(float64(b.used))
-}
-
-// overloaded is the answer where the budget is spent.
-func overloaded() error {
-	return httpapi.Unavailable("overloaded", "Too much is in flight at this moment. Nothing of this request was accepted; send it again.", time.Second, nil)
-}

@@ -12,6 +12,8 @@ type metrics struct {
 	ackSeconds    prometheus.Histogram
 	inFlightBytes prometheus.Gauge
 	limited       prometheus.Counter
+	waiting       prometheus.Gauge
+	refused       *prometheus.CounterVec
 }
 
 // What was accepted.
@@ -45,10 +47,23 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "agentmeter_ingest_rate_limited_total",
 			Help: "Requests that were refused because their key had sent too many events a second.",
 		}),
+		waiting: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "agentmeter_ingest_waiting_requests",
+			Help: "Requests that have been read and wait for their turn to be decoded and sent.",
+		}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "agentmeter_ingest_refused_total",
+			Help: "Requests of which nothing was accepted for want of memory or of a turn, by whether their sender had its share (share, 429) or nobody got any (full, 503).",
+		}, []string{"of", "why"}),
+	}
+	for _, of := range [...]string{"memory", "turn"} {
+		for _, why := range [...]string{"share", "full"} {
+			m.refused.WithLabelValues(of, why)
+		}
 	}
 	for _, kind := range [...]string{kindEvent, kindAdjustment, kindDirectory} {
 		m.accepted.WithLabelValues(kind)
 	}
-	reg.MustRegister(m.accepted, m.rejected, m.ackSeconds, m.inFlightBytes, m.limited)
+	reg.MustRegister(m.accepted, m.rejected, m.ackSeconds, m.inFlightBytes, m.limited, m.waiting, m.refused)
 	return m
 }

@@ -22,26 +22,18 @@ const recordOverhead = 256
 type producer struct {
 	client  *kgo.Client
 	timeout time.Duration
-	budget  *budget
 	metrics *metrics
 	acked   *acknowledged
 }
 
 // send produces the records in their order and returns nil once all of them
 // are acknowledged. Otherwise it returns a 503 that claims nothing: records
-// whose fate is open may still arrive. Their bytes stay in the budget until the
-// client has let go of them, so a broker that is gone cannot fill the memory.
+// whose fate is open may still arrive. What they hold of the budget they hold until
+// the client has let go of them, so a broker that is gone cannot fill the memory.
 //
 // A sender that goes away changes nothing: half of a batch is worth less than
 // all of it, and the sender will repeat it.
-func (p *producer) send(ctx context.Context, records []kgo.Record) (err error) {
-	var size int64
-	for i := range records {
-		size += int64(len(records[i].Key)) + int64(len(records[i].Value)) + recordOverhead
-	}
-	if !p.budget.take(size) {
-		return overloaded()
-	}
+func (p *producer) send(ctx context.Context, held holding, records []kgo.Record) (err error) {
 	ctx, end := tracing.Child(ctx, trace.SpanKindProducer, "produce", attribute.String("messaging.system", "kafka"),
 		attribute.String("messaging.destination.name", records[0].Topic), attribute.Int("messaging.batch.message_count", len(records)))
 	defer func() { end(err) }()
@@ -50,7 +42,7 @@ func (p *producer) send(ctx context.Context, records []kgo.Record) (err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.timeout)
 	defer cancel()
 	began := time.Now()
-	acks := newAcknowledgements(len(records), p.acked, func() { p.budget.give(size) })
+	acks := newAcknowledgements(len(records), p.acked, held.release)
 	for i := range records {
 		p.client.Produce(ctx, &records[i], acks.one)
 	}

@@ -25,6 +25,7 @@ import (
 	"go.uber.org/goleak"
 
 	"agentmeter/internal/auth"
+	"agentmeter/internal/fair"
 	"agentmeter/internal/httpapi"
 	"agentmeter/internal/httpapi/contracttest"
 	"agentmeter/internal/kafka"
@@ -82,6 +83,15 @@ func newStand(t testing.TB, edit ...func(*Config)) stand {
 	s.ingest.Mount(auth.NewGuard(s.key.Verifier(), nil).Mux(s.router))
 	s.token = s.mint(t, auth.AllWorkspaces, auth.EventsWrite, auth.AdjustmentsWrite, auth.DirectoryWrite)
 	return s
+}
+
+// bareIngest is a write side that can decode, and nothing more.
+func bareIngest() *Ingest {
+	config := DefaultConfig()
+	return &Ingest{
+		config: config, metrics: newMetrics(prometheus.NewRegistry()),
+		budget: fair.New(fair.Config{Capacity: config.MaxInFlightBytes}),
+	}
 }
 
 func (s stand) mint(t testing.TB, workspace schemas.WorkspaceID, scopes ...auth.Scope) string {

@@ -3,65 +3,79 @@ package query
 import (
 	"context"
 	"errors"
-	"sync/atomic"
+	"net/http"
 	"time"
 
+	"agentmeter/internal/fair"
 	"agentmeter/internal/httpapi"
+	"agentmeter/schemas"
 )
 
 // errBusy is told to whoever would wait too long.
 var errBusy = errors.New("too many questions at once")
 
-// limiter bounds what is put to ClickHouse at once. Beyond that requests wait,
-// first come first served; beyond maxWaiting of them, or after waitTimeout,
-// they are refused.
+// limiter bounds what is put to ClickHouse at once, and shares it out between
+// workspaces, so that one which asks much waits for itself. Beyond that requests
+// wait; beyond MaxWaiting of them, or after WaitTimeout, they are refused.
 type limiter struct {
-	slots       chan struct{}
-	waiting     atomic.Int64
-	maxWaiting  int64
-	waitTimeout time.Duration
-	metrics     *metrics
+	gate    *fair.Gate
+	metrics *metrics
 }
 
 func newLimiter(config Config, m *metrics) *limiter {
 	return &limiter{
-		slots:       make(chan struct{}, config.MaxConcurrent),
-		maxWaiting:  int64(config.MaxWaiting),
-		waitTimeout: config.WaitTimeout,
-		metrics:     m,
+		gate: fair.New(fair.Config{
+			Capacity: int64(config.MaxConcurrent), MaxWaiting: config.MaxWaiting, MaxWait: config.WaitTimeout,
+			Waiting: func(n int64) { m.waiting.Set(float64(n)) },
+		}),
+		metrics: m,
 	}
 }
 
-// acquire takes a slot, which release gives back.
+// acquire takes a slot for the workspace that ctx is about, which release gives
+// back.
 func (l *limiter) acquire(ctx context.Context) (release func(), err error) {
-	release = func() { <-l.slots }
-	select {
-	case l.slots <- struct{}{}:
-		return release, nil
-	default:
+	release, err = l.gate.Enter(ctx, string(askedAbout(ctx)), 1)
+	if err != nil {
+		return nil, l.refuse(err)
 	}
-	if l.waiting.Add(1) > l.maxWaiting {
-		l.waiting.Add(-1)
-		return nil, l.refuse()
-	}
-	l.metrics.waiting.Inc()
-	defer func() {
-		l.waiting.Add(-1)
-		l.metrics.waiting.Dec()
-	}()
-	timer := time.NewTimer(l.waitTimeout)
-	defer timer.Stop()
-	select {
-	case l.slots <- struct{}{}:
-		return release, nil
-	case <-timer.C:
-		return nil, l.refuse()
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
+	return release, nil
 }
 
-func (l *limiter) refuse() error {
-	l.metrics.refused.Inc()
-	return httpapi.Unavailable("busy", "Too many questions are being answered. Try again.", time.Second, errBusy)
+// refuse is the answer where there is no slot: 429 to a workspace that has its
+// share, since the others go on, and 503 where nobody gets one.
+func (l *limiter) refuse(err error) error {
+	const retryAfter = time.Second
+	switch {
+	case errors.Is(err, fair.ErrShare):
+		l.metrics.refused.WithLabelValues("share").Inc()
+		return &httpapi.Problem{
+			Status: http.StatusTooManyRequests, Code: "too_many_at_once",
+			Detail:     "This workspace has its share of the questions that are answered at once. Try again.",
+			RetryAfter: retryAfter, Cause: errBusy,
+		}
+	case errors.Is(err, fair.ErrFull):
+		l.metrics.refused.WithLabelValues("full").Inc()
+		return httpapi.Unavailable("busy", "Too many questions are being answered. Try again.", retryAfter, errBusy)
+	}
+	return err
+}
+
+// workspaceAsked is the workspace that a request is about.
+func workspaceAsked(r *http.Request) schemas.WorkspaceID {
+	if workspace := r.PathValue("ws"); workspace != "" {
+		return schemas.WorkspaceID(workspace)
+	}
+	return schemas.WorkspaceID(r.URL.Query().Get("workspace"))
+}
+
+type askedAboutKey struct{}
+
+func withAskedAbout(ctx context.Context, workspace schemas.WorkspaceID) context.Context {
+	return context.WithValue(ctx, askedAboutKey{}, workspace)
+}
+
+func askedAbout(ctx context.Context) schemas.WorkspaceID {
+	workspace, _ := ctx.Value(askedAboutKey{}).(schemas.WorkspaceID)
+	return workspace
 }

@@ -5,11 +5,13 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
 
 	"agentmeter/internal/auth"
+	"agentmeter/internal/fair"
 	"agentmeter/internal/httpapi"
 	"agentmeter/schemas"
 	"agentmeter/schemas/api"
@@ -36,16 +38,14 @@ func (s *Service) GetLive(w http.ResponseWriter, r *http.Request, _ api.GetLiveP
 		httpapi.WriteError(w, r, err)
 		return
 	}
-	select {
-	case s.live <- struct{}{}:
-	default:
-		httpapi.WriteError(w, r, httpapi.Unavailable("busy", "Too many streams are open. Try again.", liveRetry, errBusy))
+	if err := s.live.Take(string(workspace), 1); err != nil {
+		httpapi.WriteError(w, r, s.tooManyStreams(err))
 		return
 	}
 	s.metrics.live.Inc()
 	defer func() {
 		s.metrics.live.Dec()
-		<-s.live
+		s.live.Give(string(workspace), 1)
 	}()
 	stream := &liveStream{service: s, w: w, route: r.Pattern, workspace: workspace, heard: r.Header.Get(lastEventID)}
 	update, err := stream.look(r.Context())
@@ -63,6 +63,20 @@ func (s *Service) GetLive(w http.ResponseWriter, r *http.Request, _ api.GetLiveP
 		return
 	}
 	stream.run(r.Context())
+}
+
+// tooManyStreams is the answer where there is no room for another stream.
+func (s *Service) tooManyStreams(err error) error {
+	if errors.Is(err, fair.ErrShare) {
+		s.metrics.refused.WithLabelValues("share").Inc()
+		return &httpapi.Problem{
+			Status: http.StatusTooManyRequests, Code: "too_many_at_once",
+			Detail:     "This workspace has its share of the streams that are open. Try again.",
+			RetryAfter: liveRetry, Cause: errBusy,
+		}
+	}
+	s.metrics.refused.WithLabelValues("full").Inc()
+	return httpapi.Unavailable("busy", "Too many streams are open. Try again.", liveRetry, errBusy)
 }
 
 type liveStream struct {

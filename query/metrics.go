@@ -12,7 +12,7 @@ type metrics struct {
 	tiers      *prometheus.HistogramVec
 	reads      *prometheus.CounterVec
 	answers    *prometheus.CounterVec
-	refused    prometheus.Counter
+	refused    *prometheus.CounterVec
 	waiting    prometheus.Gauge
 	live       prometheus.Gauge
 	heldUnits  *prometheus.CounterVec
@@ -50,10 +50,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "agentmeter_query_answers_total",
 			Help: "Answers with figures, by route and completeness (complete, partial, unchanged).",
 		}, []string{"route", "completeness"}),
-		refused: prometheus.NewCounter(prometheus.CounterOpts{
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "agentmeter_query_refused_total",
-			Help: "Requests that were told to come again because too many were being answered.",
-		}),
+			Help: "Requests that were told to come again because too many were being answered: of their workspace (share, 429), or in all (full, 503).",
+		}, []string{"why"}),
 		waiting: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "agentmeter_query_waiting_requests",
 			Help: "Requests that wait for their turn.",
@@ -75,6 +75,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		Name: "agentmeter_query_held_totals_total",
 		Help: "Times that a workspace's totals were asked for, by whether they were held, since nothing more had been counted (held), or had to be read (read).",
 	}, []string{"from"})
+	for _, why := range [...]string{"share", "full"} {
+		m.refused.WithLabelValues(why)
+	}
 	for _, from := range [...]string{"held", "read"} {
 		m.heldUnits.WithLabelValues(from)
 		m.totals.WithLabelValues(from)

@@ -28,11 +28,8 @@ type limitedMux struct {
 
 func (m limitedMux) HandleFunc(pattern string, handler func(http.ResponseWriter, *http.Request)) {
 	m.Mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		workspace := r.PathValue("ws")
-		if workspace == "" {
-			workspace = r.URL.Query().Get("workspace")
-		}
-		left, wait := m.limits.Take(workspace, time.Now())
+		workspace := workspaceAsked(r)
+		left, wait := m.limits.Take(string(workspace), time.Now())
 		m.limits.Tell(w.Header(), left, wait)
 		if wait > 0 {
 			m.metrics.limited.Inc()
@@ -40,6 +37,6 @@ func (m limitedMux) HandleFunc(pattern string, handler func(http.ResponseWriter,
 				"This workspace asks more than "+strconv.Itoa(m.limits.PerSecond())+" questions a second. Ask again a little later.", wait))
 			return
 		}
-		handler(w, r)
+		handler(w, r.WithContext(withAskedAbout(r.Context(), workspace)))
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"agentmeter/internal/clickhouse"
+	"agentmeter/internal/fair"
 	"agentmeter/internal/httpapi"
 	"agentmeter/query/page"
 	"agentmeter/schemas"
@@ -30,7 +31,7 @@ type Service struct {
 	clock      func() time.Time
 	limiter    *limiter
 	mutex      func(stream uuid.UUID, partition int32) string
-	live       chan struct{} // a slot for each live stream
+	live       *fair.Gate // a slot for each live stream
 	page       *page.Page
 	recent     recently
 	held       *heldFigures // nil: none are
@@ -73,7 +74,7 @@ func New(config Config, deps Deps) (*Service, error) {
 	return &Service{
 		mutex:  mutex,
 		config: config, clickhouse: deps.ClickHouse, log: deps.Log, metrics: m, clock: clock,
-		limiter: newLimiter(config, m), live: make(chan struct{}, config.MaxLive), page: dashboard,
+		limiter: newLimiter(config, m), live: fair.New(fair.Config{Capacity: int64(config.MaxLive)}), page: dashboard,
 		recent: recently{workspaces: map[schemas.WorkspaceID]*workspaceBook{}},
 		held:   newHeldFigures(config.MaxHeld, config.HeldMaxAge),
 		rates:  newRateLimits(config.RateLimit),

@@ -132,6 +132,31 @@ func TestAWorkspaceThatAsksTooMuchIsRefusedAndTheOthersAreNot(t *testing.T) {
 	}
 }
 
+func TestAWorkspaceThatAsksMuchLeavesSlotsToOthers(t *testing.T) {
+	w := newWorld(t)
+	w.progress(t, frozen)
+	s := w.serve(t, frozen, Config{MaxConcurrent: 8, MaxWaiting: 1, WaitTimeout: time.Millisecond})
+	flood := withAskedAbout(t.Context(), "ws")
+	for range 4 { // all that one may have
+		release, err := s.limiter.acquire(flood)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer release()
+	}
+	for _, path := range []string{"/v1/usage/dashboard?workspace=ws", "/v1/usage/export.csv?workspace=ws", "/v1/agents?workspace=ws"} {
+		response, body := s.get(t, path)
+		if response.StatusCode != http.StatusTooManyRequests || response.Header.Get("Retry-After") != "1" || !strings.Contains(string(body), `"too_many_at_once"`) {
+			t.Errorf("%s: %d, Retry-After %q: %s", path, response.StatusCode, response.Header.Get("Retry-After"), body)
+		}
+	}
+	for _, path := range []string{"/v1/usage/dashboard?workspace=ws_other", "/w/ws_other/usage/figures", "/v1/workspaces/ws_other"} {
+		if response, body := s.get(t, path); response.StatusCode != http.StatusOK {
+			t.Errorf("%s: %d %s", path, response.StatusCode, body)
+		}
+	}
+}
+
 func TestWaitingIsBoundedInNumberAndTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLimiter(Config{MaxConcurrent: 1, MaxWaiting: 2, WaitTimeout: 2 * time.Second}, newMetrics(prometheus.NewRegistry()))

@@ -19,12 +19,16 @@ type ingestFlags struct {
 	MaxBodyBytes int64         `help:"Bytes of a request's body at most, after decompression." default:"16777216"`
 	MaxEvents    int           `help:"Events of a request at most." default:"10000"`
 	IngestRate   int           `help:"How many events a second each key (workspace and subject of a token) may send; twice as many in a burst. More are refused with 429. 0: as many as it can, since one key is often a whole platform's." default:"0"`
+	// Both are shared out between senders; see docs/operations/limits.md.
+	MaxInFlightBytes int64 `help:"Bytes of memory that requests may hold between a body's arrival and its answer, and what waits for Kafka after it. A sender that has its share is refused with 429, all others with 503 where none is left." default:"201326592"`
+	MaxTurnBytes     int64 `help:"Bytes of bodies that are decoded and sent to Kafka at once; others wait for their turn, a second at most. 0: 4 MiB for each processor." default:"0"`
 }
 
 func (f ingestFlags) config() ingest.Config {
 	config := ingest.DefaultConfig()
 	config.MaxEventAge, config.MaxEventSkew = f.MaxEventAge, f.MaxEventSkew
 	config.MaxBodyBytes, config.MaxEvents, config.RateLimit = f.MaxBodyBytes, f.MaxEvents, f.IngestRate
+	config.MaxInFlightBytes, config.MaxTurnBytes = f.MaxInFlightBytes, f.MaxTurnBytes
 	return config
 }
 

@@ -46,6 +46,7 @@ var rules = map[string]rule{
 	"internal/httpapi/contracttest":        {[]string{"schemas", "schemas/"}, "holds recorded answers to the contract, for tests"},
 	"internal/auth":                        {[]string{"schemas", "schemas/", "internal/httpapi"}, "who may do what"},
 	"internal/auth/authtest":               {nil, "tokens that must not pass, for tests"},
+	"internal/fair":                        {nil, "shares out a capacity between parties that contend for it"},
 	"internal/lifecycle":                   {nil, "stages start in order and stop in reverse"},
 	"internal/fault":                       {nil, "names the steps of counting, where test builds strike"},
 	"internal/audit":                       {[]string{"schemas/clickhouse", "internal/clickhouse", "internal/kafka"}, "the proof, used by the command, the rollup's gauges and the read side"},
@@ -56,10 +57,10 @@ var rules = map[string]rule{
 	"internal/importer":                    {[]string{"schemas", "schemas/", "internal/eventclient"}, "files to events, resumable"},
 
 	// Stages never import one another.
-	"ingest":         {[]string{"schemas", "schemas/", "internal/kafka", "internal/httpapi", "internal/auth", "internal/fault", "internal/tracing"}, "HTTP in, Kafka out"},
+	"ingest":         {[]string{"schemas", "schemas/", "internal/kafka", "internal/httpapi", "internal/auth", "internal/fair", "internal/fault", "internal/tracing"}, "HTTP in, Kafka out"},
 	"rollup":         {[]string{"schemas", "schemas/", "internal/kafka", "internal/clickhouse", "internal/fault", "internal/tracing"}, "Kafka in, ClickHouse out"},
 	"rollup/model":   {nil, "the counting protocol as a finite model, with its checker"},
-	"query":          {[]string{"schemas", "schemas/", "internal/clickhouse", "internal/httpapi", "internal/auth", "internal/audit", "query/"}, "ClickHouse in, HTTP out"},
+	"query":          {[]string{"schemas", "schemas/", "internal/clickhouse", "internal/httpapi", "internal/auth", "internal/audit", "internal/fair", "query/"}, "ClickHouse in, HTTP out"},
 	"query/calendar": {[]string{"schemas"}, "ranges, bars and billing periods in IANA zones"},
 	"query/tiers":    {[]string{"schemas", "schemas/clickhouse", "query/calendar"}, "which rollup answers which part of a range"},
 	"query/page":     {[]string{"schemas/api"}, "the dashboard's committed build, and the pages that need no script"},

@@ -134,6 +134,9 @@ func ingest() Board {
 				graph("Acknowledgement by Kafka", "s", "", quantiles("agentmeter_ingest_acknowledge_duration_seconds", "", "", "")...),
 				graph("Bytes in flight", "bytes", "Between a body's arrival and its acknowledgement. Where it stays high, Kafka is slow; at its limit, requests get 503.",
 					Query{"sum by (instance) (agentmeter_ingest_in_flight_bytes)", "{{instance}}"}),
+				graph("Waiting for their turn", "none", "Read, and not decoded yet: more comes in than is sent.", Query{"sum by (instance) (agentmeter_ingest_waiting_requests)", "{{instance}}"}),
+				graph("Refused", "reqps", "Share: one sender wants more than its share, and the others go on (429). Full: nobody gets any (503).",
+					rate("agentmeter_ingest_refused_total", "of, why", "{{of}} {{why}}")),
 			}},
 			{"Requests", []Panel{
 				graph("By status", "reqps", "", rate("agentmeter_http_requests_total{"+writes+"}", "code", "{{code}}")),
@@ -233,7 +236,7 @@ func query() Board {
 			}},
 			{"Turned away", []Panel{
 				graph("Waiting for their turn", "none", "", Query{"sum by (instance) (agentmeter_query_waiting_requests)", "{{instance}}"}),
-				graph("Refused", "reqps", "", rate("agentmeter_query_refused_total", "", "too many at once (503)"), rate("agentmeter_query_rate_limited_total", "", "a workspace's own limit (429)")),
+				graph("Refused", "reqps", "", rate("agentmeter_query_refused_total", "why", "too many at once: {{why}} (429, 503)"), rate("agentmeter_query_rate_limited_total", "", "a workspace's own limit (429)")),
 			}},
 			{"ClickHouse", []Panel{
 				graph("Time by route and finest tier", "s", "What reads the ledger is slow: breakdowns, and minutes of more than a month ago.", quantiles("agentmeter_query_tier_duration_seconds", "", ", route, tier", " {{route}} {{tier}}")...),
