@@ -84,7 +84,7 @@ func TestASteadyKeyGetsItsRate(t *testing.T) {
 		began := time.Now()
 		for time.Since(began) < time.Minute { // batches of 500, as fast as they are let through
 			if _, wait := limits.Take("key", time.Now()); wait > 0 {
-				time.Sleep(wait) // of the bubble's own clock
+				<-time.After(wait) // of the bubble's own clock
 				continue
 			}
 			limits.Owe("key", 499, time.Now())

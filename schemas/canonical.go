@@ -3,7 +3,7 @@ package schemas
 import "time"
 
 // Tags of the fields of a record, as they stand on the wire: the field's number
-// and its wire type in one byte.
+// and its wire type in one byte. A varint's is 0.
 const (
 	tagWorkspace    = 1<<3 | 2
 	tagID           = 2<<3 | 2
@@ -13,8 +13,8 @@ const (
 	tagOccurredAt   = 6<<3 | 1
 	tagChannel      = 7<<3 | 2
 	tagModel        = 8<<3 | 2
-	tagCredits      = 9<<3 | 0
-	tagMessages     = 10<<3 | 0
+	tagCredits      = 9 << 3
+	tagMessages     = 10 << 3
 )
 
 // DecodeCanonical reads a record into e where it is, byte for byte, what

@@ -110,7 +110,7 @@ func receiverName(expr ast.Expr) string {
 func TestThePlacesThatDocumentsNameExist(t *testing.T) {
 	const root = "../.."
 	documents := []string{root + "/README.md", root + "/CONTRIBUTING.md"}
-	err := filepath.WalkDir(filepath.Join(root, "docs"), func(path string, entry os.DirEntry, err error) error {
+	err := filepath.WalkDir(filepath.Join(root, "docs"), func(path string, _ os.DirEntry, err error) error {
 		if err == nil && strings.HasSuffix(path, ".md") {
 			documents = append(documents, path)
 		}
@@ -121,7 +121,7 @@ func TestThePlacesThatDocumentsNameExist(t *testing.T) {
 	}
 	checked, functions := 0, 0
 	for _, document := range documents {
-		text, err := os.ReadFile(document) //nolint:gosec // of this repository
+		text, err := os.ReadFile(document)
 		if err != nil {
 			t.Fatal(err)
 		}

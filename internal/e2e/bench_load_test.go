@@ -159,7 +159,9 @@ func (l *load) post(ctx context.Context, base, token string, s *sender) error {
 	if err != nil {
 		return err
 	}
-	var answer struct{ Accepted int }
+	var answer struct {
+		Accepted int `json:"accepted"`
+	}
 	if err := json.Unmarshal(content, &answer); response.StatusCode != http.StatusAccepted || err != nil || answer.Accepted != loadBatch {
 		return fmt.Errorf("status %d, accepted %d of %d: %.300s", response.StatusCode, answer.Accepted, loadBatch, content)
 	}

@@ -208,7 +208,7 @@ func TestNothingIsLostOrHeldTwiceWhateverHappens(t *testing.T) {
 					leave, err := g.Enter(ctx, party, 1+random.Int64N(40))
 					switch {
 					case err == nil:
-						time.Sleep(time.Duration(random.IntN(10)) * time.Millisecond)
+						<-time.After(time.Duration(random.IntN(10)) * time.Millisecond)
 						leave()
 						outcomes[i][0]++
 					case errors.Is(err, ErrFull), errors.Is(err, ErrShare):

@@ -104,7 +104,7 @@ func TestAnAddressThatFailsTooOftenIsToldToWait(t *testing.T) {
 		if got := fails("10.0.0.2:1", "203.0.113.1, 198.51.100.7"); got != 429 {
 			t.Errorf("the address behind a proxy, with a forged one before it: %d", got)
 		}
-		time.Sleep(500 * time.Millisecond) // of the bubble's own clock
+		<-time.After(500 * time.Millisecond) // of the bubble's own clock
 		if first, second := fails("198.51.100.7:1"), fails("198.51.100.7:1"); first != 401 || second != 429 {
 			t.Errorf("after half a second, two a second: %d %d", first, second)
 		}

@@ -107,7 +107,7 @@ func TestARenewedCertificateIsServedWithoutARestart(t *testing.T) {
 		}
 		served := func() string {
 			t.Helper()
-			time.Sleep(2 * time.Second) // of the bubble's own clock
+			<-time.After(2 * time.Second) // of the bubble's own clock
 			pair, err := config.GetCertificate(&tls.ClientHelloInfo{})
 			if err != nil {
 				t.Fatal(err)

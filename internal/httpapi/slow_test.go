@@ -95,8 +95,8 @@ func TestSlowSendersLoseTheirConnection(t *testing.T) {
 		write(t, conn, "POST /x HTTP/1.1\r\nHost: x\r\nX-A: ")
 		closed(t, conn)
 		select {
-		case <-read:
-			t.Error("a handler ran")
+		case err := <-read:
+			t.Errorf("a handler ran: %v", err)
 		default:
 		}
 	})

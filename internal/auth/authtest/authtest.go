@@ -167,7 +167,7 @@ func (i *Issuer) Forgeries(t testing.TB) map[string]string {
 			}
 		}
 	}
-	public := i.rsa.PublicKey.N.Bytes()
+	public := i.rsa.N.Bytes()
 	return map[string]string{
 		"platform's, expired":                     rs256(claim("exp", now.Add(-time.Second).Unix())),
 		"platform's, no expiry":                   rs256(claim("exp", nil)),
