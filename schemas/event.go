@@ -67,60 +67,6 @@ func (e FieldError) Error() string { return e.Field + ": " + e.Detail }
 // Validate returns everything that is wrong with the event, in the order of
 // its fields; nil means that every later stage accepts it.
 func (e *Event) Validate() []FieldError {
-	if e.plainlyValid() {
-		return nil
-	}
-	return e.faults()
-}
-
-// plainlyValid reports that nothing is wrong with an event as nearly all are: no
-// adjustment, and printable ASCII only. It says nothing about any other.
-func (e *Event) plainlyValid() bool {
-	return e.Adjustment == nil && e.Credits >= 0 && e.Messages >= 0 && e.Messages <= MaxMessages &&
-		e.ID != "" && e.Workspace != "" && e.Workspace != "*" && e.Agent != "" && e.Channel != "" &&
-		plainText(e.ID, MaxIDRunes) && plainText(string(e.Workspace), MaxIDRunes) && plainText(string(e.Agent), MaxIDRunes) &&
-		plainText(e.Conversation, MaxTextRunes) && plainText(e.Channel, MaxTextRunes) && plainText(e.Model, MaxTextRunes) &&
-		e.OccurredAt.After(MinOccurredAt) && e.OccurredAt.Before(MaxOccurredAt)
-}
-
-// plainText reports that a text is of printable ASCII, short enough, and neither
-// begins nor ends with a space.
-func plainText(text string, maxRunes int) bool {
-	n := len(text)
-	if n == 0 {
-		return true
-	}
-	if n > maxRunes || text[0] == ' ' || text[n-1] == ' ' {
-		return false
-	}
-	if n < 8 {
-		for i := range n {
-			if text[i] < 0x20 || text[i] >= 0x7f {
-				return false
-			}
-		}
-		return true
-	}
-	for ; n > 8; n -= 8 {
-		if !printable8(text[n-8:]) {
-			return false
-		}
-	}
-	return printable8(text) // some of it for the second time
-}
-
-// printable8 reports that the first eight bytes are of printable ASCII.
-func printable8(text string) bool {
-	const each = 0x0101010101010101
-	_ = text[7]
-	x := uint64(text[0]) | uint64(text[1])<<8 | uint64(text[2])<<16 | uint64(text[3])<<24 |
-		uint64(text[4])<<32 | uint64(text[5])<<40 | uint64(text[6])<<48 | uint64(text[7])<<56
-	// A high bit in any byte: of x itself, of x+1 for 0x7f, and of x-0x20 for
-	// what is less. Borrows and carries only come from bytes that are caught.
-	return (x|(x+each)|(x-each*0x20))&(each*0x80) == 0
-}
-
-func (e *Event) faults() []FieldError {
 	var faults []FieldError
 	fault := func(field, code, format string, args ...any) {
 		faults = append(faults, FieldError{Field: field, Code: code, Detail: fmt.Sprintf(format, args...)})
@@ -166,6 +112,43 @@ func (e *Event) faults() []FieldError {
 	return faults
 }
 
+// plainText reports that a text is of printable ASCII, short enough, and neither
+// begins nor ends with a space.
+func plainText(text string, maxRunes int) bool {
+	n := len(text)
+	if n == 0 {
+		return true
+	}
+	if n > maxRunes || text[0] == ' ' || text[n-1] == ' ' {
+		return false
+	}
+	if n < 8 {
+		for i := range n {
+			if text[i] < 0x20 || text[i] >= 0x7f {
+				return false
+			}
+		}
+		return true
+	}
+	for ; n > 8; n -= 8 {
+		if !printable8(text[n-8:]) {
+			return false
+		}
+	}
+	return printable8(text) // some of it for the second time
+}
+
+// printable8 reports that the first eight bytes are of printable ASCII.
+func printable8(text string) bool {
+	const each = 0x0101010101010101
+	_ = text[7]
+	x := uint64(text[0]) | uint64(text[1])<<8 | uint64(text[2])<<16 | uint64(text[3])<<24 |
+		uint64(text[4])<<32 | uint64(text[5])<<40 | uint64(text[6])<<48 | uint64(text[7])<<56
+	// A high bit in any byte: of x itself, of x+1 for 0x7f, and of x-0x20 for
+	// what is less. Borrows and carries only come from bytes that are caught.
+	return (x|(x+each)|(x-each*0x20))&(each*0x80) == 0
+}
+
 // ValidateID says what is wrong with an identifier in the field of that name,
 // or nil.
 func ValidateID(field, value string) *FieldError {
@@ -180,29 +163,22 @@ func ValidateID(field, value string) *FieldError {
 
 // TextProblem describes why value cannot be stored as it stands, or "".
 func TextProblem(value string, maxRunes int) string {
-	ascii := true
-	for i := range len(value) {
-		if value[i] < 0x20 || value[i] >= 0x7f {
-			ascii = false
-			break
-		}
+	if plainText(value, maxRunes) {
+		return ""
 	}
-	if ascii {
-		if len(value) > maxRunes {
-			return fmt.Sprintf("has %d characters; at most %d are allowed", len(value), maxRunes)
-		}
-	} else {
-		if !utf8.ValidString(value) {
-			return "is not valid UTF-8"
-		}
-		if n := utf8.RuneCountInString(value); n > maxRunes {
-			return fmt.Sprintf("has %d characters; at most %d are allowed", n, maxRunes)
-		}
-		if strings.ContainsFunc(value, unicode.IsControl) {
-			return "contains a control character; remove it"
-		}
-	}
-	if value != strings.TrimSpace(value) {
+	return anyTextProblem(value, maxRunes)
+}
+
+// anyTextProblem is TextProblem without a short way for what is plain.
+func anyTextProblem(value string, maxRunes int) string {
+	switch n := utf8.RuneCountInString(value); {
+	case !utf8.ValidString(value):
+		return "is not valid UTF-8"
+	case n > maxRunes:
+		return fmt.Sprintf("has %d characters; at most %d are allowed", n, maxRunes)
+	case strings.ContainsFunc(value, unicode.IsControl):
+		return "contains a control character; remove it"
+	case value != strings.TrimSpace(value):
 		return "begins or ends with white space; remove it"
 	}
 	return ""

@@ -74,7 +74,10 @@ func TestPlainTextIsTextWithoutAProblem(t *testing.T) {
 		text := rapid.StringOfN(rapid.RuneFrom([]rune("aZ~ \x7f\x1f\x00\u0080ä")), 0, 20, -1).Draw(t, "text")
 		most := rapid.IntRange(0, 24).Draw(t, "most")
 		ascii := !strings.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf })
-		if got, want := plainText(text, most), ascii && TextProblem(text, most) == ""; got != want {
+		if got, want := TextProblem(text, most), anyTextProblem(text, most); got != want {
+			t.Fatalf("%q, at most %d: %q, want %q", text, most, got, want)
+		}
+		if got, want := plainText(text, most), ascii && anyTextProblem(text, most) == ""; got != want {
 			t.Fatalf("%q, at most %d: plain is %v, want %v", text, most, got, want)
 		}
 	})
@@ -92,8 +95,8 @@ func TestEachByteMayMakeAWordUnprintable(t *testing.T) {
 	}
 }
 
-func TestPlainlyValidEventsHaveNoFaults(t *testing.T) {
-	plain := 0
+func TestEventsAreValidWhereEachOfTheirFieldsIs(t *testing.T) {
+	valid := 0
 	rapid.Check(t, func(t *rapid.T) {
 		e := drawEvent(t)
 		odd := rapid.SampledFrom([]string{e.ID, "", "*", " x", "\x7f", strings.Repeat("x", MaxTextRunes+1)})
@@ -106,14 +109,29 @@ func TestPlainlyValidEventsHaveNoFaults(t *testing.T) {
 		e.Credits = Credits(rapid.Int64Range(-1, 5).Draw(t, "credits"))
 		e.Messages = rapid.SampledFrom([]int64{-1, 0, 1, MaxMessages, MaxMessages + 1}).Draw(t, "messages")
 		e.OccurredAt = rapid.SampledFrom([]time.Time{{}, MinOccurredAt, e.OccurredAt, e.OccurredAt, MaxOccurredAt}).Draw(t, "occurred at")
-		if faults := e.faults(); e.plainlyValid() {
-			plain++
-			if faults != nil {
-				t.Fatalf("%+v: %v", e, faults)
-			}
+		want := e.Workspace != "*" && e.OccurredAt.After(MinOccurredAt) && e.OccurredAt.Before(MaxOccurredAt) &&
+			e.Messages <= MaxMessages && e.Messages >= -MaxMessages
+		texts := map[string]int{e.ID: MaxIDRunes, string(e.Workspace): MaxIDRunes, string(e.Agent): MaxIDRunes}
+		if e.Adjustment == nil {
+			want = want && e.Credits >= 0 && e.Messages >= 0 && e.Channel != ""
+		} else {
+			texts[e.Adjustment.Reason] = MaxReasonRunes
+			want = want && anyTextProblem(e.Adjustment.EventID, MaxIDRunes) == ""
+		}
+		for text, most := range texts {
+			want = want && text != "" && anyTextProblem(text, most) == ""
+		}
+		for _, text := range []string{e.Conversation, e.Channel, e.Model} {
+			want = want && anyTextProblem(text, MaxTextRunes) == ""
+		}
+		if faults := e.Validate(); (faults == nil) != want {
+			t.Fatalf("%+v: valid is %v, want %v: %v", e, !want, want, faults)
+		}
+		if want {
+			valid++
 		}
 	})
-	if plain == 0 {
-		t.Error("no event was plainly valid")
+	if valid == 0 {
+		t.Error("no event was valid")
 	}
 }
