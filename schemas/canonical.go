@@ -65,18 +65,17 @@ type canonicalReader struct {
 
 // text is a text or bytes of 1 to 127 bytes; "" where the field is not the next.
 func (r *canonicalReader) text(tag byte) string {
-	const oneByte = 0x80
+	const longest = 0x7f // whose length is one byte
 	if len(r.rest) < 2 || r.rest[0] != tag {
 		return ""
 	}
-	end := 2 + int(r.rest[1])
-	if end == 2 || end >= 2+oneByte || end > len(r.rest) {
+	n, rest := int(r.rest[1]), r.rest[2:]
+	if n == 0 || n > longest || n > len(rest) {
 		r.broken = true
 		return ""
 	}
-	text := unsafeString(r.rest[2:end])
-	r.rest = r.rest[end:]
-	return text
+	r.rest = rest[n:]
+	return unsafeString(rest[:n])
 }
 
 // fixed is an sfixed64 that is not zero.

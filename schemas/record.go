@@ -86,12 +86,12 @@ type EventDecoder struct {
 // uuidText is the canonical text of a UUID that came as its bytes. Texts of
 // many share an allocation.
 func (d *EventDecoder) uuidText(raw [16]byte) string {
-	const chunk = 256
+	texts := 256
 	if d.ReuseIDs {
-		d.ids = d.ids[:0]
+		d.ids, texts = d.ids[:0], 1
 	}
 	if cap(d.ids)-len(d.ids) < uuidLength {
-		d.ids = make([]byte, 0, chunk*uuidLength)
+		d.ids = make([]byte, 0, texts*uuidLength)
 	}
 	begin := len(d.ids)
 	d.ids = appendUUID(d.ids, raw)
