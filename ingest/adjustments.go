@@ -42,7 +42,7 @@ func (in routes) PostAdjustment(w http.ResponseWriter, r *http.Request) {
 	}
 	batch.accept(&event, faults)
 	if err := batch.pay(); err != nil {
-		batch.held.release()
+		batch.release()
 		httpapi.WriteError(w, r, err)
 		return
 	}

@@ -66,8 +66,9 @@ type batch struct {
 func (in *Ingest) newBatch(ctx context.Context) *batch {
 	access := auth.AccessFrom(ctx)
 	now := time.Now()
+	nothing := in.holding(ctx)
 	b := &batch{
-		config: &in.config, access: access, held: in.holding(ctx), told: in.holding(ctx), now: now,
+		config: &in.config, access: access, held: nothing, told: nothing, now: now,
 		oldest: now.Add(-in.config.MaxEventAge), newest: now.Add(in.config.MaxEventSkew),
 		rejected: []api.RejectedItem{},
 	}

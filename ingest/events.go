@@ -62,7 +62,7 @@ func (in routes) PostEvents(w http.ResponseWriter, r *http.Request) {
 		err = batch.pay()
 	}
 	if err != nil {
-		batch.held.release()
+		batch.release()
 		httpapi.WriteError(w, r, err)
 		return
 	}
