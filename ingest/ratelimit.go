@@ -1,8 +1,8 @@
 package ingest
 
 import (
+	"fmt"
 	"net/http"
-	"strconv"
 	"time"
 
 	"agentmeter/internal/auth"
@@ -39,16 +39,11 @@ type limitedMux struct {
 }
 
 func (m limitedMux) HandleFunc(pattern string, handler func(http.ResponseWriter, *http.Request)) {
+	detail := fmt.Sprintf("More than %d events a second come with this key. Nothing of this request was accepted; send it again a little later.", m.limits.PerSecond())
 	m.Mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		left, wait := m.limits.Take(limitKey(r), time.Now())
-		m.limits.Tell(w.Header(), left, wait)
-		if wait > 0 {
-			m.metrics.limited.Inc()
-			httpapi.WriteError(w, r, httpapi.TooMany("rate_limited",
-				"More than "+strconv.Itoa(m.limits.PerSecond())+" events a second come with this key. Nothing of this request was accepted; send it again a little later.", wait))
-			return
+		if m.limits.Admit(w, r, limitKey(r), m.metrics.limited, detail) {
+			handler(w, r)
 		}
-		handler(w, r)
 	})
 }
 

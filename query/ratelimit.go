@@ -1,9 +1,8 @@
 package query
 
 import (
+	"fmt"
 	"net/http"
-	"strconv"
-	"time"
 
 	"agentmeter/internal/httpapi"
 )
@@ -27,16 +26,11 @@ type limitedMux struct {
 }
 
 func (m limitedMux) HandleFunc(pattern string, handler func(http.ResponseWriter, *http.Request)) {
+	detail := fmt.Sprintf("This workspace asks more than %d questions a second. Ask again a little later.", m.limits.PerSecond())
 	m.Mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		workspace := workspaceAsked(r)
-		left, wait := m.limits.Take(string(workspace), time.Now())
-		m.limits.Tell(w.Header(), left, wait)
-		if wait > 0 {
-			m.metrics.limited.Inc()
-			httpapi.WriteError(w, r, httpapi.TooMany("rate_limited",
-				"This workspace asks more than "+strconv.Itoa(m.limits.PerSecond())+" questions a second. Ask again a little later.", wait))
-			return
+		if m.limits.Admit(w, r, string(workspace), m.metrics.limited, detail) {
+			handler(w, r.WithContext(withAskedAbout(r.Context(), workspace)))
 		}
-		handler(w, r.WithContext(withAskedAbout(r.Context(), workspace)))
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
 )
 
@@ -84,6 +85,19 @@ func (l *Limits) Owe(key string, n int, now time.Time) {
 		limiter.ReserveN(now, some)
 		n -= some
 	}
+}
+
+// Admit takes one of a key's for a request and tells its sender what is left. If
+// there is none left it counts that, answers 429 with the detail, and reports false.
+func (l *Limits) Admit(w http.ResponseWriter, r *http.Request, key string, limited prometheus.Counter, detail string) bool {
+	left, wait := l.Take(key, time.Now())
+	l.Tell(w.Header(), left, wait)
+	if wait <= 0 {
+		return true
+	}
+	limited.Inc()
+	WriteError(w, r, TooMany("rate_limited", detail, wait))
+	return false
 }
 
 // Tell says by headers what is allowed and what is left of it.
