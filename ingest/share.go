@@ -3,7 +3,6 @@ package ingest
 import (
 	"context"
 	"errors"
-	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -91,11 +90,9 @@ func (in *Ingest) refuse(err error, of string) error {
 	const retryAfter = time.Second
 	if errors.Is(err, fair.ErrShare) {
 		in.metrics.refused.WithLabelValues(of, "share").Inc()
-		return &httpapi.Problem{
-			Status: http.StatusTooManyRequests, Code: "too_much_in_flight",
-			Detail:     "This sender has its share of what can be in flight. Nothing of this request was accepted; send it again a little later.",
-			RetryAfter: retryAfter, Cause: err,
-		}
+		problem := httpapi.TooMany("too_much_in_flight", "This sender has its share of what can be in flight. Nothing of this request was accepted; send it again a little later.", retryAfter)
+		problem.Cause = err
+		return problem
 	}
 	in.metrics.refused.WithLabelValues(of, "full").Inc()
 	return httpapi.Unavailable("overloaded", "Too much is in flight at this moment. Nothing of this request was accepted; send it again.", retryAfter, err)

@@ -37,26 +37,24 @@ func newLimiter(config Config, m *metrics) *limiter {
 func (l *limiter) acquire(ctx context.Context) (release func(), err error) {
 	release, err = l.gate.Enter(ctx, string(askedAbout(ctx)), 1)
 	if err != nil {
-		return nil, l.refuse(err)
+		return nil, l.metrics.refuse(err, "questions that are answered at once", "questions are being answered", time.Second)
 	}
 	return release, nil
 }
 
-// refuse is the answer where there is no slot: 429 to a workspace that has its
-// share, since the others go on, and 503 where nobody gets one.
-func (l *limiter) refuse(err error) error {
-	const retryAfter = time.Second
+// refuse is the answer where a gate has no room: 429 to a workspace that has its
+// share of something, since the others go on, and 503 where too many are under way
+// for anybody.
+func (m *metrics) refuse(err error, of, underWay string, retryAfter time.Duration) error {
 	switch {
 	case errors.Is(err, fair.ErrShare):
-		l.metrics.refused.WithLabelValues("share").Inc()
-		return &httpapi.Problem{
-			Status: http.StatusTooManyRequests, Code: "too_many_at_once",
-			Detail:     "This workspace has its share of the questions that are answered at once. Try again.",
-			RetryAfter: retryAfter, Cause: errBusy,
-		}
+		m.refused.WithLabelValues("share").Inc()
+		problem := httpapi.TooMany("too_many_at_once", "This workspace has its share of the "+of+". Try again.", retryAfter)
+		problem.Cause = errBusy
+		return problem
 	case errors.Is(err, fair.ErrFull):
-		l.metrics.refused.WithLabelValues("full").Inc()
-		return httpapi.Unavailable("busy", "Too many questions are being answered. Try again.", retryAfter, errBusy)
+		m.refused.WithLabelValues("full").Inc()
+		return httpapi.Unavailable("busy", "Too many "+underWay+". Try again.", retryAfter, errBusy)
 	}
 	return err
 }

@@ -5,13 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"time"
 
 	"agentmeter/internal/auth"
-	"agentmeter/internal/fair"
 	"agentmeter/internal/httpapi"
 	"agentmeter/schemas"
 	"agentmeter/schemas/api"
@@ -39,7 +37,7 @@ func (s *Service) GetLive(w http.ResponseWriter, r *http.Request, _ api.GetLiveP
 		return
 	}
 	if err := s.live.Take(string(workspace), 1); err != nil {
-		httpapi.WriteError(w, r, s.tooManyStreams(err))
+		httpapi.WriteError(w, r, s.metrics.refuse(err, "streams that are open", "streams are open", liveRetry))
 		return
 	}
 	s.metrics.live.Inc()
@@ -63,20 +61,6 @@ func (s *Service) GetLive(w http.ResponseWriter, r *http.Request, _ api.GetLiveP
 		return
 	}
 	stream.run(r.Context())
-}
-
-// tooManyStreams is the answer where there is no room for another stream.
-func (s *Service) tooManyStreams(err error) error {
-	if errors.Is(err, fair.ErrShare) {
-		s.metrics.refused.WithLabelValues("share").Inc()
-		return &httpapi.Problem{
-			Status: http.StatusTooManyRequests, Code: "too_many_at_once",
-			Detail:     "This workspace has its share of the streams that are open. Try again.",
-			RetryAfter: liveRetry, Cause: errBusy,
-		}
-	}
-	s.metrics.refused.WithLabelValues("full").Inc()
-	return httpapi.Unavailable("busy", "Too many streams are open. Try again.", liveRetry, errBusy)
 }
 
 type liveStream struct {
