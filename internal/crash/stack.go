@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -365,11 +366,20 @@ func (s *stack) evict(ctx context.Context, everyone bool) (evicted int, err erro
 	return len(request.Members), err
 }
 
+// given are the addresses that freeAddress has handed out: a process listens on
+// its own only later, or is down at the moment, and another stack in this process
+// would find it free.
+var given sync.Map
+
 // freeAddress finds a loopback address below the range that the kernel gives
-// to outgoing connections, so that it stays free while its process is down.
+// to outgoing connections, so that it stays free while its process is down. It
+// returns none twice.
 func freeAddress(random *rand.Rand) string {
 	for {
 		address := fmt.Sprintf("127.0.0.1:%d", 10_000+random.IntN(20_000))
+		if _, taken := given.LoadOrStore(address, nil); taken {
+			continue
+		}
 		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", address)
 		if err == nil {
 			_ = l.Close() // nothing was sent on it

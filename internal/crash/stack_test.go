@@ -1,0 +1,21 @@
+package crash
+
+import (
+	"math/rand/v2"
+	"testing"
+)
+
+func TestNoAddressIsGivenTwice(t *testing.T) {
+	const seed, n = 7, 50
+	first, second := rand.New(rand.NewPCG(seed, seed)), rand.New(rand.NewPCG(seed, seed))
+	seen := make(map[string]bool)
+	for range n { // two stacks that draw alike, and whose processes are not up yet
+		for _, random := range []*rand.Rand{first, second} {
+			address := freeAddress(random)
+			if seen[address] {
+				t.Fatalf("%s is given to two", address)
+			}
+			seen[address] = true
+		}
+	}
+}
