@@ -34,7 +34,7 @@ type eventPartition struct {
 	producer   *kgo.Client
 	ids        *knownIDs
 	idLoads    chan struct{} // see knownIDs
-	counted    chan struct{} // see Rollup
+	moved      chan struct{} // see Rollup
 	// settled is where the ledger ended when this worker last saw it in every
 	// view: that block needs no reconcile again.
 	settled int64
@@ -212,6 +212,7 @@ func (p *eventPartition) session(ctx context.Context) (progressed bool, err erro
 	})
 	defer p.ids.close()
 	p.setState(func(s *partitionState) { s.position, s.lastTime, s.halted = end.position, end.lastTime, "" })
+	p.tellPublisher()
 	p.metrics.halted.WithLabelValues(p.label()).Set(0)
 
 	consumer, err := kgo.NewClient(append(p.consumer,
@@ -423,11 +424,16 @@ func (p *eventPartition) count(ctx context.Context, b *preparedBlock) (certain b
 		s.position, s.lastTime = b.hi, last
 		s.land(b.rows)
 	})
+	p.tellPublisher()
+	return certain, nil
+}
+
+// tellPublisher has the position published soon.
+func (p *eventPartition) tellPublisher() {
 	select {
-	case p.counted <- struct{}{}:
+	case p.moved <- struct{}{}:
 	default: // it is going to be published anyway
 	}
-	return certain, nil
 }
 
 // traced shows the block in the traces that its records belong to.

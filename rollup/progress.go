@@ -80,8 +80,8 @@ const retentionEvery = 5 * time.Minute
 const publishAtMost = 200 * time.Millisecond
 
 // publishProgress samples the log's ends and writes, for each owned partition,
-// how far it has been counted, until ctx ends: soon after a block, and every
-// interval where none comes. A failure is retried with the next: progress that
+// how far it has been counted, until ctx ends: soon after it was taken over or a
+// block was counted, and every interval where nothing moves. A failure is retried with the next: progress that
 // is not published only makes figures look older.
 //
 // It also notices that the topic has become another one, and that somebody has
@@ -97,7 +97,7 @@ func (r *Rollup) publishProgress(ctx, work context.Context) {
 		case <-ctx.Done():
 			return
 		case <-due.C:
-		case <-r.counted:
+		case <-r.moved:
 			sleep(ctx, publishAtMost-time.Since(began))
 		}
 		began = time.Now()

@@ -27,7 +27,7 @@ type Rollup struct {
 	log        *slog.Logger
 	metrics    *metrics
 	idLoads    chan struct{} // one partition at a time loads its id filter
-	counted    chan struct{} // a block was confirmed, which nobody has published yet
+	moved      chan struct{} // a position is known or has changed, and nobody has published it yet
 
 	client *kgo.Client // produces dead letters, asks the broker
 	// refreshGroup makes the group look at once how many partitions there are.
@@ -73,7 +73,7 @@ func New(config Config, kafkaConfig kafka.Config, client *clickhouse.Client, log
 		log:        log,
 		metrics:    newMetrics(registerer),
 		idLoads:    make(chan struct{}, 1),
-		counted:    make(chan struct{}, 1),
+		moved:      make(chan struct{}, 1),
 		assigned:   make(map[topicPartition]bool),
 		workers:    make(map[topicPartition]*worker),
 		ready:      errStarting,
@@ -303,7 +303,7 @@ func (r *Rollup) newEventPartition(partition int32, log *slog.Logger) *eventPart
 	}
 	return &eventPartition{
 		config: r.config, log: log, metrics: r.metrics, ledger: l, partitions: r.stream.partitions,
-		consumer: r.consumerOptions(), admin: r.admin, producer: r.client, idLoads: r.idLoads, counted: r.counted,
+		consumer: r.consumerOptions(), admin: r.admin, producer: r.client, idLoads: r.idLoads, moved: r.moved,
 		since: time.Now(), settled: -1, st: partitionState{position: -1},
 	}
 }

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/csv"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -96,10 +97,10 @@ func waitTrace(p *process, queryBase, token string) {
 	p.t.Helper()
 	p.waitFor("to count the trace", countPatience, func() error {
 		d := readDashboard(p.t, queryBase, token, "ws_trace", traceDay)
-		if d.RecordedEvents == traceEvents {
+		if d.RecordedEvents == traceEvents && d.Completeness == "complete" { // how far it is counted is published after it is
 			return nil
 		}
-		return notYetError{d.RecordedEvents}
+		return notYetError{fmt.Sprintf("%s events, %s", d.RecordedEvents, d.Completeness)}
 	})
 }
 
