@@ -29,6 +29,7 @@ type cli struct {
 	Erase      eraseCommand      `cmd:"" help:"Remove a workspace for good, with all that was counted of it."`
 	Deadletter deadletterCommand `cmd:"" help:"What could not be counted, why, and a way back."`
 	Token      tokenCommand      `cmd:"" help:"Mint an access token."`
+	RotateKey  rotateKeyCommand  `cmd:"" help:"Have a new key sign tokens; those of the old one stay valid for a while."`
 	Link       linkCommand       `cmd:"" help:"Print a link that opens the Usage page, signed in."`
 	Broker     brokerCommand     `cmd:"" help:"The embedded broker alone, for development and tests."`
 	Engine     engineCommand     `cmd:"" help:"The embedded ClickHouse engine alone, for development and tests."`
@@ -64,7 +65,7 @@ func (f logFlags) logger(w io.Writer) *slog.Logger {
 
 // accessFlags say whose tokens are accepted.
 type accessFlags struct {
-	TokenKeyFile string        `help:"Key that signs and verifies tokens (32 bytes); made where it is missing. Empty: access.key in the data directory." type:"path" placeholder:"FILE"`
+	TokenKeyFile string        `help:"Key that signs and verifies tokens (see rotate-key); made where it is missing. Empty: access.key in the data directory." type:"path" placeholder:"FILE"`
 	JwksURL      string        `help:"Key set of a platform's own issuer, whose tokens are accepted too." placeholder:"URL"`
 	JwksFile     string        `help:"The same from a file." type:"path" placeholder:"FILE"`
 	JwksIssuer   string        `help:"Issuer that those tokens must name."`

@@ -121,6 +121,7 @@ func (p *process) closeStage() lifecycle.Stage {
 
 // access prepares the guard in front of the routes.
 func (p *process) access(ctx context.Context, flags accessFlags, key auth.Key) (*auth.Guard, *auth.Sessions, error) {
+	key.Log(p.log)
 	verifier := key.Verifier()
 	if jwks := flags.jwks(); jwks.Enabled() {
 		if err := jwks.Validate(); err != nil {

@@ -48,6 +48,41 @@ func (c *tokenCommand) Run(s streams) error {
 	return err
 }
 
+type rotateKeyCommand struct {
+	dataDirFlags
+	TokenKeyFile string        `help:"Key to rotate. Empty: access.key in the data directory." type:"path" placeholder:"FILE"`
+	Grace        time.Duration `help:"For how long what the old key signed stays valid, unless it ends earlier of itself. 0s ends it at once." default:"24h"`
+	Prepare      bool          `help:"Only make the next key, which verifies and does not sign yet, for processes that have copies of the file. The next call has it sign."`
+}
+
+func (*rotateKeyCommand) Help() string {
+	return example("agentmeter rotate-key --data-dir data --grace 24h").
+		help("Has a new key sign tokens and page sessions, and says until when those of the old one are valid. Running processes that read the same file follow within seconds; nobody is signed out.")
+}
+
+func (c *rotateKeyCommand) Run(s streams) error {
+	file := c.TokenKeyFile
+	if file == "" {
+		if err := dataDir(c.DataDir).existing(); err != nil {
+			return misuse("%w", err)
+		}
+		file = dataDir(c.DataDir).keyFile()
+	}
+	if c.Grace < 0 {
+		return misuse("--grace: %v is negative", c.Grace)
+	}
+	rotation, err := auth.RotateKey(file, c.Grace, c.Prepare)
+	if err != nil {
+		return err
+	}
+	said := "The next key is prepared: it verifies, and does not sign yet. Once every process has this file, rotate again without --prepare."
+	if rotation.Signs {
+		said = "A new key signs. What the old one signed is valid until " + rotation.OldEnds.UTC().Format(time.RFC3339) + "."
+	}
+	_, err = fmt.Fprintln(s.out, said)
+	return err
+}
+
 // loadKey reads the signing key, making it (and the data directory) where it
 // is missing.
 func loadKey(file string, dir dataDir) (auth.Key, error) {

@@ -1,7 +1,10 @@
 package auth_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"io"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -9,7 +12,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"agentmeter/internal/auth"
@@ -60,20 +65,218 @@ func TestAPlatformsIssuerSignsTokens(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
+// platform is an issuer's address, as the test has it.
+type platform struct {
+	mu      sync.Mutex // guards what follows
+	answer  func(*http.Request) (*http.Response, error)
+	fetches int
+}
+
+func (p *platform) RoundTrip(r *http.Request) (*http.Response, error) {
+	p.mu.Lock()
+	p.fetches++
+	answer := p.answer
+	p.mu.Unlock()
+	return answer(r)
+}
+
+func (p *platform) answers(status int, body []byte) {
+	p.does(func(*http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: status, Status: http.StatusText(status), Body: io.NopCloser(bytes.NewReader(body))}, nil
+	})
+}
+
+func (p *platform) does(answer func(*http.Request) (*http.Response, error)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.answer = answer
+}
+
+func (p *platform) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.fetches
+}
+
+// withPlatform runs a test with an issuer on a clock of its own.
+func withPlatform(t *testing.T, test func(t *testing.T, p *platform, issuer *authtest.Issuer, verifier auth.Verifier, log *bytes.Buffer)) {
+	t.Helper()
+	t.Parallel()
+	issuer := authtest.NewIssuer(t)
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		p := &platform{}
+		p.answers(http.StatusOK, issuer.KeySet(t))
+		var log bytes.Buffer
+		verifier, err := auth.NewJWKSVerifierBy(ctx, auth.JWKSConfig{URL: "https://issuer.example.com/keys", Issuer: issuer.Name, Audience: issuer.Audience},
+			p, slog.New(slog.NewTextHandler(&log, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		test(t, p, issuer, verifier, &log)
+	})
+}
+
+func accepted(t *testing.T, verifier auth.Verifier, issuer *authtest.Issuer) bool {
+	t.Helper()
+	_, err := verifier.Verify(t.Context(), issuer.Tokens(t, "ws_a", "usage:read")["RS256"])
+	return err == nil
+}
+
+func TestAnIssuersNewKeyIsKnownWithItsFirstToken(t *testing.T) {
+	withPlatform(t, func(t *testing.T, p *platform, issuer *authtest.Issuer, verifier auth.Verifier, _ *bytes.Buffer) {
+		next := authtest.NewIssuer(t)
+		next.Kid = "next"
+		time.Sleep(10 * time.Second) // of the bubble's own clock
+		p.does(func(*http.Request) (*http.Response, error) {
+			time.Sleep(300 * time.Millisecond) // an issuer that is far away
+			return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(bytes.NewReader(next.KeySet(t)))}, nil
+		})
+		var running sync.WaitGroup
+		for range 20 { // at once: all wait for the one fetch
+			running.Go(func() {
+				if !accepted(t, verifier, next) {
+					t.Error("the new key's token is refused")
+				}
+			})
+		}
+		running.Wait()
+		if accepted(t, verifier, issuer) {
+			t.Error("a key that the issuer took back is in use")
+		}
+		if got := p.count(); got != 2 {
+			t.Errorf("%d fetches, want the first and one for the new key", got)
+		}
+	})
+}
+
+func TestAKeyThatIsPublishedAheadIsNeverUnknown(t *testing.T) {
+	withPlatform(t, func(t *testing.T, p *platform, issuer *authtest.Issuer, verifier auth.Verifier, _ *bytes.Buffer) {
+		next := authtest.NewIssuer(t)
+		next.Kid = "next"
+		p.answers(http.StatusOK, authtest.KeySets(t, issuer, next))
+		time.Sleep(6 * time.Minute)
+		fetched := p.count()
+		if !accepted(t, verifier, issuer) || !accepted(t, verifier, next) {
+			t.Error("one of the two is refused")
+		}
+		if p.count() != fetched {
+			t.Error("a key was looked for that had been published long before")
+		}
+	})
+}
+
+func TestForgedKeyIdsAreBoundedLoadOnTheIssuer(t *testing.T) {
+	withPlatform(t, func(t *testing.T, p *platform, issuer *authtest.Issuer, verifier auth.Verifier, _ *bytes.Buffer) {
+		before := p.count()
+		began := time.Now()
+		forged := issuer.Forgeries(t)["platform's, unknown kid"]
+		for time.Since(began) < time.Minute {
+			if _, err := verifier.Verify(t.Context(), forged); err == nil {
+				t.Fatal("it passes")
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		if got := p.count() - before; got < 10 || got > 13 {
+			t.Errorf("%d fetches in a minute of forged key ids, want one in five seconds", got)
+		}
+	})
+}
+
+func TestAnIssuerThatIsAwayLocksNobodyOut(t *testing.T) {
+	withPlatform(t, func(t *testing.T, p *platform, issuer *authtest.Issuer, verifier auth.Verifier, log *bytes.Buffer) {
+		for name, outage := range map[string]func(){
+			"refused": func() {
+				p.does(func(*http.Request) (*http.Response, error) { return nil, errors.New("connection refused") })
+			},
+			"an error":  func() { p.answers(http.StatusBadGateway, []byte("<html>")) },
+			"no set":    func() { p.answers(http.StatusOK, []byte(`{"error":"down for maintenance"}`)) },
+			"empty set": func() { p.answers(http.StatusOK, []byte(`{"keys":[]}`)) },
+			"garbage":   func() { p.answers(http.StatusOK, []byte(`nonsense`)) },
+			"endless":   func() { p.answers(http.StatusOK, bytes.Repeat([]byte(" "), 2<<20)) },
+			"silence": func() {
+				p.does(func(r *http.Request) (*http.Response, error) {
+					<-r.Context().Done()
+					return nil, r.Context().Err()
+				})
+			},
+		} {
+			outage()
+			time.Sleep(20 * time.Minute)
+			began := time.Now()
+			if !accepted(t, verifier, issuer) || time.Since(began) != 0 {
+				t.Errorf("%s: a token that held before: refused, or after %v", name, time.Since(began))
+			}
+			// Who forges a key id does not wait for long, nor hold up anybody.
+			forged := issuer.Forgeries(t)["platform's, unknown kid"]
+			if _, err := verifier.Verify(t.Context(), forged); err == nil || time.Since(began) > 3*time.Second {
+				t.Errorf("%s: a forged key id: %v after %v", name, err, time.Since(began))
+			}
+		}
+		if !strings.Contains(log.String(), "key set not fetched") {
+			t.Error("nothing is in the log")
+		}
+	})
+}
+
+func TestAProcessThatStartsWithoutItsIssuerTakesItsTokensLater(t *testing.T) {
+	t.Parallel()
+	issuer := authtest.NewIssuer(t)
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		p := &platform{}
+		p.answers(http.StatusBadGateway, nil)
+		theirs, err := auth.NewJWKSVerifierBy(ctx, auth.JWKSConfig{URL: "https://issuer.example.com/keys", Issuer: issuer.Name, Audience: issuer.Audience},
+			p, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, _ := newKey(t)
+		verifier := auth.ByAlgorithm(key.Verifier(), theirs)
+		if _, err := verifier.Verify(ctx, mint(t, key, "ws_a", auth.UsageRead)); err != nil {
+			t.Errorf("our own tokens are refused without the issuer: %v", err)
+		}
+		if accepted(t, verifier, issuer) {
+			t.Error("a token passes without a key")
+		}
+		p.answers(http.StatusOK, issuer.KeySet(t))
+		time.Sleep(10 * time.Second)
+		if !accepted(t, verifier, issuer) {
+			t.Error("the issuer is back, and its tokens are refused")
+		}
+	})
+}
+
+func TestAKeySetIsTakenForTheKeysThatAreOfUse(t *testing.T) {
+	t.Parallel()
+	issuer := authtest.NewIssuer(t)
+	file := filepath.Join(t.TempDir(), "keys.json")
+	set := bytes.Replace(issuer.KeySet(t), []byte(`{"keys":[`), []byte(`{"keys":[{"kty":"EC","crv":"secp256k1","kid":"odd","x":"AA","y":"AA"},`), 1)
+	if err := os.WriteFile(file, set, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	verifier, err := auth.NewJWKSVerifier(t.Context(), auth.JWKSConfig{File: file, Issuer: issuer.Name, Audience: issuer.Audience}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !accepted(t, verifier, issuer) {
+		t.Error("a key of another kind beside them spoils the rest")
+	}
+}
+
 func TestAKeySetThatIsMissingIsSaid(t *testing.T) {
 	t.Parallel()
 	log := slog.New(slog.DiscardHandler)
-	server := httptest.NewServer(http.NotFoundHandler())
-	defer server.Close()
-	for _, config := range []auth.JWKSConfig{
-		{File: filepath.Join(t.TempDir(), "none"), Issuer: "i", Audience: "a"},
-		{URL: server.URL, Issuer: "i", Audience: "a"},
-	} {
-		ctx, cancel := context.WithCancel(t.Context())
-		if _, err := auth.NewJWKSVerifier(ctx, config, log); err == nil {
-			t.Errorf("%+v: no error", config)
+	empty := filepath.Join(t.TempDir(), "empty")
+	if err := os.WriteFile(empty, []byte(`{"keys":[]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{empty, empty + "none"} {
+		if _, err := auth.NewJWKSVerifier(t.Context(), auth.JWKSConfig{File: file, Issuer: "i", Audience: "a"}, log); err == nil {
+			t.Errorf("%s: no error", file)
 		}
-		cancel()
 	}
 	err := auth.JWKSConfig{URL: "ftp://x", File: "y", Leeway: time.Hour}.Validate()
 	for _, want := range []string{"both set", "jwks url", "issuer", "audience", "leeway"} {

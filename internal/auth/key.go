@@ -1,13 +1,13 @@
 package auth
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // KeyFile is the key's name in a data directory.
@@ -15,8 +15,10 @@ const KeyFile = "access.key"
 
 const keyBytes = 32
 
-// Key signs and verifies access tokens. It never prints.
-type Key struct{ secret [keyBytes]byte }
+// Key signs and verifies access tokens, by the keys in a file: the first signs, and
+// all verify. Once the file changes its keys are read anew, so that it can be rotated
+// while processes run. It never prints. Copies are one key.
+type Key struct{ ring *ring }
 
 // Format implements fmt.Formatter.
 func (Key) Format(state fmt.State, _ rune) { _, _ = state.Write([]byte("[secret key]")) }
@@ -24,32 +26,20 @@ func (Key) Format(state fmt.State, _ rune) { _, _ = state.Write([]byte("[secret 
 // LogValue implements slog.LogValuer.
 func (Key) LogValue() slog.Value { return slog.StringValue("[secret key]") }
 
-// LoadKey reads a key file: exactly 32 bytes that only its owner (and group)
-// may read.
+// LoadKey reads a key file: what only its owner (and group) may read.
 func LoadKey(path string) (Key, error) {
-	var key Key
-	file, err := os.Open(path)
+	r := &ring{path: path, log: slog.New(slog.DiscardHandler)}
+	keys, seen, err := readKeys(path)
 	if err != nil {
-		return key, fmt.Errorf("open access key: %w", err)
+		return Key{}, err
 	}
-	defer func() { _ = file.Close() }() // only read
-	info, err := file.Stat()
-	if err != nil {
-		return key, fmt.Errorf("stat access key: %w", err)
-	}
-	if mode := info.Mode(); !mode.IsRegular() {
-		return key, fmt.Errorf("access key %s: not a regular file", path)
-	} else if mode.Perm()&0o007 != 0 {
-		return key, fmt.Errorf("access key %s: mode %04o lets everyone on this machine read or replace it; run chmod 600 on it", path, mode.Perm())
-	}
-	if info.Size() != keyBytes {
-		return key, fmt.Errorf("access key %s: has %d bytes, a key has %d; restore it from a backup, or remove it for a new one, which ends all tokens", path, info.Size(), keyBytes)
-	}
-	if _, err := file.ReadAt(key.secret[:], 0); err != nil {
-		return key, fmt.Errorf("read access key: %w", err)
-	}
-	return key, nil
+	r.keys, r.seen, r.looked = keys, seen, time.Now()
+	return Key{ring: r}, nil
 }
+
+// Log says where it is logged that the file was read anew, or could not be. Call it
+// before the key is used.
+func (k Key) Log(log *slog.Logger) { k.ring.log = log }
 
 // LoadOrCreateKey reads the key file, or makes one where there is none. It is
 // on disk, whole and fsynced, before anyone can see it, so that two processes
@@ -66,6 +56,7 @@ func LoadOrCreateKey(path string) (Key, error) {
 	return LoadKey(path)
 }
 
+// createKey makes a file with one key, unless there is a file.
 func createKey(path string) (err error) {
 	dir := filepath.Dir(path)
 	// os.CreateTemp makes it 0600.
@@ -77,9 +68,7 @@ func createKey(path string) (err error) {
 		_ = temp.Close() // closed below where it matters
 		err = errors.Join(err, os.Remove(temp.Name()))
 	}()
-	var secret [keyBytes]byte
-	_, _ = rand.Read(secret[:]) // crypto/rand.Read never fails
-	if _, err := temp.Write(secret[:]); err != nil {
+	if _, err := temp.Write(newKeys().encode()); err != nil {
 		return err
 	}
 	if err := temp.Sync(); err != nil {

@@ -95,7 +95,8 @@ func (k Key) mint(grant Grant, audience string) (string, error) {
 		Scope:     strings.Join(names, " "),
 		Workspace: string(grant.Workspace),
 	})
-	signed, err := token.SignedString(k.secret[:])
+	current, _ := k.ring.now(true)
+	signed, err := token.SignedString(current.signs)
 	if err != nil {
 		return "", fmt.Errorf("sign token: %w", err)
 	}
@@ -109,7 +110,18 @@ func (k Key) verifier(audience string) *tokenVerifier {
 	return &tokenVerifier{
 		parser: newParser([]string{jwt.SigningMethodHS256.Alg()}, issuer, audience, 0),
 		keyfunc: func(context.Context) jwt.Keyfunc {
-			return func(*jwt.Token) (any, error) { return k.secret[:], nil }
+			return func(*jwt.Token) (any, error) {
+				current, _ := k.ring.now(false)
+				var set jwt.VerificationKeySet
+				for _, secret := range current.verify(time.Now()) {
+					set.Keys = append(set.Keys, secret)
+				}
+				return set, nil
+			}
+		},
+		reads: func(known bool) int {
+			_, reads := k.ring.now(known)
+			return reads
 		},
 	}
 }
@@ -125,6 +137,9 @@ func newParser(algorithms []string, issuer, audience string, leeway time.Duratio
 type tokenVerifier struct {
 	parser  *jwt.Parser
 	keyfunc func(context.Context) jwt.Keyfunc
+	// reads tells how often the keys were read, up to a moment ago or, where it has to
+	// be known, up to now; nil: they are kept elsewhere.
+	reads func(known bool) int
 }
 
 // maxTokenBytes bounds the work that a forged token can cause.
@@ -140,7 +155,17 @@ func (v *tokenVerifier) verify(ctx context.Context, token string) (Access, *clai
 		return Access{}, nil, fmt.Errorf("%w: longer than %d bytes", ErrTokenInvalid, maxTokenBytes)
 	}
 	var said claims
+	before := 0
+	if v.reads != nil {
+		before = v.reads(false)
+	}
 	parsed, err := v.parser.ParseWithClaims(token, &said, v.keyfunc(ctx))
+	// Another process may sign by a key that is a moment old. Whether it was read since
+	// then by this request or by another makes no difference.
+	if errors.Is(err, jwt.ErrTokenSignatureInvalid) && v.reads != nil && v.reads(true) != before {
+		said = claims{}
+		parsed, err = v.parser.ParseWithClaims(token, &said, v.keyfunc(ctx))
+	}
 	switch {
 	case errors.Is(err, jwt.ErrTokenExpired):
 		return Access{}, nil, fmt.Errorf("%w: %w", ErrTokenExpired, err)

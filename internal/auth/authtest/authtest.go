@@ -95,6 +95,8 @@ func Forgeries(t testing.TB, secret []byte) map[string]string {
 // Issuer is a platform's own, with a key of each of the usual kinds.
 type Issuer struct {
 	Name, Audience string
+	// Kid is what the ids of its keys begin with.
+	Kid string
 
 	rsa *rsa.PrivateKey
 	ec  *ecdsa.PrivateKey
@@ -103,7 +105,7 @@ type Issuer struct {
 // NewIssuer makes one.
 func NewIssuer(t testing.TB) *Issuer {
 	t.Helper()
-	i := &Issuer{Name: "platform", Audience: "usage"}
+	i := &Issuer{Name: "platform", Audience: "usage", Kid: "platform"}
 	var err error
 	if i.rsa, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
 		t.Fatal(err)
@@ -114,23 +116,36 @@ func NewIssuer(t testing.TB) *Issuer {
 	return i
 }
 
-const (
-	kidRSA = "platform-rsa"
-	kidEC  = "platform-ec"
-)
+func (i *Issuer) kidRSA() string { return i.Kid + "-rsa" }
+func (i *Issuer) kidEC() string  { return i.Kid + "-ec" }
 
 // KeySet is what the issuer publishes, a JSON Web Key Set.
 func (i *Issuer) KeySet(t testing.TB) []byte {
+	t.Helper()
+	return KeySets(t, i)
+}
+
+// KeySets is one set with the keys of several.
+func KeySets(t testing.TB, issuers ...*Issuer) []byte {
+	t.Helper()
+	all := make([]string, len(issuers))
+	for n, i := range issuers {
+		all[n] = i.published(t)
+	}
+	return []byte(`{"keys":[` + strings.Join(all, ",") + `]}`)
+}
+
+func (i *Issuer) published(t testing.TB) string {
 	t.Helper()
 	point, err := i.ec.PublicKey.Bytes()
 	if err != nil {
 		t.Fatal(err)
 	}
 	encode := base64.RawURLEncoding.EncodeToString
-	return fmt.Appendf(nil, `{"keys":[{"kty":"EC","crv":"P-256","kid":%q,"alg":"ES256","use":"sig","x":%q,"y":%q},
-{"kty":"RSA","kid":%q,"alg":"RS256","use":"sig","n":%q,"e":%q}]}`,
-		kidEC, encode(point[1:33]), encode(point[33:65]),
-		kidRSA, encode(i.rsa.N.Bytes()), encode(big.NewInt(int64(i.rsa.E)).Bytes()))
+	return fmt.Sprintf(`{"kty":"EC","crv":"P-256","kid":%q,"alg":"ES256","use":"sig","x":%q,"y":%q},
+{"kty":"RSA","kid":%q,"alg":"RS256","use":"sig","n":%q,"e":%q}`,
+		i.kidEC(), encode(point[1:33]), encode(point[33:65]),
+		i.kidRSA(), encode(i.rsa.N.Bytes()), encode(big.NewInt(int64(i.rsa.E)).Bytes()))
 }
 
 func (i *Issuer) token(t testing.TB, method jwt.SigningMethod, key any, kid, workspace, scope string, edit Edit) string {
@@ -144,8 +159,8 @@ func (i *Issuer) token(t testing.TB, method jwt.SigningMethod, key any, kid, wor
 func (i *Issuer) Tokens(t testing.TB, workspace, scope string) map[string]string {
 	t.Helper()
 	return map[string]string{
-		"ES256": i.token(t, jwt.SigningMethodES256, i.ec, kidEC, workspace, scope, nil),
-		"RS256": i.token(t, jwt.SigningMethodRS256, i.rsa, kidRSA, workspace, scope, nil),
+		"ES256": i.token(t, jwt.SigningMethodES256, i.ec, i.kidEC(), workspace, scope, nil),
+		"RS256": i.token(t, jwt.SigningMethodRS256, i.rsa, i.kidRSA(), workspace, scope, nil),
 	}
 }
 
@@ -157,7 +172,7 @@ func (i *Issuer) Forgeries(t testing.TB) map[string]string {
 	by := func(method jwt.SigningMethod, key crypto.PrivateKey, kid string, edit Edit) string {
 		return i.token(t, method, key, kid, "*", allScopes, edit)
 	}
-	rs256 := func(edit Edit) string { return by(jwt.SigningMethodRS256, i.rsa, kidRSA, edit) }
+	rs256 := func(edit Edit) string { return by(jwt.SigningMethodRS256, i.rsa, i.kidRSA(), edit) }
 	kid := func(value any) Edit {
 		return func(_ jwt.MapClaims, header map[string]any) {
 			if value == nil {
@@ -179,16 +194,16 @@ func (i *Issuer) Forgeries(t testing.TB) map[string]string {
 		"platform's, no kid":                      rs256(kid(nil)),
 		"platform's, unknown kid":                 rs256(kid("another")),
 		"platform's, kid of odd type":             rs256(kid(7)),
-		"platform's, kid of another key":          rs256(kid(kidEC)),
-		"platform's, key in the header":           by(jwt.SigningMethodRS256, stranger.rsa, kidRSA, func(_ jwt.MapClaims, h map[string]any) { h["jwk"] = map[string]string{"kty": "RSA"} }),
-		"platform's, other algorithm":             by(jwt.SigningMethodPS256, i.rsa, kidEC, nil),
-		"platform's, alg none":                    by(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, kidRSA, nil),
-		"platform's, stranger's RSA key":          by(jwt.SigningMethodRS256, stranger.rsa, kidRSA, nil),
-		"platform's, stranger's EC key":           by(jwt.SigningMethodES256, stranger.ec, kidEC, nil),
-		"platform's, public key as shared secret": by(jwt.SigningMethodHS256, public, kidRSA, nil),
-		"platform's, key set as shared secret":    by(jwt.SigningMethodHS256, i.KeySet(t), kidRSA, nil),
-		"platform's, public key as longer secret": by(jwt.SigningMethodHS512, public, kidRSA, nil),
-		"platform's, our name and the platform's key": by(jwt.SigningMethodRS256, i.rsa, kidRSA, func(said jwt.MapClaims, _ map[string]any) {
+		"platform's, kid of another key":          rs256(kid(i.kidEC())),
+		"platform's, key in the header":           by(jwt.SigningMethodRS256, stranger.rsa, i.kidRSA(), func(_ jwt.MapClaims, h map[string]any) { h["jwk"] = map[string]string{"kty": "RSA"} }),
+		"platform's, other algorithm":             by(jwt.SigningMethodPS256, i.rsa, i.kidEC(), nil),
+		"platform's, alg none":                    by(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, i.kidRSA(), nil),
+		"platform's, stranger's RSA key":          by(jwt.SigningMethodRS256, stranger.rsa, i.kidRSA(), nil),
+		"platform's, stranger's EC key":           by(jwt.SigningMethodES256, stranger.ec, i.kidEC(), nil),
+		"platform's, public key as shared secret": by(jwt.SigningMethodHS256, public, i.kidRSA(), nil),
+		"platform's, key set as shared secret":    by(jwt.SigningMethodHS256, i.KeySet(t), i.kidRSA(), nil),
+		"platform's, public key as longer secret": by(jwt.SigningMethodHS512, public, i.kidRSA(), nil),
+		"platform's, our name and the platform's key": by(jwt.SigningMethodRS256, i.rsa, i.kidRSA(), func(said jwt.MapClaims, _ map[string]any) {
 			said["iss"], said["aud"] = "agentmeter", "agentmeter"
 		}),
 	}

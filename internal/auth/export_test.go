@@ -1,0 +1,4 @@
+package auth
+
+// NewJWKSVerifierBy fetches by a transport of the test's.
+var NewJWKSVerifierBy = newJWKSVerifier
