@@ -12,8 +12,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	// Calendars are computed from IANA data that the binary brings along.
@@ -100,6 +102,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		fmt.Fprintln(stderr, "agentmeter --help lists the commands; each takes --help.")
 		return exitUnclear
 	}
+	if err := refuseCredentials(parsed); err != nil {
+		fmt.Fprintf(stderr, "agentmeter: %v\n", err)
+		return exitUnclear
+	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	parsed.Bind(streams)
 	err = parsed.Run()
@@ -123,6 +129,27 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		fmt.Fprintln(stderr, "agentmeter:", err)
 		return exitNo
 	}
+}
+
+// refuseCredentials refuses addresses that carry a user or password: everybody on the
+// machine sees a command line, and addresses are logged. It does not repeat them.
+func refuseCredentials(parsed *kong.Context) error {
+	for _, flag := range parsed.Flags() {
+		var values []string
+		switch value := flag.Target.Interface().(type) {
+		case string:
+			values = []string{value}
+		case []string:
+			values = value
+		}
+		for _, value := range values {
+			if address, err := url.Parse(value); err == nil && address.User != nil ||
+				err != nil && strings.Contains(value, "://") && strings.Contains(value, "@") {
+				return fmt.Errorf("--%s: the address carries a user or password, which everybody on this machine can read; secrets are files, see --help", flag.Name)
+			}
+		}
+	}
+	return nil
 }
 
 // serves reports whether a command runs until it is told to stop.

@@ -266,3 +266,40 @@ func TestEachFlagHasItsEnvironmentTwinAndAnExplanation(t *testing.T) {
 		}
 	}
 }
+
+// Everybody on a machine can read a command line, and environments are passed on and
+// printed, so a secret is always in a file.
+func TestNoSecretIsTakenOnACommandLine(t *testing.T) {
+	const planted = "pl4nted-p4ssword"
+	for _, node := range commands(t) {
+		for _, flag := range node.Flags {
+			secret := strings.Contains(flag.Name, "password") || strings.Contains(flag.Name, "secret") || strings.Contains(flag.Name, "token") || strings.Contains(flag.Name, "key")
+			if secret && flag.Tag.Type != "path" {
+				t.Errorf("%s --%s: takes a secret itself; take a file that holds it", node.FullPath(), flag.Name)
+			}
+		}
+		for _, flag := range node.Flags {
+			if flag.Tag.Type == "path" || flag.Enum != "" {
+				continue
+			}
+			if kind := flag.Target.Type().String(); kind != "string" && kind != "[]string" {
+				continue
+			}
+			for _, address := range []string{"http://user:" + planted + "@127.0.0.1:1", "https://" + planted + "@example.com/x", "http://user:" + planted + "%zz@host"} {
+				var out bytes.Buffer
+				args := append(strings.Fields(node.FullPath())[1:], "--"+flag.Name, address)
+				if node.Name == "import" {
+					args = append(args, "none.ndjson")
+				}
+				for _, other := range node.Flags {
+					if other.Required && other.Name != flag.Name {
+						args = append(args, "--"+other.Name, "x")
+					}
+				}
+				if code := run(t.Context(), args, nil, &out, &out); code != exitUnclear || strings.Contains(out.String(), planted) {
+					t.Errorf("%s --%s with a password in it: exit status %d: %s", node.FullPath(), flag.Name, code, &out)
+				}
+			}
+		}
+	}
+}

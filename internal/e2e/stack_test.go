@@ -53,6 +53,7 @@ type process struct {
 	cmd    *exec.Cmd
 	name   string
 	stdout *lockedBuffer
+	stderr *lockedBuffer
 	ended  chan struct{}
 	err    error // of Wait, once ended is closed
 }
@@ -65,9 +66,9 @@ func start(t testing.TB, args ...string) *process {
 
 func startCommand(t testing.TB, cmd *exec.Cmd) *process {
 	t.Helper()
-	p := &process{t: t, cmd: cmd, name: cmd.Args[1], stdout: &lockedBuffer{}, ended: make(chan struct{})}
+	p := &process{t: t, cmd: cmd, name: cmd.Args[1], stdout: &lockedBuffer{}, stderr: &lockedBuffer{}, ended: make(chan struct{})}
 	p.cmd.Stdout = p.stdout
-	p.cmd.Stderr = &prefixWriter{t: t, prefix: p.name}
+	p.cmd.Stderr = io.MultiWriter(&prefixWriter{t: t, prefix: p.name}, p.stderr)
 	// A group of its own, so that what it starts ends with it.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.cmd.Start(); err != nil {
