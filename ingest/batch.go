@@ -61,6 +61,8 @@ type batch struct {
 	event      schemas.Event // scratch
 	encoded    []byte        // the current item's record, where it came as one
 	encoder    schemas.EventEncoder
+
+	conversations conversations
 }
 
 func (in *Ingest) newBatch(ctx context.Context) *batch {
@@ -70,7 +72,7 @@ func (in *Ingest) newBatch(ctx context.Context) *batch {
 	b := &batch{
 		config: &in.config, access: access, held: nothing, told: nothing, now: now,
 		oldest: now.Add(-in.config.MaxEventAge), newest: now.Add(in.config.MaxEventSkew),
-		rejected: []api.RejectedItem{},
+		rejected: []api.RejectedItem{}, conversations: newConversations(in.config.ConversationKey),
 	}
 	if access.Has(auth.EventsImport) {
 		b.oldest = schemas.MinOccurredAt
@@ -143,6 +145,9 @@ func (b *batch) accept(e *schemas.Event, faults []schemas.FieldError) {
 	if faults != nil {
 		b.reject(e.ID, faults...)
 		return
+	}
+	if stored := b.conversations.stored(e.Workspace, e.Conversation); stored != e.Conversation {
+		e.Conversation, b.encoded = stored, nil // the record as it came has the id
 	}
 	b.encode(e)
 }

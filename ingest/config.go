@@ -37,6 +37,9 @@ type Config struct {
 	// and is shared out in the same way; others wait for their turn. 0: by the
 	// number of processors.
 	MaxTurnBytes int64
+	// ConversationKey, where set, is what ids of conversations are hashed with, which
+	// are stored nowhere then.
+	ConversationKey []byte
 	// AckTimeout is how long a request waits for Kafka before it answers 503.
 	AckTimeout time.Duration
 }
@@ -97,6 +100,9 @@ func (c Config) Validate() error {
 	}
 	if c.MaxTurnBytes != 0 && c.MaxTurnBytes < 8*minTurnBytes {
 		fault("max turn bytes %d: at least %d, or 0", c.MaxTurnBytes, 8*minTurnBytes)
+	}
+	if n := len(c.ConversationKey); n > 0 && n < minConversationKey {
+		fault("conversation key: has %d bytes, at least %d are needed for one that cannot be guessed", n, minConversationKey)
 	}
 	if c.AckTimeout <= 0 {
 		fault("ack timeout %v: must be positive", c.AckTimeout)

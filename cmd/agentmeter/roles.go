@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -20,16 +21,27 @@ type ingestFlags struct {
 	MaxEvents    int           `help:"Events of a request at most." default:"10000"`
 	IngestRate   int           `help:"How many events a second each key (workspace and subject of a token) may send; twice as many in a burst. More are refused with 429. 0: as many as it can, since one key is often a whole platform's." default:"0"`
 	// Both are shared out between senders; see docs/operations/limits.md.
-	MaxInFlightBytes int64 `help:"Bytes of memory that requests may hold between a body's arrival and its answer, and what waits for Kafka after it. A sender that has its share is refused with 429, all others with 503 where none is left." default:"201326592"`
-	MaxTurnBytes     int64 `help:"Bytes of bodies that are decoded and sent to Kafka at once; others wait for their turn, a second at most. 0: 4 MiB for each processor." default:"0"`
+	MaxInFlightBytes    int64  `help:"Bytes of memory that requests may hold between a body's arrival and its answer, and what waits for Kafka after it. A sender that has its share is refused with 429, all others with 503 where none is left." default:"201326592"`
+	MaxTurnBytes        int64  `help:"Bytes of bodies that are decoded and sent to Kafka at once; others wait for their turn, a second at most. 0: 4 MiB for each processor." default:"0"`
+	ConversationKeyFile string `help:"File with a key (16 bytes or more) by which ids of conversations are hashed before they are stored anywhere. Empty: they are stored as they were sent." type:"path" placeholder:"FILE"`
 }
 
-func (f ingestFlags) config() ingest.Config {
+func (f ingestFlags) config() (ingest.Config, error) {
 	config := ingest.DefaultConfig()
 	config.MaxEventAge, config.MaxEventSkew = f.MaxEventAge, f.MaxEventSkew
 	config.MaxBodyBytes, config.MaxEvents, config.RateLimit = f.MaxBodyBytes, f.MaxEvents, f.IngestRate
 	config.MaxInFlightBytes, config.MaxTurnBytes = f.MaxInFlightBytes, f.MaxTurnBytes
-	return config
+	if f.ConversationKeyFile != "" {
+		key, err := readSecret(f.ConversationKeyFile)
+		if err == nil && key == "" {
+			err = fmt.Errorf("%s is empty", f.ConversationKeyFile)
+		}
+		if err != nil {
+			return config, misuse("--conversation-key-file: %w", err)
+		}
+		config.ConversationKey = []byte(key)
+	}
+	return config, nil
 }
 
 // rollupFlags tune counting.
@@ -122,7 +134,11 @@ func (c *ingestCommand) wire(ctx context.Context, log *slog.Logger) (*process, e
 	if err != nil {
 		return nil, err
 	}
-	if err := p.mountIngest(guard, c.ingestFlags.config(), kafkaConfig); err != nil {
+	config, err := c.ingestFlags.config()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.mountIngest(guard, config, kafkaConfig); err != nil {
 		return nil, err
 	}
 	if _, err := p.listen(ctx, c.httpFlags, guard); err != nil {

@@ -122,7 +122,11 @@ func (c *runCommand) mount(ctx context.Context, p *process, key auth.Key, where 
 		return err
 	}
 	sessions.MountLinks(guard.Mux(p.router))
-	if err := p.mountIngest(guard, c.ingestFlags.config(), kafkaConfig); err != nil {
+	ingestConfig, err := c.ingestFlags.config()
+	if err != nil {
+		return err
+	}
+	if err := p.mountIngest(guard, ingestConfig, kafkaConfig); err != nil {
 		return err
 	}
 	if err := p.mountQuery(guard, sessions, c.queryFlags.config(c.accessFlags), client); err != nil {

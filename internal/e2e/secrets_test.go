@@ -182,10 +182,12 @@ func TestSecretsComeOutNowhere(t *testing.T) {
 		"header of traces":    "planted-header-of-traces-5d1a",
 		"kafka password":      "planted-kafka-password-77b2",
 		"clickhouse password": "planted-clickhouse-password-90e4",
+		"conversation key":    "planted-conversation-key-c6f0",
 	}
 	key := write("access.key", secrets["key"])
 	kafkaPassword := write("kafka", secrets["kafka password"]+"\n")
 	clickhousePassword := write("clickhouse", secrets["clickhouse password"]+"\n")
+	conversationKey := write("conversation.key", secrets["conversation key"]+"\n")
 	authority, err := certtest.New("authority")
 	if err != nil {
 		t.Fatal(err)
@@ -205,7 +207,7 @@ func TestSecretsComeOutNowhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	address := freeAddress(t)
-	p := plantedCommand(t, collector.URL, secrets, "run", "--data-dir", dir, "--http-listen", address,
+	p := plantedCommand(t, collector.URL, secrets, "run", "--data-dir", dir, "--conversation-key-file", conversationKey, "--http-listen", address,
 		"--kafka-listen", "127.0.0.1:0", "--clickhouse-listen", "127.0.0.1:0")
 	base := "http://" + address
 	p.waitFor("to be ready", startPatience, func() error { return expectStatus(t, http.MethodGet, base+"/readyz", "", nil, http.StatusOK) })
@@ -254,7 +256,7 @@ func TestSecretsComeOutNowhere(t *testing.T) {
 		toKafka := []string{"--kafka", to[0], "--kafka-sasl", "SCRAM-SHA-256", "--kafka-user", "agentmeter", "--kafka-password-file", kafkaPassword}
 		toClickHouse := []string{"--clickhouse", to[1], "--clickhouse-user", "agentmeter", "--clickhouse-password-file", clickhousePassword}
 		for role, flags := range map[string][]string{
-			"ingest": toKafka,
+			"ingest": append([]string{"--conversation-key-file", conversationKey}, toKafka...),
 			"query":  toClickHouse,
 			"rollup": append(append([]string{}, toKafka...), toClickHouse...),
 		} {
@@ -275,6 +277,7 @@ func TestSecretsComeOutNowhere(t *testing.T) {
 			{"import", "--url", to[1], "--token-file", token, "--retry-for", "1ns", traceFile},
 			{"query", "--token-key-file", clickhousePassword, "--clickhouse", to[1], "--http-listen", "127.0.0.1:0"},
 			{"query", "--token-key-file", key, "--clickhouse", to[1], "--http-listen", "127.0.0.1:0", "--tls-cert", tlsKey, "--tls-key", cert},
+			{"ingest", "--token-key-file", key, "--kafka", to[0], "--http-listen", "127.0.0.1:0", "--conversation-key-file", tlsKey + "none"},
 		} {
 			cmd := exec.CommandContext(t.Context(), binary, command...)
 			cmd.Env = append(os.Environ(), "AGENTMETER_LOG_LEVEL=debug")
