@@ -43,9 +43,10 @@ func dayOf(kafkaTime time.Time) time.Time {
 // are an unbroken run. records must not be empty.
 func cutBlock(next int64, records []*kgo.Record, maxRows int) (b block, rest []*kgo.Record) {
 	b = block{lo: next, hi: next, day: dayOf(records[0].Timestamp)}
+	dayEnd := b.day.Add(time.Duration(schemas.StepDay))
 	b.rows = make([]row, 0, min(records[len(records)-1].Offset+1-next, int64(maxRows)))
 	for i, record := range records {
-		if !dayOf(record.Timestamp).Equal(b.day) {
+		if record.Timestamp.Before(b.day) || !record.Timestamp.Before(dayEnd) {
 			return b, records[i:]
 		}
 		for b.hi < record.Offset {
@@ -75,17 +76,17 @@ type columns struct {
 	kafkaTime    proto.ColDateTime64
 	eventID      proto.ColStr
 	outcome      proto.ColInt8
-	workspace    proto.ColStr
-	agent        proto.ColStr
+	workspace    dictionary
+	agent        dictionary
 	conversation proto.ColStr
-	model        proto.ColStr
-	channel      proto.ColStr
+	model        dictionary
+	channel      dictionary
 	occurredAt   proto.ColDateTime64
 	credits      proto.ColInt64
 	messages     proto.ColInt64
 	reason       proto.ColStr
 	refersTo     proto.ColStr
-	detail       proto.ColStr
+	detail       dictionary
 
 	input   proto.Input
 	encoded []byte
