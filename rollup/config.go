@@ -12,9 +12,10 @@ import (
 type Config struct {
 	// Group is the consumer group that shares out the partitions.
 	Group string
-	// MaxBlockRows is how many records a block has at most. Two are held in
-	// memory for each partition, the one being appended and the next, and each is
-	// one part in ClickHouse.
+	// MaxBlockRows is how many records a block has at most. Each is one part in
+	// ClickHouse, which large ones cost less. A backlog's blocks are made a few at
+	// a time, one more than there are cores, so that what they take of memory does
+	// not grow with the partitions.
 	MaxBlockRows int
 	// BlockLinger is how long a block waits for more records after its first:
 	// freshness against the number of parts that ClickHouse has to merge.
@@ -43,7 +44,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Group:            "agentmeter-rollup",
-		MaxBlockRows:     50_000,
+		MaxBlockRows:     100_000,
 		BlockLinger:      200 * time.Millisecond,
 		HotIDs:           20_000_000,
 		ProgressInterval: 500 * time.Millisecond,

@@ -294,7 +294,8 @@ const maxSlices = 3
 // recentIDs holds recently recorded ids with their payloads: a cache in which a
 // new id takes the place of the oldest of the few that share its set.
 type recentIDs struct {
-	sets [][recentWays]recentID
+	sets   [][recentWays]recentID
+	oldest []uint8 // of each set, the one that is replaced next
 }
 
 type recentID struct {
@@ -307,16 +308,18 @@ const (
 	recentSets = 1 << 13
 )
 
-func (c *recentIDs) set(hash *schemas.IDHash) *[recentWays]recentID {
+func recentSet(hash *schemas.IDHash) uint64 {
 	at, _ := bits.Mul64(binary.BigEndian.Uint64(hash[:8]), recentSets)
-	return &c.sets[at]
+	return at
 }
 
 func (c *recentIDs) get(hash *schemas.IDHash) (payload uint64, ok bool) {
 	if c.sets == nil || *hash == (schemas.IDHash{}) {
 		return 0, false
 	}
-	for _, recent := range c.set(hash) {
+	at := recentSet(hash)
+	for i := range uint8(recentWays) { // the newest first
+		recent := &c.sets[at][(c.oldest[at]-1-i)%recentWays]
 		if recent.hash == *hash {
 			return recent.payload, true
 		}
@@ -326,11 +329,11 @@ func (c *recentIDs) get(hash *schemas.IDHash) (payload uint64, ok bool) {
 
 func (c *recentIDs) put(hash *schemas.IDHash, payload uint64) {
 	if c.sets == nil {
-		c.sets = make([][recentWays]recentID, recentSets)
+		c.sets, c.oldest = make([][recentWays]recentID, recentSets), make([]uint8, recentSets)
 	}
-	set := c.set(hash)
-	copy(set[1:], set[:])
-	set[0] = recentID{*hash, payload}
+	at := recentSet(hash)
+	c.sets[at][c.oldest[at]] = recentID{*hash, payload}
+	c.oldest[at] = (c.oldest[at] + 1) % recentWays
 }
 
 // classify gives each undecided row of the block its outcome. known holds the

@@ -35,6 +35,7 @@ type eventPartition struct {
 	ids        *knownIDs
 	idLoads    chan struct{} // see knownIDs
 	moved      chan struct{} // see Rollup
+	turns      turns
 	// settled is where the ledger ended when this worker last saw it in every
 	// view: that block needs no reconcile again.
 	settled int64
@@ -234,7 +235,7 @@ func (p *eventPartition) session(ctx context.Context) (progressed bool, err erro
 
 	blocks := &preparer{
 		stream: p.ledger.stream, partition: p.ledger.partition, partitions: p.partitions, config: p.config,
-		consumer: consumer, ids: p.ids, next: end.position, columns: [2]*columns{newColumns(), newColumns()},
+		consumer: consumer, ids: p.ids, next: end.position, turns: p.turns,
 	}
 	type prepared struct {
 		*preparedBlock
@@ -252,22 +253,31 @@ func (p *eventPartition) session(ctx context.Context) (progressed bool, err erro
 	prepareNext()
 	for certain := true; ; {
 		b := <-next
-		if b.err == nil && !certain {
-			b.err = blocks.redecide(ctx, b.preparedBlock)
+		if b.err == nil {
+			if !certain {
+				b.err = blocks.redecide(ctx, b.preparedBlock)
+			}
+			if b.err == nil && ctx.Err() != nil {
+				b.err = context.Cause(ctx) // what is prepared is the next owner's
+			}
+			if b.err != nil {
+				b.endTurn()
+			}
 		}
-		switch {
-		case b.err != nil:
+		if b.err != nil {
 			return progressed, b.err
-		case ctx.Err() != nil: // what is prepared is the next owner's
-			return progressed, context.Cause(ctx)
 		}
 		prepareNext()
 		certain, err = p.count(finish, b.preparedBlock)
 		if err != nil {
+			b.endTurn()
 			stop()
-			<-next
+			if ahead := <-next; ahead.err == nil {
+				ahead.endTurn()
+			}
 			return progressed, err
 		}
+		b.confirmed()
 		progressed = true
 	}
 }

@@ -3,12 +3,9 @@ package rollup
 import (
 	"context"
 	"log/slog"
-	"math/rand/v2"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,44 +23,18 @@ import (
 // prepared while one is inserted, as everywhere. Both in turns, each time into
 // empty tables.
 func BenchmarkPipeline(b *testing.B) {
-	const rounds, events, batch = 5, 1_600_000, 20_000
+	const rounds, events = 5, 1_600_000
 	s := newStack(b)
 	s.log = slog.New(slog.DiscardHandler)
-	random := rand.New(rand.NewPCG(15, 16))
-	for sent := 0; sent < events; sent += batch {
-		s.produce(benchEvents(random, testTime.Add(time.Duration(sent/batch)*time.Minute), time.Minute, batch)...)
-	}
+	s.produceTraffic(16, events)
 	var protocol, plain, ratios, protocolCPU, plainCPU []float64
 	measure := func(run func(*clickhouse.Client) (counted func() int64, stop func())) (rate, cpu float64) {
 		client := newTables(b)
 		counted, stop := run(client)
-		tick := time.NewTicker(time.Millisecond)
-		defer tick.Stop()
-		var began time.Time
-		var first int64
-		var used float64
-		for range tick.C {
-			n := counted()
-			if began.IsZero() && n > 0 { // what it takes to begin is not of interest
-				first, began, used = n, time.Now(), cpuSeconds()
-			}
-			if n == events {
-				break
-			}
-		}
-		rate = float64(events-first) / time.Since(began).Seconds()
-		cpu = (cpuSeconds() - used) / float64(events-first)
+		m := measureCount(counted, events)
 		stop()
-		for _, total := range []string{"count() FROM usage_ledger", "sum(events) FROM usage_hour", "count() FROM usage_ids"} {
-			var rows int64
-			if err := client.Conn().QueryRow(b.Context(), "SELECT toInt64(total) FROM (SELECT "+strings.Replace(total, " FROM", " AS total FROM", 1)+")").Scan(&rows); err != nil {
-				b.Fatal(err)
-			}
-			if rows != events {
-				b.Fatalf("%s is %d, want %d", total, rows, events)
-			}
-		}
-		return rate, cpu
+		requireCounted(b, client, events, events)
+		return m.rate, m.cpu
 	}
 	for b.Loop() {
 		for round := range rounds {
@@ -108,7 +79,7 @@ func (s *stack) runPlain(client *clickhouse.Client) (counted func() int64, stop 
 		s.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(s.t.Context())
-	group := uuid.NewString()
+	group, limit := uuid.NewString(), newTurns()
 	var rows atomic.Int64
 	var all sync.WaitGroup
 	for partition := range stream.Partitions {
@@ -119,15 +90,17 @@ func (s *stack) runPlain(client *clickhouse.Client) (counted func() int64, stop 
 			s.t.Fatal(err)
 		}
 		config := DefaultConfig()
-		fetched := &preparer{stream: stream.ID, partition: partition, partitions: stream.Partitions, config: config, consumer: consumer}
+		fetched := &preparer{stream: stream.ID, partition: partition, partitions: stream.Partitions, config: config, consumer: consumer, turns: limit}
 		ready := make(chan *preparedBlock)
 		all.Go(func() {
 			defer close(ready)
 			defer consumer.Close()
-			for fetched.fill(ctx) == nil {
-				next := &preparedBlock{columns: newColumns()}
-				next.block, fetched.pending = cutBlock(fetched.next, fetched.pending, config.MaxBlockRows)
-				fetched.next = next.hi
+			for {
+				next := &preparedBlock{columns: columnsPool.Get().(*columns)}
+				var err error
+				if next.block, next.endTurn, err = fetched.cut(ctx); err != nil {
+					return
+				}
 				for i := range next.rows {
 					r := &next.rows[i]
 					if err := fetched.decoder.Decode(r.record.Value, &r.event); err != nil {
@@ -139,7 +112,6 @@ func (s *stack) runPlain(client *clickhouse.Client) (counted func() int64, stop 
 						r.outcome = schemas.OutcomePlayground
 					}
 				}
-				var err error
 				if next.encoded, err = encodeWhole(stream.ID, partition, next); err != nil {
 					s.t.Error(err)
 					return
@@ -147,6 +119,7 @@ func (s *stack) runPlain(client *clickhouse.Client) (counted func() int64, stop 
 				select {
 				case ready <- next:
 				case <-ctx.Done():
+					next.endTurn()
 					return
 				}
 			}
@@ -164,6 +137,7 @@ func (s *stack) runPlain(client *clickhouse.Client) (counted func() int64, stop 
 					return
 				}
 				rows.Add(b.hi - b.lo)
+				b.confirmed()
 			}
 		})
 	}

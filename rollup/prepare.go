@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+	"sync"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -29,14 +32,12 @@ type preparer struct {
 	config     Config
 	consumer   *kgo.Client
 	ids        *knownIDs
+	turns      turns
 	decoder    schemas.EventDecoder
 
 	pending []*kgo.Record // fetched, in no block yet
 	before  *blockIDs     // of the block that was prepared last
 	next    int64         // where the next block begins
-	// Two, since a block's encoding is read for as long as it is being appended.
-	columns [2]*columns
-	turn    int
 }
 
 // preparedBlock is a block of which everything is decided.
@@ -44,23 +45,93 @@ type preparedBlock struct {
 	block
 	columns *columns
 	encoded []byte
+	endTurn func()
 }
 
-// prepare waits for records and prepares the next block. Its encoding is valid
-// until the call after the next.
-func (p *preparer) prepare(ctx context.Context) (*preparedBlock, error) {
-	if err := p.fill(ctx); err != nil {
+// columnsPool has columns that no block is encoded in.
+var columnsPool = sync.Pool{New: func() any { return newColumns() }}
+
+// confirmed gives back what a block that was appended takes. Of one that was not
+// the encoding may still be on its way.
+func (b *preparedBlock) confirmed() {
+	b.endTurn()
+	b.encoded = nil
+	columnsPool.Put(b.columns)
+}
+
+// turns are how many blocks of a backlog, those larger than a small one, a process
+// makes and appends at once: as many as keep all cores busy. Its other
+// partitions wait, each with a small block's records, so that memory does not
+// grow with the partitions, and blocks can be large, which cost ClickHouse less.
+// Nil: there is no bound.
+type turns chan struct{}
+
+const (
+	// smallShare of the largest block's records is what a block may have without a
+	// turn.
+	smallShare = 5
+	// longestTurn is when a turn ends at the latest, so that a server that does not
+	// answer does not stop the partitions of others.
+	longestTurn = 10 * time.Second
+)
+
+func newTurns() turns { return make(turns, runtime.GOMAXPROCS(0)+1) }
+
+// take waits for a turn, for the longest time that one takes.
+func (t turns) take(ctx context.Context) (end func(), ok bool) {
+	if t == nil {
+		return func() {}, true
+	}
+	patience := time.NewTimer(longestTurn)
+	defer patience.Stop()
+	select {
+	case t <- struct{}{}:
+	case <-patience.C:
+		return nil, false
+	case <-ctx.Done():
+		return nil, false
+	}
+	leave := sync.OnceFunc(func() { <-t })
+	late := time.AfterFunc(longestTurn, leave)
+	return func() {
+		late.Stop()
+		leave()
+	}, true
+}
+
+// prepare waits for records and prepares the next block.
+func (p *preparer) prepare(ctx context.Context) (_ *preparedBlock, err error) {
+	next := &preparedBlock{}
+	if next.block, next.endTurn, err = p.cut(ctx); err != nil {
 		return nil, err
 	}
-	next := &preparedBlock{columns: p.columns[p.turn]}
-	next.block, p.pending = cutBlock(p.next, p.pending, p.config.MaxBlockRows)
 	fault.Point(fault.BlockCut)
+	next.columns = columnsPool.Get().(*columns)
 	if err := p.decide(ctx, next, p.before); err != nil {
+		next.endTurn()
 		return nil, err
 	}
-	p.next = next.hi
-	p.turn = 1 - p.turn
 	return next, nil
+}
+
+// cut waits for the records of the next block, and for a turn if they are many.
+func (p *preparer) cut(ctx context.Context) (b block, endTurn func(), err error) {
+	maxRows, endTurn := max(1, p.config.MaxBlockRows/smallShare), func() {}
+	if err := p.fill(ctx, maxRows); err != nil {
+		return block{}, nil, err
+	}
+	if len(p.pending) >= maxRows {
+		if end, ok := p.turns.take(ctx); ok {
+			maxRows, endTurn = p.config.MaxBlockRows, end
+			if err := p.fill(ctx, maxRows); err != nil {
+				endTurn()
+				return block{}, nil, err
+			}
+		}
+	}
+	b, p.pending = cutBlock(p.next, p.pending, maxRows)
+	p.next = b.hi
+	return b, endTurn, nil
 }
 
 // redecide decides the rows of the block that was prepared last anew, from the
@@ -93,12 +164,12 @@ func (p *preparer) decide(ctx context.Context, b *preparedBlock, before *blockID
 	return err
 }
 
-// fill waits until there is a record, then for more until the block is full or
-// has waited long enough.
-func (p *preparer) fill(ctx context.Context) error {
+// fill waits until there is a record, then for more until there are enough for a
+// block or it has waited long enough.
+func (p *preparer) fill(ctx context.Context, rows int) error {
 	var deadline context.Context
 	var cancel context.CancelFunc
-	for len(p.pending) < p.config.MaxBlockRows {
+	for len(p.pending) < rows {
 		poll := ctx
 		if len(p.pending) > 0 {
 			if deadline == nil {
@@ -107,7 +178,7 @@ func (p *preparer) fill(ctx context.Context) error {
 			}
 			poll = deadline
 		}
-		fetches := p.consumer.PollRecords(poll, p.config.MaxBlockRows-len(p.pending))
+		fetches := p.consumer.PollRecords(poll, rows-len(p.pending))
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"agentmeter/schemas"
@@ -129,4 +130,50 @@ func TestIDsOfTheBlockBeforeAreKnownFromItAlone(t *testing.T) {
 	if !maps.Equal(known, want) {
 		t.Errorf("known %v, want %v", known, want)
 	}
+}
+
+// A backlog's blocks are made a few at a time: who waits gets the turn that ends,
+// one that never ends is ended, and nobody waits for longer than one may take.
+func TestBlocksOfABacklogTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		limit := make(turns, 1)
+		end, ok := limit.take(t.Context())
+		if !ok {
+			t.Fatal("there was no first turn")
+		}
+		second := make(chan func())
+		go func() {
+			end, ok := limit.take(t.Context())
+			if !ok {
+				t.Error("the turn that ended was nobody's")
+			}
+			second <- end
+		}()
+		synctest.Wait()
+		if len(limit) != 1 || len(second) != 0 {
+			t.Fatalf("%d turns are taken of one", len(limit))
+		}
+		end()
+		end() // once is enough
+		stuck := <-second
+
+		const later = time.Second
+		time.Sleep(later)
+		began := time.Now()
+		if _, ok := limit.take(t.Context()); !ok {
+			t.Error("a turn that is never given back did not end")
+		}
+		if waited := time.Since(began); waited != longestTurn-later {
+			t.Errorf("waited %v for a turn that ends by itself after %v", waited, longestTurn)
+		}
+		stuck() // later than it ended by itself: it is somebody else's now
+		if len(limit) != 1 {
+			t.Error("a turn that was over took another one along")
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, ok := limit.take(ctx); ok {
+			t.Error("who has stopped was given a turn")
+		}
+	})
 }

@@ -28,6 +28,7 @@ type Rollup struct {
 	metrics    *metrics
 	idLoads    chan struct{} // one partition at a time loads its id filter
 	moved      chan struct{} // a position is known or has changed, and nobody has published it yet
+	turns      turns
 
 	client *kgo.Client // produces dead letters, asks the broker
 	// refreshGroup makes the group look at once how many partitions there are.
@@ -74,6 +75,7 @@ func New(config Config, kafkaConfig kafka.Config, client *clickhouse.Client, log
 		metrics:    newMetrics(registerer),
 		idLoads:    make(chan struct{}, 1),
 		moved:      make(chan struct{}, 1),
+		turns:      newTurns(),
 		assigned:   make(map[topicPartition]bool),
 		workers:    make(map[topicPartition]*worker),
 		ready:      errStarting,
@@ -196,8 +198,8 @@ func (r *Rollup) consumerOptions() []kgo.Opt {
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(),
 		kgo.FetchMaxWait(500*time.Millisecond),
-		kgo.FetchMaxPartitionBytes(8<<20),
-		kgo.FetchMaxBytes(8<<20),
+		kgo.FetchMaxPartitionBytes(2<<20),
+		kgo.FetchMaxBytes(2<<20),
 		kgo.MaxConcurrentFetches(1),
 	)
 }
@@ -303,7 +305,7 @@ func (r *Rollup) newEventPartition(partition int32, log *slog.Logger) *eventPart
 	}
 	return &eventPartition{
 		config: r.config, log: log, metrics: r.metrics, ledger: l, partitions: r.stream.partitions,
-		consumer: r.consumerOptions(), admin: r.admin, producer: r.client, idLoads: r.idLoads, moved: r.moved,
+		consumer: r.consumerOptions(), admin: r.admin, producer: r.client, idLoads: r.idLoads, moved: r.moved, turns: r.turns,
 		since: time.Now(), settled: -1, st: partitionState{position: -1},
 	}
 }

@@ -32,7 +32,7 @@ type stack struct {
 	log      *slog.Logger
 }
 
-func newStack(t testing.TB) *stack {
+func newStack(t testing.TB, brokerOptions ...kfake.Opt) *stack {
 	t.Helper()
 	url, database := enginetest.Start(t)
 	config := clickhouse.Config{URL: url, Database: database}
@@ -45,7 +45,7 @@ func newStack(t testing.TB) *stack {
 	}
 	t.Cleanup(func() { _ = client.Close() })
 
-	broker, err := kfake.NewCluster(kfake.NumBrokers(1))
+	broker, err := kfake.NewCluster(append(brokerOptions, kfake.NumBrokers(1))...)
 	if err != nil {
 		t.Fatal(err)
 	}
