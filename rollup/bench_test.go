@@ -104,29 +104,39 @@ var wholeInsert = func() string {
 	return "INSERT INTO usage_ledger (" + names + ") FORMAT Native"
 }()
 
-// cpuSeconds is what this process and its child, the engine, have used so far:
-// on a busy machine it says more than the clock. It is 0 where there is no
-// /proc.
+// cpuSeconds is what this process and its children, the engine among them, have
+// used so far: on a busy machine it says more than the clock. It is 0 where there
+// is no /proc.
 func cpuSeconds() float64 {
-	const ticksASecond = 100
-	own := strconv.Itoa(os.Getpid())
+	own := os.Getpid()
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-	ticks := 0
+	seconds := 0.0
 	for _, path := range stats {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			continue // it has ended
+		pid, _ := strconv.Atoi(strings.Split(path, "/")[2])
+		if parent, used := processStat(pid); pid == own || parent == own {
+			seconds += used
 		}
-		pid := strings.Split(path, "/")[2]
-		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-		if pid != own && fields[1] != own {
-			continue
-		}
-		user, _ := strconv.Atoi(fields[11])
-		system, _ := strconv.Atoi(fields[12])
-		ticks += user + system
 	}
-	return float64(ticks) / ticksASecond
+	return seconds
+}
+
+// processSeconds is what one process has used.
+func processSeconds(pid int) float64 {
+	_, seconds := processStat(pid)
+	return seconds
+}
+
+func processStat(pid int) (parent int, seconds float64) {
+	const ticksASecond = 100
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, 0 // it has ended
+	}
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	parent, _ = strconv.Atoi(fields[1])
+	user, _ := strconv.Atoi(fields[11])
+	system, _ := strconv.Atoi(fields[12])
+	return parent, float64(user+system) / ticksASecond
 }
 
 func median[T int64 | float64 | time.Duration](values []T) T {

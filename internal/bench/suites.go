@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -41,11 +42,29 @@ var suites = []suite{
 	},
 	{
 		pkg:   "./rollup",
-		bench: "^Benchmark(Pipeline|Append|TakeOver|OldIDs)$",
-		figures: []figure{
+		bench: "^Benchmark(Backlog|Pipeline|Resent|Append|TakeOver|OldIDs|ScaleOut)$",
+		figures: slices.Concat([]figure{
 			{
 				name: "count a backlog of 1.6 million events by the protocol", benchmark: "Pipeline", metric: "protocol_events/s", unit: "events/s",
 				reference: "the same pipeline with plain INSERTs", referenceMetric: "plain_events/s", ratioMetric: "ratio", atLeast: 0.9,
+			},
+			{
+				name: "count a backlog, Kafka to ledger and all views", benchmark: "Backlog", metric: "rollup_events/s", unit: "events/s",
+				reference: "the engine alone reads the same rows from a file, as fast as it can", referenceMetric: "engine_events/s", ratioMetric: "ratio", atLeast: 0.8,
+			},
+			{
+				name: "count a backlog, against default settings", benchmark: "Backlog", metric: "rollup_events/s", unit: "events/s",
+				reference: "the file with the engine's default settings", referenceMetric: "engine_defaults_events/s", ratioMetric: "ratio_to_defaults",
+			},
+			{
+				name: "count a backlog, against rows", benchmark: "Backlog", metric: "rollup_events/s", unit: "events/s",
+				reference: "a consumer that appends rows by clickhouse-go, no ids", referenceMetric: "rows_events/s", ratioMetric: "of_rows",
+			},
+			{name: "count a backlog, processor time", benchmark: "Backlog", metric: "rollup_cpu_µs/event", unit: "µs/event"},
+			{name: "processor time of the engine alone", benchmark: "Backlog", metric: "engine_cpu_µs/event", unit: "µs/event"},
+			{
+				name: "count re-sent events, all of them", benchmark: "Resent", metric: "resent_events/s", unit: "events/s",
+				reference: "new ones", referenceMetric: "new_events/s", ratioMetric: "ratio", atLeast: 0.8,
 			},
 			{
 				name: "one block by the protocol, one step after another", benchmark: "Append", metric: "protocol_rows/s", unit: "rows/s",
@@ -58,7 +77,7 @@ var suites = []suite{
 			{name: "look up ten ids of 10 million", benchmark: "OldIDs/few", metric: "ms/ten_ids", unit: "ms"},
 			{name: "load the id filter of 2.5 million ids", benchmark: "OldIDs/load", metric: "s/partition", unit: "s"},
 			{name: "memory of the id filter", benchmark: "OldIDs/load", metric: "MB/million_ids", unit: "MB/million", atMost: 3.6},
-		},
+		}, scaleOut(1), scaleOut(2), scaleOut(4)),
 	},
 	{
 		pkg:     "./query",
@@ -99,6 +118,14 @@ var suites = []suite{
 			},
 		},
 	},
+	{ // behind the queries, whose year it counts into
+		pkg:   "./rollup",
+		bench: "^BenchmarkGrowth$",
+		figures: []figure{{
+			name: "count into 100 million events", benchmark: "Growth", metric: "year_cpu_µs/event", unit: "µs/event",
+			reference: "into a million", referenceMetric: "million_cpu_µs/event", ratioMetric: "ratio", atMost: 1.2,
+		}},
+	},
 }
 
 // batches is the figure of ingest's batches of 1,000 in one format.
@@ -106,6 +133,18 @@ func batches(format, name string, atLeast float64) figure {
 	return figure{
 		name: "accept batches of 1,000 as " + format, benchmark: "Batches/" + name, metric: "events/s", unit: "events/s",
 		reference: "a bare producer of the same records", referenceMetric: "bare_events/s", ratioMetric: "ratio", atLeast: atLeast,
+	}
+}
+
+// scaleOut are the figures of counting by some processes of one processor each.
+func scaleOut(processes int) []figure {
+	benchmark := fmt.Sprintf("ScaleOut/%d", processes)
+	of := func(what string) string { return fmt.Sprintf("%d rollup processes: %s", processes, what) }
+	return []figure{
+		{name: of("events counted"), benchmark: benchmark, metric: "events/s", unit: "events/s"},
+		{name: of("their processor time"), benchmark: benchmark, metric: "rollup_cpu_µs/event", unit: "µs/event"},
+		{name: of("ClickHouse's"), benchmark: benchmark, metric: "engine_cpu_µs/event", unit: "µs/event"},
+		{name: of("memory of the largest"), benchmark: benchmark, metric: "largest_rollup_MiB", unit: "MiB"},
 	}
 }
 
