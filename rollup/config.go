@@ -44,7 +44,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Group:            "agentmeter-rollup",
-		MaxBlockRows:     100_000,
+		MaxBlockRows:     50_000,
 		BlockLinger:      200 * time.Millisecond,
 		HotIDs:           20_000_000,
 		ProgressInterval: 500 * time.Millisecond,
