@@ -99,6 +99,7 @@ type kind string
 const (
 	kindAppend       kind = "append"
 	kindEnd          kind = "end"
+	kindShort        kind = "short rollups"
 	kindReconcile    kind = "reconcile"
 	kindFindIDs      kind = "find ids"
 	kindFindPayloads kind = "find payloads"
@@ -226,6 +227,7 @@ var directoryEnd, _, _ = strings.Cut(selectDirectoryEnd, "?")
 var headings = map[string]kind{
 	heading("append_block.sql"):     kindAppend,
 	heading("ledger_end.sql"):       kindEnd,
+	heading("short_rollups.sql"):    kindShort,
 	heading("reconcile_rollup.sql"): kindReconcile,
 	heading("reconcile_ids.sql"):    kindReconcile,
 	heading("find_ids.sql"):         kindFindIDs,
@@ -412,6 +414,8 @@ func (e *fakeEngine) prepare(s *statement, query url.Values) work {
 		return e.prepareAppend(s)
 	case s.kind == kindEnd:
 		return work{result: e.answerEnd(s)}
+	case s.kind == kindShort:
+		return work{result: e.answerShort(s)}
 	case s.kind == kindReconcile:
 		return e.prepareReconcile(s)
 	case s.kind == kindFindIDs:
@@ -747,6 +751,37 @@ func (e *fakeEngine) answerEnd(s *statement) outcome {
 
 // prepareReconcile computes ledger minus view for the touched buckets as the
 // statement begins; the difference is added as it ends.
+// answerShort names the rollups whose sums are not the ledger's. The others have
+// all that it holds.
+func (e *fakeEngine) answerShort(s *statement) outcome {
+	if s.mutex == "" {
+		e.t.Error("what rollups lack was asked without the partition's mutex")
+	}
+	rows := e.ledgers[ledgerKey{s.stream, s.partition}]
+	short := new(proto.ColStr)
+	for _, rollup := range tables.Rollups {
+		var difference sums
+		for _, row := range rows {
+			if _, add, ok := bucketOf(rollup, s.partition, &row.event, row.outcome); ok {
+				difference = difference.plus(add)
+			}
+		}
+		for key, value := range e.views[rollup.Table] {
+			if key.partition == s.partition {
+				difference = difference.plus(sums{-value.credits, -value.messages, -value.events})
+			}
+		}
+		if difference != (sums{}) {
+			short.Append(rollup.Table)
+			continue
+		}
+		for i := range rows {
+			rows[i].inViews[rollup.Table] = true
+		}
+	}
+	return native(e.t, 0, short.Rows(), proto.Input{{Name: "rollup", Data: short}})
+}
+
 func (e *fakeEngine) prepareReconcile(s *statement) work {
 	if s.mutex == "" {
 		e.t.Error("a reconcile was sent without the partition's mutex")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"embed"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"text/template"
@@ -26,11 +27,17 @@ type statements struct {
 	append       string
 	end          string
 	confirmed    string
-	reconcile    []string // one for each view
+	shortRollups string
+	reconcile    []repair // one for each view
 	findIDs      *template.Template
 	findPayloads *template.Template
 	countIDs     string
 	loadIDs      string
+}
+
+// repair is the statement that makes one view of the ledger equal to it.
+type repair struct {
+	table, sql string
 }
 
 var sqlStatements = loadStatements()
@@ -53,18 +60,22 @@ func loadStatements() statements {
 		loadIDs:      read("load_ids.sql"),
 	}
 	reconcile := template.Must(template.New("reconcile_rollup").Parse(read("reconcile_rollup.sql")))
-	for _, rollup := range tables.Rollups {
+	render := func(t *template.Template, data any) string {
 		var text bytes.Buffer
-		err := reconcile.Execute(&text, struct {
+		if err := t.Execute(&text, data); err != nil {
+			panic(err) // both are our own
+		}
+		return text.String()
+	}
+	for _, rollup := range tables.Rollups {
+		s.reconcile = append(s.reconcile, repair{rollup.Table, render(reconcile, struct {
 			tables.Rollup
 			StepSeconds int64
-		}{rollup, int64(time.Duration(rollup.Step) / time.Second)})
-		if err != nil {
-			panic(err)
-		}
-		s.reconcile = append(s.reconcile, text.String())
+		}{rollup, int64(time.Duration(rollup.Step) / time.Second)})})
 	}
-	s.reconcile = append(s.reconcile, read("reconcile_ids.sql"))
+	s.reconcile = append(s.reconcile, repair{tables.IDs, read("reconcile_ids.sql")})
+	short := template.New("short_rollups").Funcs(template.FuncMap{"inc": func(i int) int { return i + 1 }})
+	s.shortRollups = render(template.Must(short.Parse(read("short_rollups.sql"))), tables.Rollups)
 	return s
 }
 
@@ -232,21 +243,28 @@ func (l *ledger) confirmed(ctx context.Context) (int64, error) {
 }
 
 // reconcile makes every view of the ledger equal to it in the buckets that
-// block [lo, hi) touches: one statement for each view, computed by the server
-// under the mutex. Running it again changes nothing. added is how many rows they
+// block [lo, hi) touches: one statement for each view that may lack something,
+// computed by the server under the mutex. Running it again changes nothing. added is how many rows they
 // lacked, as far as ClickHouse says so.
 func (l *ledger) reconcile(ctx context.Context, lo, hi int64) (added uint64, err error) {
 	if weakened(fault.ClientReconcile) {
 		return 0, l.reconcileByClient(ctx, lo, hi)
 	}
-	for _, sql := range sqlStatements.reconcile {
+	short, err := l.shortRollups(ctx, lo, hi)
+	if err != nil {
+		return 0, err
+	}
+	for _, view := range sqlStatements.reconcile {
+		if view.table != tables.IDs && !slices.Contains(short, view.table) {
+			continue
+		}
 		fault.Point(fault.ReconcileBefore)
 		err := func() error {
 			ctx, cancel := context.WithTimeout(ctx, repairPatience*l.timeout)
 			defer cancel()
 			var summary clickhouse.Summary
 			err := l.client.Exec(ctx, clickhouse.Statement{
-				SQL:      sql,
+				SQL:      view.sql,
 				Params:   l.blockParams(lo, hi),
 				Settings: reconcileSettings,
 				Mutex:    l.mutex(),
@@ -262,4 +280,25 @@ func (l *ledger) reconcile(ctx context.Context, lo, hi int64) (added uint64, err
 		fault.Point(fault.ReconcileAfter)
 	}
 	return added, nil
+}
+
+// shortRollups names the rollups that may lack something of the last block: a
+// view that has a block once has it for good, so the others need no reconcile,
+// which reads the texts of all events in the hours and days that it touches.
+func (l *ledger) shortRollups(ctx context.Context, lo, hi int64) (short []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, repairPatience*l.timeout)
+	defer cancel()
+	var rollup proto.ColStr
+	err = l.client.Select(ctx, clickhouse.Statement{
+		SQL: sqlStatements.shortRollups, Params: l.blockParams(lo, hi), Settings: loadSettings, Mutex: l.mutex(), Place: l.place(),
+	}, proto.Results{{Name: "rollup", Data: &rollup}}, func(n int) error {
+		for i := range n {
+			short = append(short, rollup.Row(i))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for what rollups lack of block [%d, %d): %w", lo, hi, err)
+	}
+	return short, nil
 }

@@ -103,10 +103,10 @@ func (p *eventPartition) appendWeakened(ctx context.Context, b *block, encoded [
 // reconcileByClient reads what each view lacks and then inserts what it has
 // read: between the two, others may have done the same.
 func (l *ledger) reconcileByClient(ctx context.Context, lo, hi int64) error {
-	for i, sql := range sqlStatements.reconcile {
-		insert, question, found := strings.Cut(sql, "\nWITH ")
+	for _, view := range sqlStatements.reconcile {
+		insert, question, found := strings.Cut(view.sql, "\nWITH ")
 		if !found {
-			return fmt.Errorf("reconcile statement %d is not an INSERT of a WITH", i)
+			return fmt.Errorf("reconcile of %s is not an INSERT of a WITH", view.table)
 		}
 		var values []string
 		err := l.client.SelectText(ctx, clickhouse.Statement{
