@@ -47,7 +47,7 @@ func DefaultConfig() Config {
 		MaxBlockRows:     50_000,
 		BlockLinger:      200 * time.Millisecond,
 		HotIDs:           20_000_000,
-		ProgressInterval: 500 * time.Millisecond,
+		ProgressInterval: 2 * time.Second,
 		StatementTimeout: time.Minute,
 		DrainTimeout:     10 * time.Second,
 	}

@@ -197,7 +197,7 @@ func (r *Rollup) consumerOptions() []kgo.Opt {
 		// and those of control records, become gaps.
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(),
-		kgo.FetchMaxWait(500*time.Millisecond),
+		kgo.FetchMaxWait(2*time.Second),
 		kgo.FetchMaxPartitionBytes(2<<20),
 		kgo.FetchMaxBytes(2<<20),
 		kgo.MaxConcurrentFetches(1),
