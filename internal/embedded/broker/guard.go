@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"syscall"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -42,12 +44,42 @@ func (l *guardListener) Accept() (net.Conn, error) {
 	case <-l.done:
 		return nil, net.ErrClosed
 	}
-	c, err := l.Listener.Accept()
+	c, err := l.accept()
 	if err != nil {
 		<-l.places
 		return nil, err
 	}
 	return &guardConn{Conn: c, release: func() { <-l.places }, refused: l.refused}, nil
+}
+
+// acceptAgain is after how long a listener that could not accept tries again.
+const acceptAgain = 50 * time.Millisecond
+
+// accept waits until what the system lacks is there again: the broker behind takes
+// any error for the listener's end, and would never be reached again.
+func (l *guardListener) accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err == nil || !passing(err) {
+			return c, err
+		}
+		select {
+		case <-l.done:
+			return nil, net.ErrClosed
+		case <-time.After(acceptAgain):
+		}
+	}
+}
+
+// passing reports whether an error of Accept says nothing of the listener: the
+// peer has gone already, or there are no more descriptors or memory just now.
+func passing(err error) bool {
+	for _, passing := range [...]error{syscall.ECONNABORTED, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
+		if errors.Is(err, passing) {
+			return true
+		}
+	}
+	return false
 }
 
 func (l *guardListener) Close() error {

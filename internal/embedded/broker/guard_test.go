@@ -2,6 +2,10 @@ package broker
 
 import (
 	"encoding/binary"
+	"errors"
+	"net"
+	"os"
+	"syscall"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -54,4 +58,36 @@ func FuzzGuard(f *testing.F) {
 			t.Fatalf("byte by byte: %v, at once: %v", got, want)
 		}
 	})
+}
+
+// scarce is a listener that cannot accept a few times.
+type scarce struct {
+	net.Listener
+	fails []error
+}
+
+func (l *scarce) Accept() (net.Conn, error) {
+	if len(l.fails) > 0 {
+		err := l.fails[0]
+		l.fails = l.fails[1:]
+		return nil, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", err)}
+	}
+	return nil, net.ErrClosed
+}
+
+func (*scarce) Close() error { return nil }
+
+func TestTheListenerOutlivesAWantOfDescriptors(t *testing.T) {
+	scarcity := &scarce{fails: []error{syscall.EMFILE, syscall.ENFILE, syscall.ECONNABORTED}}
+	l := newGuardListener(scarcity, func(net.Addr) {})
+	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) || len(scarcity.fails) > 0 {
+		t.Errorf("it ended with %v, and %d were to come", err, len(scarcity.fails))
+	}
+	l = newGuardListener(&scarce{fails: []error{syscall.EMFILE, syscall.EINVAL}}, func(net.Addr) {})
+	if _, err := l.Accept(); !errors.Is(err, syscall.EINVAL) {
+		t.Errorf("an error of the listener's own: %v", err)
+	}
+	if len(l.places) != 0 {
+		t.Errorf("%d places are taken by nobody", len(l.places))
+	}
 }
