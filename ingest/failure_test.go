@@ -97,6 +97,32 @@ func TestARefusalByKafkaClaimsNothing(t *testing.T) {
 	acceptanceIn(t, s.do(t, call{mediaType: "application/x-ndjson", body: ndjsonOf(events)}))
 }
 
+// A broker whose disk is full or read-only answers so for as long as it is.
+func TestABrokerThatCannotWriteIs503AndClaimsNothing(t *testing.T) {
+	t.Parallel()
+	for _, why := range []*kerr.Error{kerr.KafkaStorageError, kerr.NotEnoughReplicas, kerr.ThrottlingQuotaExceeded, kerr.TopicAuthorizationFailed} {
+		s := newStand(t, func(c *Config) { c.AckTimeout = 100 * time.Millisecond })
+		s.cluster.ControlKey(int16(kmsg.Produce), func(request kmsg.Request) (kmsg.Response, error, bool) {
+			s.cluster.KeepControl()
+			return refuse(request, why), nil, true
+		})
+		w := s.do(t, call{mediaType: "application/x-ndjson", body: ndjsonOf(sampleEvents(10))})
+		if problem := problemIn(t, w); w.Code != 503 || !strings.HasPrefix(problem.Code, "kafka_") || w.Header().Get("Retry-After") == "" {
+			t.Errorf("%v: %d %s", why, w.Code, w.Body)
+		}
+		if got := testutil.ToFloat64(s.ingest.metrics.accepted.WithLabelValues(kindEvent)); got != 0 {
+			t.Errorf("%v: %v events count as accepted", why, got)
+		}
+		if err := s.client.AbortBufferedRecords(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s.settled(t)
+		if got := s.ingest.turns.InUse(); got != 0 {
+			t.Errorf("%v: %d bytes of turns stay taken", why, got)
+		}
+	}
+}
+
 func TestABrokerThatRecoversInTimeIsNoFailure(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
