@@ -110,6 +110,11 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			panic(http.ErrAbortHandler)
 		}
 	}()
+	if crowded(r) {
+		_, r.Pattern = rt.mux.Handler(r)
+		refuseConnection(out, r)
+		return
+	}
 	rt.mux.ServeHTTP(out, r)
 	if out.withheld != 0 {
 		rt.unmatched(out, r)

@@ -17,7 +17,8 @@ import (
 type Config struct {
 	// Listen is the host:port to listen on. Port 0 takes a free one.
 	Listen string
-	// MaxConnections bounds the open connections; more wait to be accepted.
+	// MaxConnections bounds the open connections. For one more an idle one is
+	// closed; where all are busy, requests of those beyond get 503.
 	MaxConnections int
 	// ReadHeaderTimeout, ReadTimeout and WriteTimeout bound how long a request's
 	// headers, its body, and the whole exchange may take; streams extend the last
@@ -94,11 +95,12 @@ type Server struct {
 	health   *Health
 	listener net.Listener
 	http     *http.Server
+	limit    int // of connections that are accepted
 }
 
 // Listen binds the address, so that it is known before anything is served.
 // Call Run next, or Close.
-func Listen(ctx context.Context, config Config, handler http.Handler, health *Health, log *slog.Logger) (*Server, error) {
+func Listen(ctx context.Context, config Config, router *Router, health *Health, log *slog.Logger) (*Server, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
@@ -107,10 +109,12 @@ func Listen(ctx context.Context, config Config, handler http.Handler, health *He
 	if err != nil {
 		return nil, fmt.Errorf("listen for http: %w", err)
 	}
+	conns := newConnections(config.MaxConnections)
 	s := &Server{
-		config: config, log: log, health: health, listener: listener,
+		config: config, log: log, health: health, listener: listener, limit: config.MaxConnections + conns.beyond(),
 		http: &http.Server{
-			Handler:           handler,
+			Handler:           conns.mark(router),
+			ConnState:         conns.follow,
 			ReadHeaderTimeout: config.ReadHeaderTimeout,
 			ReadTimeout:       config.ReadTimeout,
 			WriteTimeout:      config.WriteTimeout,
@@ -161,7 +165,7 @@ func (s *Server) Close() error {
 func (s *Server) Run(ctx context.Context) error {
 	s.announce(ctx)
 	served := make(chan error, 1)
-	go func() { served <- s.serve(netutil.LimitListener(s.listener, s.config.MaxConnections)) }()
+	go func() { served <- s.serve(netutil.LimitListener(s.listener, s.limit)) }()
 
 	select {
 	case err := <-served:

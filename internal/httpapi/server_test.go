@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"agentmeter/internal/httpapi"
 	"agentmeter/internal/httpapi/contracttest"
@@ -165,7 +166,7 @@ func TestDrainIsBounded(t *testing.T) {
 	}
 }
 
-func TestConnectionsBeyondTheCapWait(t *testing.T) {
+func TestConnectionsBeyondTheCapAreToldSo(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	entered, finish := make(chan struct{}, 2), make(chan struct{})
@@ -179,31 +180,46 @@ func TestConnectionsBeyondTheCapWait(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ran := make(chan error, 1)
 	go func() { ran <- server.Run(ctx) }()
-	answers := make(chan error, 2)
-	for range 2 {
-		go func() {
-			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-			answer, err := client.Get(server.URL() + "/x")
-			if err == nil {
-				_ = answer.Body.Close()
-			}
-			answers <- err
-		}()
+	get := func() (*http.Response, error) {
+		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		answer, err := client.Get(server.URL() + "/x")
+		if err == nil {
+			_ = answer.Body.Close()
+		}
+		return answer, err
 	}
+	first := make(chan error, 1)
+	go func() {
+		_, err := get()
+		first <- err
+	}()
 	<-entered
-	select {
-	case <-entered:
-		t.Error("two connections at once, one is allowed")
-	case <-time.After(50 * time.Millisecond):
+	answer, err := get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	probed, err := http.Get(server.URL() + "/healthz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = probed.Body.Close()
+	if probed.StatusCode == http.StatusServiceUnavailable {
+		t.Error("a busy process is taken for a dead one")
+	}
+	if answer.StatusCode != http.StatusServiceUnavailable || answer.Header.Get("Retry-After") != "1" || answer.Header.Get(httpapi.TraceHeader) == "" || !answer.Close {
+		t.Errorf("one too many: %d %v", answer.StatusCode, answer.Header)
 	}
 	close(finish)
-	for range 2 {
-		if err := <-answers; err != nil {
-			t.Error(err)
-		}
+	if err := <-first; err != nil {
+		t.Error(err)
 	}
 	stop()
 	if err := <-ran; err != nil {
+		t.Error(err)
+	}
+	const want = "# HELP agentmeter_http_requests_total Requests answered, by route pattern and status code.\n# TYPE agentmeter_http_requests_total counter\n" +
+		"agentmeter_http_requests_total{code=\"200\",route=\"GET /x\"} 1\nagentmeter_http_requests_total{code=\"404\",route=\"unmatched\"} 1\nagentmeter_http_requests_total{code=\"503\",route=\"GET /x\"} 1\n"
+	if err := testutil.GatherAndCompare(b.reg, strings.NewReader(want), "agentmeter_http_requests_total"); err != nil {
 		t.Error(err)
 	}
 }
