@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"agentmeter/internal/httpapi"
 	"agentmeter/schemas"
 )
 
@@ -158,8 +159,15 @@ type fields struct {
 }
 
 // fault notes one. The name may be a view of the body, which does not live as
-// long.
+// long. An object of a hundred thousand members that do not belong into it is not
+// answered with as many reasons.
 func (f *fields) fault(field, code, detail string) {
+	switch {
+	case len(f.faults) >= httpapi.MaxFieldErrors:
+		return
+	case len(f.faults) == httpapi.MaxFieldErrors-1:
+		field, code, detail = "", codeEventInvalid, "has more faults, which are not listed"
+	}
 	f.faults = append(f.faults, schemas.FieldError{Field: strings.Clone(field), Code: code, Detail: detail})
 }
 
