@@ -22,6 +22,8 @@ const (
 	codeTooManyQueries = 202
 	codeMemoryLimit    = 241
 	codeTimeout        = 159
+	codeNoSpace        = 243 // for what does not fit into memory
+	codeNoServer       = 279 // of a cluster's shard
 )
 
 // read puts one statement to ClickHouse and gives each block of its answer,
@@ -75,8 +77,10 @@ func storeError(ctx context.Context, err error) error {
 	}
 	const retryAfter = time.Second
 	switch clickhouse.ExceptionCode(err) {
-	case codeTooManyQueries, codeMemoryLimit:
+	case codeTooManyQueries, codeMemoryLimit, codeNoSpace:
 		return httpapi.Unavailable("storage_busy", "The figures cannot be read just now. Try again.", retryAfter, err)
+	case codeNoServer:
+		return httpapi.Unavailable("storage_unavailable", "The figures cannot be read just now. Try again.", retryAfter, err)
 	case codeTimeout:
 		return &httpapi.Problem{Status: http.StatusGatewayTimeout, Code: "timeout", Detail: "It took too long. Try again, or ask for less.", Cause: err}
 	}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -379,5 +380,45 @@ func TestAnEngineThatFallsIsUnavailable(t *testing.T) {
 	}
 	if err := storeError(t.Context(), errors.New("something else")); errors.As(err, new(*httpapi.Problem)) {
 		t.Errorf("a fault is told to be tried again: %v", err)
+	}
+}
+
+// What ClickHouse lacks just now is nobody's fault who asks: each answer says
+// that, and none a figure.
+func TestAnEngineThatIsShortOfSomethingSaysWhenToComeAgain(t *testing.T) {
+	for code, want := range map[int]struct {
+		status int
+		code   string
+	}{
+		202: {http.StatusServiceUnavailable, "storage_busy"},        // too many queries at once
+		241: {http.StatusServiceUnavailable, "storage_busy"},        // memory
+		243: {http.StatusServiceUnavailable, "storage_busy"},        // disk, for what does not fit into memory
+		279: {http.StatusServiceUnavailable, "storage_unavailable"}, // a shard that nobody serves
+		159: {http.StatusGatewayTimeout, "timeout"},
+	} {
+		short := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-ClickHouse-Exception-Code", strconv.Itoa(code))
+			w.WriteHeader(http.StatusInternalServerError)
+			_, _ = fmt.Fprintf(w, "Code: %d. DB::Exception: secrets of the engine", code)
+		}))
+		client, err := clickhouse.Open(clickhouse.Config{URL: short.URL})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := (&world{client: client}).serve(t, frozen, Config{})
+		for _, path := range []string{
+			"/v1/usage/dashboard?workspace=ws", "/v1/usage/agents?workspace=ws", "/v1/agents?workspace=ws", "/v1/usage/export.csv?workspace=ws",
+			"/v1/usage/breakdown?by=model&workspace=ws", "/v1/usage/reconcile?workspace=ws", "/v1/usage/live?workspace=ws", "/v1/workspaces/ws",
+		} {
+			response, body := s.get(t, path)
+			if response.StatusCode != want.status || !strings.Contains(string(body), want.code) || strings.Contains(string(body), "secrets") {
+				t.Errorf("%d, %s: %d %s", code, path, response.StatusCode, body)
+			}
+			if want.status == http.StatusServiceUnavailable && response.Header.Get("Retry-After") == "" {
+				t.Errorf("%d, %s: it does not say when to come again", code, path)
+			}
+		}
+		_ = client.Close()
+		short.Close()
 	}
 }
