@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -497,6 +499,82 @@ func TestLedgerThatWasSetBack(t *testing.T) {
 	l.must(poll(t.Context(), "the lost rows to be counted again", time.Minute, func(ctx context.Context) error {
 		return l.wantRows(ctx, rows, before)
 	}))
+	l.settled()
+}
+
+// No process may open another file for a while: what comes meanwhile is not
+// accepted, and every listener goes on afterwards.
+func TestDescriptorsExhausted(t *testing.T) {
+	l := sharedLab(t)
+	l.send(20)
+	l.counted()
+	for _, p := range []*process{l.broker, l.engine, l.ingest, l.query, l.rollups[0]} {
+		loose, err := noDescriptors(p.current().cmd.Process.Pid)
+		if err != nil {
+			l.must(loose())
+			t.Skipf("SKIPPED: the system lets nobody limit another process: %v", err)
+		}
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", l.addresses[p.name]) // the kernel accepts it
+		l.must(err)
+		defer conn.Close()
+		_, err = io.WriteString(conn, "GET /healthz HTTP/1.0\r\n\r\n")
+		l.must(err)
+		l.must(conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond)))
+		if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s accepts connections although it may open nothing: %v", p.name, err)
+		}
+		_, _ = l.evict(t.Context(), false) // something to do for everybody
+		l.must(loose())
+		l.must(conn.SetReadDeadline(time.Now().Add(patience)))
+		if _, err := conn.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s accepts no connections any more", p.name)
+		}
+		if life := p.current(); life.over() {
+			t.Errorf("%s ended for want of descriptors: %v", p.name, life.err)
+			l.restart(p)
+		}
+	}
+	l.must(l.waitReady(t.Context()))
+	// Connections of their own, which nobody had before.
+	fresh, err := l.producer.connect()
+	l.must(err)
+	defer fresh.Close()
+	l.producer.deliver(t.Context(), fresh, []*entry{l.book.add(l.producer.gen.event(), false)})
+	p := newHTTPProducer(l.book, sending{batch: 20, honest: true}, l.random, "http://"+l.addresses["ingest"], l.token)
+	p.deliver(t.Context(), "/v1/events", p.batchOf())
+	l.settled()
+}
+
+// Whoever comes first waits for the others, and whoever goes last loses nothing.
+func TestRolesStartedInEachOrder(t *testing.T) {
+	l := sharedLab(t)
+	roles := []*process{l.broker, l.engine, l.ingest, l.query, l.rollups[0]}
+	orders := [][]int{{0, 1, 2, 3, 4}, {4, 3, 2, 1, 0}} // each pair in both
+	for range 3 {
+		orders = append(orders, l.random.Perm(len(roles)))
+	}
+	for _, order := range orders {
+		t.Logf("order %v", order)
+		sent := make(chan struct{})
+		entries := []*entry{l.book.add(l.producer.gen.event(), false), l.book.add(l.producer.gen.event(), false)}
+		for i := range order { // down in the one, up in the other
+			roles[order[len(order)-1-i]].kill()
+		}
+		go func() { // it sends again until it is acknowledged
+			defer close(sent)
+			l.producer.deliver(l.t.Context(), l.client, entries)
+		}()
+		for _, role := range order {
+			_, err := roles[role].start()
+			l.must(err)
+		}
+		l.until("all to be acknowledged", sent)
+		l.must(l.waitEngine(t.Context()))
+		_, err := l.evict(t.Context(), false)
+		l.must(err)
+		l.must(l.waitReady(t.Context()))
+		l.counted()
+	}
 	l.settled()
 }
 

@@ -1,11 +1,16 @@
 package crash
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // dieWithParent makes the kernel kill the process when the thread that
@@ -51,4 +56,37 @@ func connected(port int) (alive, known bool) {
 		}
 	}
 	return false, known
+}
+
+// noDescriptors lets a process and its children open no further file until loose
+// is called.
+func noDescriptors(pid int) (loose func() error, err error) {
+	var undo []func() error
+	loose = func() error {
+		var faults []error
+		for _, each := range undo {
+			faults = append(faults, each())
+		}
+		return errors.Join(faults...)
+	}
+	for _, each := range append(childrenOf(pid), pid) {
+		var usual unix.Rlimit
+		if err := unix.Prlimit(each, unix.RLIMIT_NOFILE, nil, &usual); err != nil {
+			return loose, err
+		}
+		tight := unix.Rlimit{Max: usual.Max}
+		for { // up to the one that it would get next
+			if _, err := os.Lstat(fmt.Sprintf("/proc/%d/fd/%d", each, tight.Cur)); errors.Is(err, fs.ErrNotExist) {
+				break
+			} else if err != nil {
+				return loose, err
+			}
+			tight.Cur++
+		}
+		undo = append(undo, func() error { return unix.Prlimit(each, unix.RLIMIT_NOFILE, &usual, nil) })
+		if err := unix.Prlimit(each, unix.RLIMIT_NOFILE, &tight, nil); err != nil {
+			return loose, err
+		}
+	}
+	return loose, nil
 }

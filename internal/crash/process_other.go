@@ -3,6 +3,7 @@
 package crash
 
 import (
+	"errors"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -28,3 +29,5 @@ func childrenOf(pid int) []int {
 }
 
 func connected(int) (alive, known bool) { return false, false }
+
+func noDescriptors(int) (loose func() error, err error) { return func() error { return nil }, errors.ErrUnsupported }
