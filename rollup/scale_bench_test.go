@@ -32,9 +32,10 @@ import (
 const rollupVariable = "AGENTMETER_BENCH_ROLLUP"
 
 type rollupOrder struct {
-	Brokers       []string
-	URL, Database string
-	Group         string
+	Brokers  []string `json:"brokers"`
+	URL      string   `json:"url"`
+	Database string   `json:"database"`
+	Group    string   `json:"group"`
 }
 
 func init() {
@@ -130,7 +131,7 @@ func (s *stack) countByProcesses(b *testing.B, processes int, events int64) scal
 	var pids []int
 	var stops []func() error
 	for range processes {
-		cmd := exec.CommandContext(b.Context(), exe) //nolint:gosec // this binary
+		cmd := exec.CommandContext(b.Context(), exe)
 		cmd.Env = append(os.Environ(), rollupVariable+"="+string(order), "GOMAXPROCS=1")
 		cmd.Stderr = os.Stderr
 		stdin, err := cmd.StdinPipe()

@@ -108,19 +108,22 @@ func goCommand(t *testing.T, dir string, args ...string) []byte {
 // tools that it pins.
 func directModules(t *testing.T, dir string) []string {
 	t.Helper()
+	type tool struct {
+		Path string `json:"Path"`
+	}
 	var file struct {
 		Require []struct {
-			Path     string
-			Indirect bool
-		}
-		Tool []struct{ Path string }
+			Path     string `json:"Path"`
+			Indirect bool   `json:"Indirect"`
+		} `json:"Require"`
+		Tool []tool `json:"Tool"`
 	}
 	if err := json.Unmarshal(goCommand(t, dir, "mod", "edit", "-json"), &file); err != nil {
 		t.Fatal(err)
 	}
 	var direct []string
 	for _, required := range file.Require {
-		ofTool := slices.ContainsFunc(file.Tool, func(tool struct{ Path string }) bool {
+		ofTool := slices.ContainsFunc(file.Tool, func(tool tool) bool {
 			return tool.Path == required.Path || strings.HasPrefix(tool.Path, required.Path+"/")
 		})
 		if !required.Indirect || ofTool {
@@ -162,7 +165,10 @@ func TestEveryDependencyHasItsReasonAndALicence(t *testing.T) {
 		modules := directModules(t, dir)
 		decoder := json.NewDecoder(strings.NewReader(string(goCommand(t, dir, append([]string{"mod", "download", "-json"}, modules...)...))))
 		for {
-			var module struct{ Path, Dir string }
+			var module struct {
+				Path string `json:"Path"`
+				Dir  string `json:"Dir"`
+			}
 			if err := decoder.Decode(&module); errors.Is(err, io.EOF) {
 				break
 			} else if err != nil {

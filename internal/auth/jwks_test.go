@@ -128,9 +128,9 @@ func TestAnIssuersNewKeyIsKnownWithItsFirstToken(t *testing.T) {
 	withPlatform(t, func(t *testing.T, p *platform, issuer *authtest.Issuer, verifier auth.Verifier, _ *bytes.Buffer) {
 		next := authtest.NewIssuer(t)
 		next.Kid = "next"
-		time.Sleep(10 * time.Second) // of the bubble's own clock
+		<-time.After(10 * time.Second) // of the bubble's own clock
 		p.does(func(*http.Request) (*http.Response, error) {
-			time.Sleep(300 * time.Millisecond) // an issuer that is far away
+			<-time.After(300 * time.Millisecond) // an issuer that is far away
 			return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(bytes.NewReader(next.KeySet(t)))}, nil
 		})
 		var running sync.WaitGroup
@@ -156,7 +156,7 @@ func TestAKeyThatIsPublishedAheadIsNeverUnknown(t *testing.T) {
 		next := authtest.NewIssuer(t)
 		next.Kid = "next"
 		p.answers(http.StatusOK, authtest.KeySets(t, issuer, next))
-		time.Sleep(6 * time.Minute)
+		<-time.After(6 * time.Minute)
 		fetched := p.count()
 		if !accepted(t, verifier, issuer) || !accepted(t, verifier, next) {
 			t.Error("one of the two is refused")
@@ -176,7 +176,7 @@ func TestForgedKeyIdsAreBoundedLoadOnTheIssuer(t *testing.T) {
 			if _, err := verifier.Verify(t.Context(), forged); err == nil {
 				t.Fatal("it passes")
 			}
-			time.Sleep(10 * time.Millisecond)
+			<-time.After(10 * time.Millisecond)
 		}
 		if got := p.count() - before; got < 10 || got > 13 {
 			t.Errorf("%d fetches in a minute of forged key ids, want one in five seconds", got)
@@ -203,7 +203,7 @@ func TestAnIssuerThatIsAwayLocksNobodyOut(t *testing.T) {
 			},
 		} {
 			outage()
-			time.Sleep(20 * time.Minute)
+			<-time.After(20 * time.Minute)
 			began := time.Now()
 			if !accepted(t, verifier, issuer) || time.Since(began) != 0 {
 				t.Errorf("%s: a token that held before: refused, or after %v", name, time.Since(began))
@@ -242,7 +242,7 @@ func TestAProcessThatStartsWithoutItsIssuerTakesItsTokensLater(t *testing.T) {
 			t.Error("a token passes without a key")
 		}
 		p.answers(http.StatusOK, issuer.KeySet(t))
-		time.Sleep(10 * time.Second)
+		<-time.After(10 * time.Second)
 		if !accepted(t, verifier, issuer) {
 			t.Error("the issuer is back, and its tokens are refused")
 		}

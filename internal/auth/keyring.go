@@ -52,7 +52,7 @@ func (k keys) encode() []byte {
 		if !other.ends.IsZero() {
 			ends = other.ends.Unix()
 		}
-		out = binary.BigEndian.AppendUint64(out, uint64(ends)) //nolint:gosec // not before 1970
+		out = binary.BigEndian.AppendUint64(out, uint64(ends))
 	}
 	return out
 }
@@ -62,7 +62,7 @@ func decodeKeys(content []byte) keys {
 	for rest := content[keyBytes:]; len(rest) > 0; rest = rest[otherBytes:] {
 		other := otherKey{secret: rest[:keyBytes]}
 		if ends := binary.BigEndian.Uint64(rest[keyBytes:otherBytes]); ends != 0 {
-			other.ends = time.Unix(int64(ends), 0) //nolint:gosec // whoever writes the file has the keys
+			other.ends = time.Unix(int64(ends), 0)
 		}
 		k.others = append(k.others, other)
 	}

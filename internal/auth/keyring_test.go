@@ -71,12 +71,12 @@ func TestOldTokensAreValidForAGraceTime(t *testing.T) {
 				t.Errorf("the %s key's token does not hold within the grace time", name)
 			}
 		}
-		time.Sleep(time.Hour + time.Second) // of the bubble's own clock
+		<-time.After(time.Hour + time.Second) // of the bubble's own clock
 		if holds(t, running, first) || !holds(t, running, second) || !holds(t, running, third) {
 			t.Error("an hour later it is not the first key alone that has ended")
 		}
 		rotate(t, path, 0, false)
-		time.Sleep(time.Second) // by then running processes have looked
+		<-time.After(time.Second) // by then running processes have looked
 		if holds(t, running, third) || !holds(t, running, second) {
 			t.Error("rotated without a grace time, it is not the third key alone that has ended")
 		}

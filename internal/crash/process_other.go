@@ -30,4 +30,6 @@ func childrenOf(pid int) []int {
 
 func connected(int) (alive, known bool) { return false, false }
 
-func noDescriptors(int) (loose func() error, err error) { return func() error { return nil }, errors.ErrUnsupported }
+func noDescriptors(int) (loose func() error, err error) {
+	return func() error { return nil }, errors.ErrUnsupported
+}

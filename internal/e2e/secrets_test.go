@@ -28,7 +28,7 @@ type planted map[string]string
 // forms are what a secret may look like once it has leaked.
 func forms(secret string) []string {
 	plain := []byte(secret)
-	list := strings.Trim(fmt.Sprint(plain), "[]")
+	list := strings.Trim(fmt.Sprintf("%d", plain), "[]")
 	words := make([]string, 0, len(plain)/8)
 	for word := plain; len(word) >= 8; word = word[8:] { // as a stack trace shows memory
 		reversed := make([]byte, 8)

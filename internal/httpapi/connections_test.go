@@ -34,7 +34,7 @@ func TestAnIdleConnectionMakesRoomForAnother(t *testing.T) {
 		}
 		_, longIdle := connect(http.StateIdle)
 		used, usedClient := connect(http.StateIdle)
-		time.Sleep(leastIdle)
+		<-time.After(leastIdle)
 		c.follow(used, http.StateActive)
 		c.follow(used, http.StateIdle)
 
@@ -64,7 +64,7 @@ func TestBusyConnectionsStay(t *testing.T) {
 		conn, client := net.Pipe()
 		c.follow(conn, http.StateNew)
 		c.follow(conn, http.StateActive)
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		another, _ := net.Pipe()
 		c.follow(another, http.StateNew)
 		if !isOpen(t, client) || !c.full() {
