@@ -229,6 +229,14 @@ func TestSecretsComeOutNowhere(t *testing.T) {
 	}
 	secrets.absentFrom(t, "answers of run", askAround(t, base, secrets))
 	secrets.absentFrom(t, "command lines of run", commandLines(t, p.cmd.Process.Pid))
+	p.waitFor("to send traces", countPatience, func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		if traces.Len() == 0 {
+			return notYetError{"none"}
+		}
+		return nil
+	})
 	p.dump()
 	p.kill()
 	secrets.absentFrom(t, "output of run", []byte(p.stdout.String()+p.stderr.String()))
