@@ -247,17 +247,14 @@ func (l *ledger) confirmed(ctx context.Context) (int64, error) {
 // computed by the server under the mutex. Running it again changes nothing. added is how many rows they
 // lacked, as far as ClickHouse says so.
 func (l *ledger) reconcile(ctx context.Context, lo, hi int64) (added uint64, err error) {
-	if weakened(fault.ClientReconcile) {
-		return 0, l.reconcileByClient(ctx, lo, hi)
-	}
-	short, err := l.shortRollups(ctx, lo, hi)
+	repairs, err := l.repairs(ctx, lo, hi)
 	if err != nil {
 		return 0, err
 	}
-	for _, view := range sqlStatements.reconcile {
-		if view.table != tables.IDs && !slices.Contains(short, view.table) {
-			continue
-		}
+	if weakened(fault.ClientReconcile) {
+		return 0, l.reconcileByClient(ctx, repairs, lo, hi)
+	}
+	for _, view := range repairs {
 		fault.Point(fault.ReconcileBefore)
 		err := func() error {
 			ctx, cancel := context.WithTimeout(ctx, repairPatience*l.timeout)
@@ -282,14 +279,15 @@ func (l *ledger) reconcile(ctx context.Context, lo, hi int64) (added uint64, err
 	return added, nil
 }
 
-// shortRollups names the rollups that may lack something of the last block: a
-// view that has a block once has it for good, so the others need no reconcile,
-// which reads the texts of all events in the hours and days that it touches.
-func (l *ledger) shortRollups(ctx context.Context, lo, hi int64) (short []string, err error) {
+// repairs are those of the views that may lack something of the last block. One
+// that has a block once has it for good, so the others need no reconcile, which
+// reads the texts of all events in the hours and days that it touches.
+func (l *ledger) repairs(ctx context.Context, lo, hi int64) ([]repair, error) {
 	ctx, cancel := context.WithTimeout(ctx, repairPatience*l.timeout)
 	defer cancel()
+	short := []string{tables.IDs} // of which sums say nothing
 	var rollup proto.ColStr
-	err = l.client.Select(ctx, clickhouse.Statement{
+	err := l.client.Select(ctx, clickhouse.Statement{
 		SQL: sqlStatements.shortRollups, Params: l.blockParams(lo, hi), Settings: loadSettings, Mutex: l.mutex(), Place: l.place(),
 	}, proto.Results{{Name: "rollup", Data: &rollup}}, func(n int) error {
 		for i := range n {
@@ -300,5 +298,5 @@ func (l *ledger) shortRollups(ctx context.Context, lo, hi int64) (short []string
 	if err != nil {
 		return nil, fmt.Errorf("look for what rollups lack of block [%d, %d): %w", lo, hi, err)
 	}
-	return short, nil
+	return slices.DeleteFunc(slices.Clone(sqlStatements.reconcile), func(view repair) bool { return !slices.Contains(short, view.table) }), nil
 }

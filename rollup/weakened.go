@@ -102,8 +102,8 @@ func (p *eventPartition) appendWeakened(ctx context.Context, b *block, encoded [
 
 // reconcileByClient reads what each view lacks and then inserts what it has
 // read: between the two, others may have done the same.
-func (l *ledger) reconcileByClient(ctx context.Context, lo, hi int64) error {
-	for _, view := range sqlStatements.reconcile {
+func (l *ledger) reconcileByClient(ctx context.Context, repairs []repair, lo, hi int64) error {
+	for _, view := range repairs {
 		insert, question, found := strings.Cut(view.sql, "\nWITH ")
 		if !found {
 			return fmt.Errorf("reconcile of %s is not an INSERT of a WITH", view.table)
