@@ -152,7 +152,7 @@ func FuzzEdge(f *testing.F) {
 		method, target, _ := strings.Cut(paths[int(path)%len(paths)], " ")
 		r, err := http.NewRequestWithContext(t.Context(), method, target, bytes.NewReader(body))
 		if err != nil {
-			t.Skip(err)
+			t.Fatal(err)
 		}
 		r.Header.Set("Authorization", "Bearer "+token)
 		r.Header.Set("Content-Type", mediaType)

@@ -16,7 +16,7 @@ type dictionary struct {
 	known   map[string]uint32
 	// recent is where a text is looked for first: what is asked is nearly always
 	// among few texts.
-	recent [recentTexts]recentText
+	recent [1 << recentTextsBits]recentText
 }
 
 type recentText struct {
@@ -24,7 +24,7 @@ type recentText struct {
 	number uint32 // plus one; 0: empty
 }
 
-const recentTexts = 1 << 10
+const recentTextsBits = 10
 
 var (
 	_ proto.ColInput     = (*dictionary)(nil)
@@ -69,7 +69,7 @@ func recentPlace(text string) uint64 {
 	for i := max(0, len(text)-8); i < len(text); i++ {
 		tail = tail<<8 | uint64(text[i])
 	}
-	return (tail ^ uint64(len(text))<<56) * 0x9e3779b97f4a7c15 >> (64 - 10)
+	return (tail ^ uint64(len(text))<<56) * 0x9e3779b97f4a7c15 >> (64 - recentTextsBits)
 }
 
 func (d *dictionary) Type() proto.ColumnType {

@@ -1,7 +1,6 @@
 package rollup
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/template"
 	"time"
 
 	"github.com/google/uuid"
@@ -57,13 +55,7 @@ func ErasedWorkspaces(ctx context.Context, client *clickhouse.Client) ([]Erased,
 	return all, nil
 }
 
-var eraseSQL = func() *template.Template {
-	text, err := sqlFiles.ReadFile("sql/erase.sql")
-	if err != nil {
-		panic(err) // embedded
-	}
-	return template.Must(template.New("erase").Parse(string(text)))
-}()
+var eraseSQL = parseSQL("erase.sql")
 
 // workspaceParams bind workspaces as erase.sql names them.
 func workspaceParams(workspaces []schemas.WorkspaceID) map[string]string {
@@ -80,13 +72,7 @@ type erasing struct {
 	Stretches []erasedStretch
 }
 
-func (of erasing) statement(name string) string {
-	var text bytes.Buffer
-	if err := eraseSQL.ExecuteTemplate(&text, name, of); err != nil {
-		panic(err) // both are our own
-	}
-	return strings.TrimSpace(text.String())
-}
+func (of erasing) statement(name string) string { return renderSQL(eraseSQL, name, of) }
 
 // eraseSettings make a statement end when its mutation has, everywhere.
 var eraseSettings = map[string]string{"mutations_sync": "2", "async_insert": "0"}

@@ -43,40 +43,50 @@ type repair struct {
 var sqlStatements = loadStatements()
 
 func loadStatements() statements {
-	read := func(name string) string {
-		text, err := sqlFiles.ReadFile("sql/" + name)
-		if err != nil {
-			panic(err) // embedded above
-		}
-		return strings.TrimSpace(string(text))
-	}
 	s := statements{
-		append:       read("append_block.sql"),
-		end:          read("ledger_end.sql"),
-		confirmed:    read("confirmed_position.sql"),
-		findIDs:      template.Must(template.New("find_ids").Parse(read("find_ids.sql"))),
-		findPayloads: template.Must(template.New("find_payloads").Parse(read("find_payloads.sql"))),
-		countIDs:     read("count_ids.sql"),
-		loadIDs:      read("load_ids.sql"),
+		append:       readSQL("append_block.sql"),
+		end:          readSQL("ledger_end.sql"),
+		confirmed:    readSQL("confirmed_position.sql"),
+		shortRollups: renderSQL(parseSQL("short_rollups.sql"), "short_rollups.sql", tables.Rollups),
+		findIDs:      parseSQL("find_ids.sql"),
+		findPayloads: parseSQL("find_payloads.sql"),
+		countIDs:     readSQL("count_ids.sql"),
+		loadIDs:      readSQL("load_ids.sql"),
 	}
-	reconcile := template.Must(template.New("reconcile_rollup").Parse(read("reconcile_rollup.sql")))
-	render := func(t *template.Template, data any) string {
-		var text bytes.Buffer
-		if err := t.Execute(&text, data); err != nil {
-			panic(err) // both are our own
-		}
-		return text.String()
-	}
+	const reconcileFile = "reconcile_rollup.sql"
+	reconcile := parseSQL(reconcileFile)
 	for _, rollup := range tables.Rollups {
-		s.reconcile = append(s.reconcile, repair{rollup.Table, render(reconcile, struct {
+		s.reconcile = append(s.reconcile, repair{rollup.Table, renderSQL(reconcile, reconcileFile, struct {
 			tables.Rollup
 			StepSeconds int64
 		}{rollup, int64(time.Duration(rollup.Step) / time.Second)})})
 	}
-	s.reconcile = append(s.reconcile, repair{tables.IDs, read("reconcile_ids.sql")})
-	short := template.New("short_rollups").Funcs(template.FuncMap{"inc": func(i int) int { return i + 1 }})
-	s.shortRollups = render(template.Must(short.Parse(read("short_rollups.sql"))), tables.Rollups)
+	s.reconcile = append(s.reconcile, repair{tables.IDs, readSQL("reconcile_ids.sql")})
 	return s
+}
+
+// readSQL returns the text of one of this package's own files, which are embedded.
+func readSQL(file string) string {
+	text, err := sqlFiles.ReadFile("sql/" + file)
+	if err != nil {
+		panic(err) // embedded above
+	}
+	return strings.TrimSpace(string(text))
+}
+
+// parseSQL is the same of a file that is a template, which has the file's name.
+func parseSQL(file string) *template.Template {
+	functions := template.FuncMap{"inc": func(i int) int { return i + 1 }} // SQL counts from one
+	return template.Must(template.New(file).Funcs(functions).Parse(readSQL(file)))
+}
+
+// renderSQL fills in a template, or one that its file defines.
+func renderSQL(t *template.Template, name string, data any) string {
+	var text bytes.Buffer
+	if err := t.ExecuteTemplate(&text, name, data); err != nil {
+		panic(err) // both are our own
+	}
+	return strings.TrimSpace(text.String())
 }
 
 // appendSettings make a block one part, inserted as one unit together with its

@@ -253,19 +253,18 @@ func (p *eventPartition) session(ctx context.Context) (progressed bool, err erro
 	prepareNext()
 	for certain := true; ; {
 		b := <-next
-		if b.err == nil {
-			if !certain {
-				b.err = blocks.redecide(ctx, b.preparedBlock)
-			}
-			if b.err == nil && ctx.Err() != nil {
-				b.err = context.Cause(ctx) // what is prepared is the next owner's
-			}
-			if b.err != nil {
-				b.endTurn()
-			}
-		}
 		if b.err != nil {
 			return progressed, b.err
+		}
+		if !certain {
+			err = blocks.redecide(ctx, b.preparedBlock)
+		}
+		if err == nil {
+			err = context.Cause(ctx) // what is prepared is the next owner's
+		}
+		if err != nil {
+			b.endTurn()
+			return progressed, err
 		}
 		prepareNext()
 		certain, err = p.count(finish, b.preparedBlock)

@@ -1,7 +1,6 @@
 package rollup
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"math"
@@ -9,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/template"
 	"time"
 
 	"github.com/google/uuid"
@@ -76,35 +74,21 @@ type idsRebuild struct {
 var rebuildSQL = loadRebuildStatements()
 
 func loadRebuildStatements() rebuildStatements {
-	parse := func(name string) *template.Template {
-		text, err := sqlFiles.ReadFile("sql/" + name)
-		if err != nil {
-			panic(err) // embedded
-		}
-		return template.Must(template.New(name).Parse(string(text)))
-	}
-	render := func(t *template.Template, name string, data any) string {
-		var text bytes.Buffer
-		if err := t.ExecuteTemplate(&text, name, data); err != nil {
-			panic(err) // both are our own
-		}
-		return strings.TrimSpace(text.String())
-	}
 	const rollupFile, planFile, idsFile, partitionsFile = "rebuild_rollup.sql", "rebuild_plan.sql", "rebuild_ids.sql", "rebuild_partitions.sql"
-	ofRollup, ofPlan, ofIDs := parse(rollupFile), parse(planFile), parse(idsFile)
+	ofRollup, ofPlan, ofIDs := parseSQL(rollupFile), parseSQL(planFile), parseSQL(idsFile)
 	s := rebuildStatements{
-		partitions: render(parse(partitionsFile), partitionsFile, tables.Rollups),
+		partitions: renderSQL(parseSQL(partitionsFile), partitionsFile, tables.Rollups),
 		rollups:    make(map[string]rollupRebuild),
 		ids: idsRebuild{
-			plan:           render(ofIDs, "plan", nil),
-			compare:        render(ofIDs, "compare", nil),
-			add:            render(ofIDs, "add", nil),
-			remove:         render(ofIDs, "remove", nil),
-			removeRepeated: render(ofIDs, "remove_repeated", nil),
+			plan:           renderSQL(ofIDs, "plan", nil),
+			compare:        renderSQL(ofIDs, "compare", nil),
+			add:            renderSQL(ofIDs, "add", nil),
+			remove:         renderSQL(ofIDs, "remove", nil),
+			removeRepeated: renderSQL(ofIDs, "remove_repeated", nil),
 		},
 	}
 	for _, rollup := range tables.Rollups {
-		difference := render(ofRollup, rollupFile, rollup)
+		difference := renderSQL(ofRollup, rollupFile, rollup)
 		columns, spent := "workspace, time, ", "0"
 		if rollup.ByAgent {
 			columns += "agent, "
@@ -115,7 +99,7 @@ func loadRebuildStatements() rebuildStatements {
 		}
 		s.rollups[rollup.Table] = rollupRebuild{
 			rollup:  rollup,
-			plan:    render(ofPlan, planFile, rollup),
+			plan:    renderSQL(ofPlan, planFile, rollup),
 			compare: "SELECT toInt64(count()), toString(" + spent + "), toInt64(sum(abs(e)))\nFROM\n(\n" + difference + "\n)",
 			repair:  "INSERT INTO " + rollup.Table + " (" + columns + "messages, events)\n" + difference,
 		}
