@@ -222,6 +222,7 @@ func (s *stack) command(ctx context.Context, args ...string) (string, error) {
 	return stdout.String(), nil
 }
 
+// patience is how long a step may take, or counting may stand still.
 const patience = 90 * time.Second
 
 // poll asks condition again and again until it returns nil.

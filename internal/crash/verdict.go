@@ -137,36 +137,51 @@ type haltedError struct{ reason string }
 
 func (e haltedError) Error() string { return "crash: halted: " + e.reason }
 
-// waitCounted waits until every record in Kafka's log is confirmed.
+// waitCounted waits until every record in Kafka's log is confirmed. How long that
+// takes depends on how much there is: it gives up when nothing more is confirmed.
 func (j *judge) waitCounted(ctx context.Context) error {
-	var halted error
-	err := poll(ctx, "everything to be counted", patience, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-		defer cancel()
-		ends, err := j.stack.admin.ListEndOffsets(ctx, kafka.TopicEvents)
-		if err != nil {
+	counted, since := int64(-1), time.Now()
+	for {
+		confirmed, err := j.confirmed(ctx)
+		if err == nil || errors.As(err, new(haltedError)) {
 			return err
 		}
-		positions, reason, err := j.positions(ctx)
-		if err != nil {
-			return err
+		if confirmed > counted {
+			counted, since = confirmed, time.Now()
 		}
-		if reason != "" {
-			halted = haltedError{reason}
-			return nil
+		if time.Since(since) > patience || !sleep(ctx, 20*time.Millisecond) {
+			return fmt.Errorf("crash: nothing more was counted for %s: %w", time.Since(since).Round(time.Second), err)
 		}
-		var faults []error
-		for partition := range j.stack.partitions {
-			end, ok := ends.Lookup(kafka.TopicEvents, partition)
-			if !ok || end.Err != nil {
-				faults = append(faults, fmt.Errorf("partition %d: no end", partition))
-			} else if end.Offset > 0 && positions[partition] < end.Offset {
-				faults = append(faults, fmt.Errorf("partition %d is confirmed to %d of %d", partition, positions[partition], end.Offset))
-			}
+	}
+}
+
+// confirmed says how many records are, and what is left as an error.
+func (j *judge) confirmed(ctx context.Context) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	ends, err := j.stack.admin.ListEndOffsets(ctx, kafka.TopicEvents)
+	if err != nil {
+		return 0, err
+	}
+	positions, reason, err := j.positions(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if reason != "" {
+		return 0, haltedError{reason}
+	}
+	var sum int64
+	var faults []error
+	for partition := range j.stack.partitions {
+		sum += positions[partition]
+		end, ok := ends.Lookup(kafka.TopicEvents, partition)
+		if !ok || end.Err != nil {
+			faults = append(faults, fmt.Errorf("partition %d: no end", partition))
+		} else if end.Offset > 0 && positions[partition] < end.Offset {
+			faults = append(faults, fmt.Errorf("partition %d is confirmed to %d of %d", partition, positions[partition], end.Offset))
 		}
-		return errors.Join(faults...)
-	})
-	return errors.Join(err, halted)
+	}
+	return sum, errors.Join(faults...)
 }
 
 // positions reads how far each partition is confirmed, as the rollups say.
