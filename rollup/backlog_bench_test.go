@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -150,7 +151,77 @@ func BenchmarkBacklog(b *testing.B) {
 	b.ReportMetric(median(plainRatios), "ratio_to_defaults")
 	rows := s.countByRows(b, min(events, 500_000))
 	report("rows", []measured{rows})
-	b.ReportMetric(median([]float64{count[0].rate, count[1].rate, count[2].rate})/rows.rate, "of_rows")
+	ourRate := median([]float64{count[0].rate, count[1].rate, count[2].rate})
+	b.ReportMetric(ourRate/rows.rate, "of_rows")
+	kafkaEngine := s.countByKafkaEngine(b, events)
+	report("kafka_engine", []measured{kafkaEngine})
+	b.ReportMetric(ourRate/kafkaEngine.rate, "of_kafka_engine")
+}
+
+// countByKafkaEngine lets ClickHouse itself read the topic: a table of its Kafka
+// engine, one consumer for each of two processors, and a view from there into the
+// same ledger, so that the same views follow.
+func (s *stack) countByKafkaEngine(b *testing.B, events int64) measured {
+	b.Helper()
+	client := newTables(b)
+	stream, err := kafka.DescribeStream(b.Context(), s.admin, kafka.TopicEvents)
+	if err != nil {
+		b.Fatal(err)
+	}
+	mustExec(b, client, `CREATE TABLE kafka_events
+(workspace_id String, id String, id_uuid String, agent_id String, conversation_id String, occurred_at_us Int64,
+ channel String, model String, credits_micro Int64, messages Nullable(Int64))
+ENGINE = Kafka
+SETTINGS kafka_broker_list = '`+strings.Join(s.kafka.Brokers, ",")+`', kafka_topic_list = '`+kafka.TopicEvents+`',
+	kafka_group_name = '`+uuid.NewString()+`', kafka_format = 'ProtobufSingle', kafka_num_consumers = 2, kafka_thread_per_consumer = 1,
+	format_schema_source = 'string', format_schema_message_name = 'Event', format_schema = 'syntax = "proto3";
+message Event {
+  string workspace_id = 1; string id = 2; bytes id_uuid = 3; string agent_id = 4; string conversation_id = 5;
+  sfixed64 occurred_at_us = 6; string channel = 7; string model = 8; sint64 credits_micro = 9; optional sint64 messages = 10;
+}'`)
+	mustExec(b, client, `CREATE MATERIALIZED VIEW kafka_view TO usage_ledger AS SELECT
+	toUUID('`+stream.ID.String()+`') AS stream, toInt32(_partition) AS partition, toInt64(_offset) AS offset,
+	offset AS block_lo, offset + 1 AS block_hi, today() AS block_day, _timestamp_ms AS kafka_time,
+	if(id_uuid = '', id, UUIDNumToString(toFixedString(id_uuid, 16))) AS event_id,
+	if(channel = 'playground', 'playground', 'counted') AS outcome,
+	workspace_id AS workspace, agent_id AS agent, conversation_id AS conversation, model, channel,
+	fromUnixTimestamp64Micro(occurred_at_us, 'UTC') AS occurred_at, credits_micro AS credits, ifNull(messages, 1) AS messages
+FROM kafka_events`)
+	defer mustExec(b, client, "DROP TABLE kafka_events")
+	defer mustExec(b, client, "DROP TABLE kafka_view")
+	number := func(sql string) (n uint64) {
+		if err := client.Conn().QueryRow(b.Context(), sql).Scan(&n); err != nil {
+			b.Fatal(err)
+		}
+		return n
+	}
+	tick := time.NewTicker(100 * time.Millisecond) // asking costs the engine something
+	defer tick.Stop()
+	deadline := time.Now().Add(2 * time.Minute)
+	wait := func(done func() bool) {
+		for range tick.C {
+			if done() {
+				return
+			}
+			if time.Now().After(deadline) {
+				b.Fatalf("ClickHouse's Kafka engine has read %d records and counted %d", number("SELECT sum(num_messages_read) FROM system.kafka_consumers"), number("SELECT count() FROM usage_ledger"))
+			}
+		}
+	}
+	// It inserts a million rows at a time, so its first insert is no beginning.
+	wait(func() bool { return number("SELECT sum(num_messages_read) FROM system.kafka_consumers") > 0 })
+	began, used := time.Now(), cpuSeconds()
+	wait(func() bool { // one table after another
+		for _, total := range []string{"count() FROM usage_ledger", "toUInt64(sum(events)) FROM usage_hour", "count() FROM usage_ids"} {
+			if number("SELECT "+total) < uint64(events) {
+				return false
+			}
+		}
+		return true
+	})
+	m := measured{float64(events) / time.Since(began).Seconds(), (cpuSeconds() - used) / float64(events)}
+	requireCounted(b, client, events, events)
+	return m
 }
 
 // countByRows counts the topic as clickhouse-go's tutorial does: a group's

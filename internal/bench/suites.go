@@ -60,6 +60,10 @@ var suites = []suite{
 				name: "count a backlog, against rows", benchmark: "Backlog", metric: "rollup_events/s", unit: "events/s",
 				reference: "a consumer that appends rows by clickhouse-go, no ids", referenceMetric: "rows_events/s", ratioMetric: "of_rows",
 			},
+			{
+				name: "count a backlog, against ClickHouse alone", benchmark: "Backlog", metric: "rollup_events/s", unit: "events/s",
+				reference: "ClickHouse's own Kafka engine and the same views, no ids", referenceMetric: "kafka_engine_events/s", ratioMetric: "of_kafka_engine",
+			},
 			{name: "count a backlog, processor time", benchmark: "Backlog", metric: "rollup_cpu_µs/event", unit: "µs/event"},
 			{name: "processor time of the engine alone", benchmark: "Backlog", metric: "engine_cpu_µs/event", unit: "µs/event"},
 			{
