@@ -141,8 +141,8 @@ func (engineHostCommand) Run(ctx context.Context, s streams) error {
 
 type brokerCommand struct {
 	dataDirFlags
-	KafkaListen string `help:"Loopback address to listen on. Port 0 takes a free one." default:"127.0.0.1:9092" placeholder:"HOST:PORT"`
-	topicFlags
+	KafkaListen string                     `help:"Loopback address to listen on. Port 0 takes a free one." default:"127.0.0.1:9092" placeholder:"HOST:PORT"`
+	topicFlags  `set:"event_partitions=2"` // one machine: docs/bench/system.md
 	logFlags
 }
 

@@ -17,7 +17,7 @@ import (
 
 // topicFlags say what the topics are like where they are created.
 type topicFlags struct {
-	EventPartitions   int32         `help:"Partitions of the events topic where it is created. It cannot change later but by a cut-over to a new topic." default:"4"`
+	EventPartitions   int32         `help:"Partitions of the events topic where it is created. It cannot change later but by a cut-over to a new topic." default:"${event_partitions=4}"`
 	Replication       int16         `help:"Replication factor of the topics; -1 leaves it to the brokers." default:"-1"`
 	MinInsyncReplicas int           `help:"In-sync replicas that must acknowledge; 0 leaves it to the brokers." default:"0"`
 	EventRetention    time.Duration `help:"How long Kafka keeps events: how long the rollup may be down before any are lost." default:"168h"`

@@ -21,7 +21,7 @@ type runCommand struct {
 	embeddedFlags
 	Demo bool `help:"Add the demo workspace ws_demo: 90 days of seeded history and a trickle of live traffic."`
 	accessFlags
-	topicFlags
+	topicFlags `set:"event_partitions=2"` // one machine: docs/bench/system.md
 	ingestFlags
 	rollupFlags
 	auditFlags

@@ -29,7 +29,7 @@ func TestOtherToolsCanTalkToTheEmbeddedEngines(t *testing.T) {
 		t.Skip("SKIPPED IN PART: kcat is not installed, so that only ClickHouse's protocol was tried")
 	}
 	out, err := exec.CommandContext(t.Context(), kcat, "-b", i.endpoints.Kafka, "-L").CombinedOutput()
-	if err != nil || !strings.Contains(string(out), `topic "usage.events.v1" with 4 partitions`) {
+	if err != nil || !strings.Contains(string(out), `topic "usage.events.v1" with 2 partitions`) {
 		t.Errorf("kcat -L: %v: %s", err, out)
 	}
 	out, err = exec.CommandContext(t.Context(), kcat, "-b", i.endpoints.Kafka, "-C", "-t", "usage.events.v1", "-o", "beginning", "-e", "-q", "-f", "%k %S\\n").CombinedOutput()
