@@ -71,7 +71,7 @@ func AcceptLoss(ctx context.Context, client *clickhouse.Client, admin *kadm.Clie
 			return lost, err
 		}
 		b := gapBlock(end, min(begin, end.position+maxLostRows), codeLost)
-		encoded, err := columns.encode(&b)
+		encoded, err := columns.encode(nil, &b)
 		if err != nil {
 			return lost, err
 		}

@@ -213,7 +213,7 @@ func (l *ledger) close(ctx context.Context) error {
 			return nil
 		}
 		b := gapBlock(end, end.position+1, codeClosed)
-		encoded, err := newColumns().encode(&b)
+		encoded, err := newColumns().encode(nil, &b)
 		if err != nil {
 			return err
 		}

@@ -152,7 +152,7 @@ func TestBlockOfAnAbandonedTopicIsRefusedAfterTheAdoption(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := gapBlock(end, end.position+2, codeLost)
-	encoded, err := newColumns().encode(&b)
+	encoded, err := newColumns().encode(nil, &b)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -71,10 +71,8 @@ func hashRows(rows []row) {
 
 // encodeWhole encodes the block with all columns of the ledger, as anybody would
 // who inserts without a condition.
-func encodeWhole(stream uuid.UUID, partition int32, b *preparedBlock) ([]byte, error) {
-	if _, err := b.columns.encode(&b.block); err != nil {
-		return nil, err
-	}
+func encodeWhole(into []byte, columns *columns, stream uuid.UUID, partition int32, b *block) ([]byte, error) {
+	columns.fill(b)
 	var streams proto.ColUUID
 	var partitions proto.ColInt32
 	var lo, hi proto.ColInt64
@@ -86,13 +84,13 @@ func encodeWhole(stream uuid.UUID, partition int32, b *preparedBlock) ([]byte, e
 		hi.Append(b.hi)
 		day.Append(b.day)
 	}
-	return clickhouse.EncodeBlock(nil, len(b.rows), append(proto.Input{
+	return clickhouse.EncodeBlock(into, len(b.rows), append(proto.Input{
 		{Name: "stream", Data: &streams},
 		{Name: "partition", Data: &partitions},
 		{Name: "block_lo", Data: &lo},
 		{Name: "block_hi", Data: &hi},
 		{Name: "block_day", Data: &day},
-	}, b.columns.input...))
+	}, columns.input...))
 }
 
 // wholeInsert inserts what encodeWhole returns, under ClickHouse's own settings.
@@ -173,7 +171,7 @@ func BenchmarkAppend(b *testing.B) {
 				}
 				classify(blk.rows, known)
 				ids = append(ids, time.Since(started).Seconds())
-				encoded, err := a.columns.encode(blk)
+				encoded, err := a.columns.encode(nil, blk)
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -192,7 +190,7 @@ func BenchmarkAppend(b *testing.B) {
 					blk.rows[i].outcome = schemas.OutcomeCounted
 				}
 				used, started := cpuSeconds(), time.Now()
-				encoded, err := encodeWhole(a.ledger.stream, 0, &preparedBlock{block: *blk, columns: plainColumns})
+				encoded, err := encodeWhole(nil, plainColumns, a.ledger.stream, 0, blk)
 				if err == nil {
 					err = plain.Exec(b.Context(), clickhouse.Statement{SQL: wholeInsert, Body: encoded})
 				}
@@ -440,7 +438,7 @@ FROM usage_ledger WHERE stream = '%s' AND partition = %d AND offset >= %d AND of
 									return
 								}
 							}
-							encoded, err := a.columns.encode(blk)
+							encoded, err := a.columns.encode(nil, blk)
 							if err == nil {
 								err = a.ledger.append(b.Context(), blk, encoded)
 							}

@@ -88,8 +88,7 @@ type columns struct {
 	refersTo     proto.ColStr
 	detail       dictionary
 
-	input   proto.Input
-	encoded []byte
+	input proto.Input
 }
 
 func newColumns() *columns {
@@ -116,10 +115,19 @@ func newColumns() *columns {
 	return c
 }
 
-// encode returns the block in ClickHouse's Native format, valid until the next
-// call. Only counted rows and adjustments carry credits and messages of weight;
+// encode appends the block to into, in ClickHouse's Native format.
+func (c *columns) encode(into []byte, b *block) ([]byte, error) {
+	c.fill(b)
+	encoded, err := clickhouse.EncodeBlock(into, len(b.rows), c.input)
+	if err != nil {
+		return nil, fmt.Errorf("block [%d, %d): %w", b.lo, b.hi, err)
+	}
+	return encoded, nil
+}
+
+// fill has the block's rows in the columns. Only counted rows and adjustments carry credits and messages of weight;
 // a Playground row keeps its messages, which only the hint on the page shows.
-func (c *columns) encode(b *block) ([]byte, error) {
+func (c *columns) fill(b *block) {
 	c.input.Reset()
 	for i := range b.rows {
 		r := &b.rows[i]
@@ -157,10 +165,4 @@ func (c *columns) encode(b *block) ([]byte, error) {
 		c.refersTo.Append(refersTo)
 		c.detail.Append(r.detail)
 	}
-	encoded, err := clickhouse.EncodeBlock(c.encoded[:0], len(b.rows), c.input)
-	if err != nil {
-		return nil, fmt.Errorf("block [%d, %d): %w", b.lo, b.hi, err)
-	}
-	c.encoded = encoded
-	return encoded, nil
 }

@@ -59,7 +59,7 @@ func (a *appender) blockOf(events []schemas.Event) *block {
 
 func (a *appender) append(b *block) {
 	a.t.Helper()
-	encoded, err := a.columns.encode(b)
+	encoded, err := a.columns.encode(nil, b)
 	if err != nil {
 		a.t.Fatal(err)
 	}

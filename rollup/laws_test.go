@@ -244,7 +244,7 @@ func TestReconcileRepairsWhatItsBlockTouchesAndNothingElse(t *testing.T) {
 			b.rows = append(b.rows, r)
 			b.hi++
 		}
-		encoded, err := c.encode(b)
+		encoded, err := c.encode(nil, b)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -377,7 +377,7 @@ func TestLedgerKeepsWhatWasSent(t *testing.T) {
 			}
 			decode(b.rows, &decoder, p, known.partitions)
 			classify(b.rows, make(map[schemas.IDHash]uint64))
-			encoded, err := c.encode(&b)
+			encoded, err := c.encode(nil, &b)
 			if err != nil {
 				t.Fatal(err)
 			}

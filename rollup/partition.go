@@ -251,6 +251,7 @@ func (p *eventPartition) session(ctx context.Context) (progressed bool, err erro
 		}()
 	}
 	prepareNext()
+	var took time.Duration
 	for certain := true; ; {
 		b := <-next
 		if b.err != nil {
@@ -266,8 +267,12 @@ func (p *eventPartition) session(ctx context.Context) (progressed bool, err erro
 			b.endTurn()
 			return progressed, err
 		}
+		appended := blocks.expect(took)
 		prepareNext()
+		began := time.Now()
 		certain, err = p.count(finish, b.preparedBlock)
+		took = time.Since(began)
+		appended()
 		if err != nil {
 			b.endTurn()
 			stop()
@@ -406,8 +411,9 @@ func (p *eventPartition) count(ctx context.Context, b *preparedBlock) (certain b
 	if len(letters) > 0 {
 		fault.Point(fault.LettersSent)
 	}
+	b.letGo()
 	started = time.Now()
-	certain, err = p.appendBlock(ctx, &b.block, b.encoded)
+	certain, err = p.appendBlock(ctx, &b.block, *b.encoded)
 	if err != nil {
 		return false, err
 	}

@@ -96,7 +96,7 @@ func (s *stack) runPlain(client *clickhouse.Client) (counted func() int64, stop 
 			defer close(ready)
 			defer consumer.Close()
 			for {
-				next := &preparedBlock{columns: columnsPool.Get().(*columns)}
+				next := &preparedBlock{encoded: encodingsPool.Get().(*[]byte)}
 				var err error
 				if next.block, next.endTurn, err = fetched.cut(ctx); err != nil {
 					return
@@ -112,7 +112,10 @@ func (s *stack) runPlain(client *clickhouse.Client) (counted func() int64, stop 
 						r.outcome = schemas.OutcomePlayground
 					}
 				}
-				if next.encoded, err = encodeWhole(stream.ID, partition, next); err != nil {
+				columns := columnsPool.Get().(*columns)
+				*next.encoded, err = encodeWhole((*next.encoded)[:0], columns, stream.ID, partition, &next.block)
+				columnsPool.Put(columns)
+				if err != nil {
 					s.t.Error(err)
 					return
 				}
@@ -126,7 +129,7 @@ func (s *stack) runPlain(client *clickhouse.Client) (counted func() int64, stop 
 		})
 		all.Go(func() {
 			for b := range ready {
-				if err := client.Exec(s.t.Context(), clickhouse.Statement{SQL: wholeInsert, Body: b.encoded}); err != nil {
+				if err := client.Exec(s.t.Context(), clickhouse.Statement{SQL: wholeInsert, Body: *b.encoded}); err != nil {
 					s.t.Error(err)
 					return
 				}

@@ -38,25 +38,94 @@ type preparer struct {
 	pending []*kgo.Record // fetched, in no block yet
 	before  *blockIDs     // of the block that was prepared last
 	next    int64         // where the next block begins
+
+	appending appending // the block before, while the next is prepared
+}
+
+// appending is a block on its way into the ledger. The next one cannot be appended
+// before, so it takes what comes meanwhile, too: blocks are larger and fewer where
+// ClickHouse is busy, and no record waits in a block that was closed early.
+type appending struct {
+	ended  context.Context // nil if there is no such block
+	almost time.Time       // when it is time to prepare the next, going by the block before
+}
+
+const (
+	// preparingShare of the time that an append takes is left for preparing the next block.
+	preparingShare = 4
+	// longestAppend is what a block is expected to take at most.
+	longestAppend = 2 * time.Second
+)
+
+// expect notes a block that is about to be appended; done has to be called when it has
+// been. The one before it took so long.
+func (p *preparer) expect(took time.Duration) (done func()) {
+	took = min(took, longestAppend)
+	p.appending.almost = time.Now().Add(took - took/preparingShare)
+	p.appending.ended, done = context.WithCancel(context.Background())
+	return done
+}
+
+// window is how long a block's records are waited for once there is one: as long as
+// the linger says, and while the block before is being appended.
+type window struct {
+	*preparer
+	open   context.Context // nil before the first record
+	cancel context.CancelFunc
+}
+
+func (w *window) begin(ctx context.Context) {
+	soonest := time.Now().Add(w.config.BlockLinger)
+	if w.appending.ended == nil || !w.appending.almost.After(soonest) {
+		w.open, w.cancel = context.WithDeadline(ctx, soonest)
+		return
+	}
+	open, cancel := context.WithDeadline(ctx, w.appending.almost)
+	early := context.AfterFunc(w.appending.ended, func() {
+		linger := time.AfterFunc(time.Until(soonest), cancel)
+		context.AfterFunc(open, func() { linger.Stop() })
+	})
+	w.open, w.cancel = open, func() {
+		early()
+		cancel()
+	}
+}
+
+func (w *window) close() {
+	if w.cancel != nil {
+		w.cancel()
+	}
 }
 
 // preparedBlock is a block of which everything is decided.
 type preparedBlock struct {
 	block
-	columns *columns
-	encoded []byte
+	encoded *[]byte
 	endTurn func()
 }
 
-// columnsPool has columns that no block is encoded in.
-var columnsPool = sync.Pool{New: func() any { return newColumns() }}
+// What encoding a block takes, to be used again: the columns until it is encoded, the
+// encoding until it is in the ledger.
+var (
+	columnsPool   = sync.Pool{New: func() any { return newColumns() }}
+	encodingsPool = sync.Pool{New: func() any { return new([]byte) }}
+)
+
+// letGo forgets what the rows came from: appending needs the encoding, and what is
+// remembered afterwards are hashes and offsets. Much of what a rollup holds are
+// blocks that are waited for.
+func (b *preparedBlock) letGo() {
+	for i := range b.rows {
+		b.rows[i].record, b.rows[i].event = nil, schemas.Event{}
+	}
+}
 
 // confirmed gives back what a block that was appended takes. Of one that was not
 // the encoding may still be on its way.
 func (b *preparedBlock) confirmed() {
 	b.endTurn()
+	encodingsPool.Put(b.encoded)
 	b.encoded = nil
-	columnsPool.Put(b.columns)
 }
 
 // turns are how many blocks of a backlog, those larger than a small one, a process
@@ -106,7 +175,7 @@ func (p *preparer) prepare(ctx context.Context) (_ *preparedBlock, err error) {
 		return nil, err
 	}
 	fault.Point(fault.BlockCut)
-	next.columns = columnsPool.Get().(*columns)
+	next.encoded = encodingsPool.Get().(*[]byte)
 	if err := p.decide(ctx, next, p.before); err != nil {
 		next.endTurn()
 		return nil, err
@@ -117,13 +186,15 @@ func (p *preparer) prepare(ctx context.Context) (_ *preparedBlock, err error) {
 // cut waits for the records of the next block, and for a turn if they are many.
 func (p *preparer) cut(ctx context.Context) (b block, endTurn func(), err error) {
 	maxRows, endTurn := max(1, p.config.MaxBlockRows/smallShare), func() {}
-	if err := p.fill(ctx, maxRows); err != nil {
+	w := window{preparer: p}
+	defer w.close()
+	if err := p.fill(ctx, &w, maxRows); err != nil {
 		return block{}, nil, err
 	}
 	if len(p.pending) >= maxRows {
 		if end, ok := p.turns.take(ctx); ok {
 			maxRows, endTurn = p.config.MaxBlockRows, end
-			if err := p.fill(ctx, maxRows); err != nil {
+			if err := p.fill(ctx, &w, maxRows); err != nil {
 				endTurn()
 				return block{}, nil, err
 			}
@@ -160,23 +231,26 @@ func (p *preparer) decide(ctx context.Context, b *preparedBlock, before *blockID
 	fault.Point(fault.BlockLookedUp)
 	classify(b.rows, known)
 	p.before = &blockIDs{lo: b.lo, payloads: known}
-	b.encoded, err = b.columns.encode(&b.block)
+	return b.encode()
+}
+
+func (b *preparedBlock) encode() (err error) {
+	columns := columnsPool.Get().(*columns)
+	defer columnsPool.Put(columns)
+	*b.encoded, err = columns.encode((*b.encoded)[:0], &b.block)
 	return err
 }
 
 // fill waits until there is a record, then for more until there are enough for a
-// block or it has waited long enough.
-func (p *preparer) fill(ctx context.Context, rows int) error {
-	var deadline context.Context
-	var cancel context.CancelFunc
+// block or the window has closed.
+func (p *preparer) fill(ctx context.Context, w *window, rows int) error {
 	for len(p.pending) < rows {
 		poll := ctx
 		if len(p.pending) > 0 {
-			if deadline == nil {
-				deadline, cancel = context.WithTimeout(ctx, p.config.BlockLinger)
-				defer cancel()
+			if w.open == nil {
+				w.begin(ctx)
 			}
-			poll = deadline
+			poll = w.open
 		}
 		fetches := p.consumer.PollRecords(poll, rows-len(p.pending))
 		if ctx.Err() != nil {
@@ -191,7 +265,7 @@ func (p *preparer) fill(ctx context.Context, rows int) error {
 			return halt
 		}
 		p.pending = append(p.pending, fetches.Records()...)
-		if deadline != nil && deadline.Err() != nil {
+		if w.open != nil && w.open.Err() != nil {
 			break
 		}
 	}

@@ -177,3 +177,60 @@ func TestBlocksOfABacklogTakeTurns(t *testing.T) {
 		}
 	})
 }
+
+// How long a block's records are waited for: the linger, and longer only for as long
+// as the block before is likely to be appended.
+func TestWindowOfABlock(t *testing.T) {
+	const linger = 200 * time.Millisecond
+	for _, test := range []struct {
+		name         string
+		before, ends time.Duration // how long the block before last took, and the one before takes
+		first        time.Duration // when the first record comes
+		want         time.Duration
+	}{
+		{"nothing is appended", 0, 0, 0, linger},
+		{"an append as long as the last", time.Second, time.Second, 0, 750 * time.Millisecond},
+		{"a shorter one", time.Second, 400 * time.Millisecond, 0, 400 * time.Millisecond},
+		{"one shorter than the linger", time.Second, 50 * time.Millisecond, 0, linger},
+		{"a longer one", 400 * time.Millisecond, time.Second, 0, 300 * time.Millisecond},
+		{"a record late in an append", time.Second, time.Second, 700 * time.Millisecond, 900 * time.Millisecond},
+		{"a record after it", time.Second, time.Second, 5 * time.Second, 5200 * time.Millisecond},
+		{"a server that hung before", time.Hour, time.Hour, 0, longestAppend * 3 / 4},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := &preparer{config: Config{BlockLinger: linger}}
+				began := time.Now()
+				if test.ends > 0 {
+					appended := p.expect(test.before)
+					defer appended()
+					defer time.AfterFunc(test.ends, appended).Stop()
+				}
+				<-time.After(test.first)
+				w := window{preparer: p}
+				defer w.close()
+				w.begin(t.Context())
+				<-w.open.Done()
+				if got := time.Since(began); got != test.want {
+					t.Errorf("closed after %s, want %s", got, test.want)
+				}
+			})
+		})
+	}
+}
+
+// What is let go of is not what is remembered.
+func TestABlockOnItsWayHoldsNoRecords(t *testing.T) {
+	rows := rowsOf(7, []schemas.Event{{Workspace: "ws_a", ID: "1"}, {Workspace: "ws_a", ID: "2"}})
+	hashRows(rows)
+	b := preparedBlock{block: block{lo: 7, hi: 9, rows: slices.Clone(rows)}}
+	b.letGo()
+	for i, r := range b.rows {
+		if r.record != nil || r.event != (schemas.Event{}) {
+			t.Errorf("row %d still holds %v", i, r)
+		}
+		if r.hash != rows[i].hash || r.payload != rows[i].payload || r.offset != rows[i].offset || !r.kafkaTime.Equal(rows[i].kafkaTime) {
+			t.Errorf("row %d lost what is remembered: %v", i, r)
+		}
+	}
+}
