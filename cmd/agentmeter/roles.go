@@ -212,6 +212,7 @@ func (*rollupCommand) Help() string {
 }
 
 func (c *rollupCommand) Run(ctx context.Context, s streams) error {
+	collectEarly()
 	p, err := c.wire(ctx, c.logger(s.err))
 	if err != nil {
 		return err
