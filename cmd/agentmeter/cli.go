@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"log/slog"
 	"strings"
@@ -36,13 +35,6 @@ type cli struct {
 	EngineHost engineHostCommand `cmd:"" name:"engine-host" hidden:"" help:"The engine as a child of run."`
 	Health     healthCommand     `cmd:"" help:"Ask a running process whether it is ready."`
 	Version    versionCommand    `cmd:"" help:"Print the version."`
-}
-
-type versionCommand struct{}
-
-func (versionCommand) Run(s streams) error {
-	_, err := fmt.Fprintln(s.out, version())
-	return err
 }
 
 // logFlags say what is logged to standard error.

@@ -2,98 +2,10 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"fmt"
-	"net/http"
-	"os"
-	"path/filepath"
 	"time"
 
-	"agentmeter/internal/auth"
-	"agentmeter/internal/eventclient"
 	"agentmeter/internal/importer"
 )
-
-// targetFlags say to which instance events are sent.
-type targetFlags struct {
-	DataDir   string `help:"Data directory of the instance to send to; its address and key are found there." default:"data" type:"path" placeholder:"DIR"`
-	URL       string `help:"Address of an ingest to send to instead." placeholder:"URL"`
-	TokenFile string `help:"File that holds the token for --url." type:"path" placeholder:"FILE"`
-}
-
-// endpoint finds the instance anew each time that it is asked, since one that
-// was restarted may have another address.
-func (f targetFlags) endpoint() (eventclient.Endpoint, string, error) {
-	if f.URL != "" {
-		if f.TokenFile == "" {
-			return nil, "", misuse("--url needs --token-file; mint a token with agentmeter token")
-		}
-		token, err := readSecret(f.TokenFile)
-		if err != nil {
-			return nil, "", misuse("%w", err)
-		}
-		return eventclient.Static(f.URL, token), f.URL, nil
-	}
-	dir := dataDir(f.DataDir)
-	if _, err := dir.readEndpoints(); err != nil {
-		return nil, "", misuse("%w", err)
-	}
-	target, err := dir.identity()
-	if err != nil {
-		return nil, "", err
-	}
-	return dir.endpoint(auth.EventsWrite, auth.EventsImport), target, nil
-}
-
-// identity tells the directory from another one in its place: an import that
-// was cut short must not go on in a directory that has been wiped since. The
-// key is as old as the directory.
-func (d dataDir) identity() (string, error) {
-	path, err := filepath.Abs(string(d))
-	if err != nil {
-		return "", fmt.Errorf("data directory: %w", err)
-	}
-	key, err := os.ReadFile(d.keyFile())
-	if err != nil {
-		return "", fmt.Errorf("data directory: %w", err)
-	}
-	digest := sha256.Sum256(key)
-	return fmt.Sprintf("%s#%x", path, digest[:8]), nil
-}
-
-// endpoint is the instance on the directory, with a fresh token each time.
-func (d dataDir) endpoint(scopes ...auth.Scope) eventclient.Endpoint {
-	return func(context.Context) (baseURL, token string, err error) {
-		where, err := d.readEndpoints()
-		if err != nil {
-			return "", "", err
-		}
-		token, err = d.mint(scopes...)
-		return where.HTTP, token, err
-	}
-}
-
-// mint makes a token for this program's own commands.
-func (d dataDir) mint(scopes ...auth.Scope) (string, error) {
-	key, err := auth.LoadKey(d.keyFile())
-	if err != nil {
-		return "", err
-	}
-	return key.Mint(auth.Grant{Subject: "cli", Workspace: auth.AllWorkspaces, Scopes: scopes, TTL: time.Hour})
-}
-
-// transport carries the requests to it. The certificate of a running instance is
-// trusted as it is; another address has one that the system trusts.
-func (f targetFlags) transport() http.RoundTripper {
-	if f.URL != "" {
-		return nil
-	}
-	where, err := dataDir(f.DataDir).readEndpoints()
-	if err != nil || where.Certificate == "" {
-		return nil // endpoint says what is wrong
-	}
-	return transportTo(where.Certificate)
-}
 
 type importCommand struct {
 	targetFlags

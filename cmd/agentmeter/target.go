@@ -2,92 +2,94 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
-	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
-
-	"agentmeter/internal/clickhouse"
-	"agentmeter/internal/kafka"
+	"agentmeter/internal/auth"
+	"agentmeter/internal/eventclient"
 )
 
-// pipelineFlags say which pipeline a command works on: that of a data
-// directory, or that of a cluster.
-type pipelineFlags struct {
-	dataDirFlags
-	Kafka      []string `help:"Kafka brokers, where it is about a cluster instead of a data directory." placeholder:"HOST:PORT,…"`
-	Clickhouse string   `help:"ClickHouse's HTTP address, where it is about a cluster." placeholder:"URL"`
-	kafkaSecurityFlags
-	clickhouseAccessFlags
+// targetFlags say to which instance events are sent.
+type targetFlags struct {
+	DataDir   string `help:"Data directory of the instance to send to; its address and key are found there." default:"data" type:"path" placeholder:"DIR"`
+	URL       string `help:"Address of an ingest to send to instead." placeholder:"URL"`
+	TokenFile string `help:"File that holds the token for --url." type:"path" placeholder:"FILE"`
 }
 
-// pipeline is what such a command needs of it.
-type pipeline struct {
-	clickhouse *clickhouse.Client
-	kafka      kafka.Config
-	broker     *kgo.Client
-	admin      *kadm.Client
-	// stopped means that it is a data directory on which nothing else runs.
-	stopped bool
-	// http is where a running data directory answers HTTP, or "", and certificate the
-	// file with the one that it serves there, or "".
-	http, certificate string
-
-	closers []func()
-}
-
-// open connects to both sides of the pipeline. On a stopped data directory it
-// starts the embedded broker and engine for as long as the command takes.
-func (f pipelineFlags) open(ctx context.Context, command string, log *slog.Logger) (*pipeline, error) {
-	p := &pipeline{}
-	if err := f.connect(ctx, p, command, log); err != nil {
-		p.close()
-		return nil, err
-	}
-	return p, nil
-}
-
-func (f pipelineFlags) connect(ctx context.Context, p *pipeline, command string, log *slog.Logger) error {
-	var config clickhouse.Config
-	var err error
-	switch {
-	case f.Clickhouse != "" && len(f.Kafka) > 0:
-		if p.kafka, err = f.kafkaSecurityFlags.to(f.Kafka, command); err != nil {
-			return err
+// endpoint finds the instance anew each time that it is asked, since one that
+// was restarted may have another address.
+func (f targetFlags) endpoint() (eventclient.Endpoint, string, error) {
+	if f.URL != "" {
+		if f.TokenFile == "" {
+			return nil, "", misuse("--url needs --token-file; mint a token with agentmeter token")
 		}
-		if config, err = f.clickhouseAccessFlags.to(f.Clickhouse); err != nil {
-			return err
-		}
-	case f.Clickhouse != "" || len(f.Kafka) > 0:
-		return misuse("--clickhouse and --kafka go together; give both, or --data-dir alone")
-	default:
-		where, release, own, err := openEmbedded(ctx, dataDir(f.DataDir), log)
+		token, err := readSecret(f.TokenFile)
 		if err != nil {
-			return err
+			return nil, "", misuse("%w", err)
 		}
-		p.closers = append(p.closers, release)
-		p.stopped = own
-		p.kafka = kafka.Config{Brokers: []string{where.Kafka}, ClientID: "agentmeter-" + command}
-		config.URL, config.Database, p.http = where.ClickHouse, f.ClickhouseDatabase, where.HTTP
-		p.certificate = where.Certificate
+		return eventclient.Static(f.URL, token), f.URL, nil
 	}
-	if p.clickhouse, err = clickhouse.Open(config); err != nil {
-		return misuse("%w", err)
+	dir := dataDir(f.DataDir)
+	if _, err := dir.readEndpoints(); err != nil {
+		return nil, "", misuse("%w", err)
 	}
-	p.closers = append(p.closers, func() { _ = p.clickhouse.Close() })
-	if p.broker, err = kgo.NewClient(p.kafka.ProducerOptions(log)...); err != nil {
-		return fmt.Errorf("connect to Kafka: %w", err)
+	target, err := dir.identity()
+	if err != nil {
+		return nil, "", err
 	}
-	p.closers = append(p.closers, p.broker.Close)
-	p.admin = kadm.NewClient(p.broker)
-	return nil
+	return dir.endpoint(auth.EventsWrite, auth.EventsImport), target, nil
 }
 
-// close lets go of it, last first.
-func (p *pipeline) close() {
-	for i := len(p.closers) - 1; i >= 0; i-- {
-		p.closers[i]()
+// identity tells the directory from another one in its place: an import that
+// was cut short must not go on in a directory that has been wiped since. The
+// key is as old as the directory.
+func (d dataDir) identity() (string, error) {
+	path, err := filepath.Abs(string(d))
+	if err != nil {
+		return "", fmt.Errorf("data directory: %w", err)
 	}
-	p.closers = nil
+	key, err := os.ReadFile(d.keyFile())
+	if err != nil {
+		return "", fmt.Errorf("data directory: %w", err)
+	}
+	digest := sha256.Sum256(key)
+	return fmt.Sprintf("%s#%x", path, digest[:8]), nil
+}
+
+// endpoint is the instance on the directory, with a fresh token each time.
+func (d dataDir) endpoint(scopes ...auth.Scope) eventclient.Endpoint {
+	return func(context.Context) (baseURL, token string, err error) {
+		where, err := d.readEndpoints()
+		if err != nil {
+			return "", "", err
+		}
+		token, err = d.mint(scopes...)
+		return where.HTTP, token, err
+	}
+}
+
+// mint makes a token for this program's own commands.
+func (d dataDir) mint(scopes ...auth.Scope) (string, error) {
+	key, err := auth.LoadKey(d.keyFile())
+	if err != nil {
+		return "", err
+	}
+	return key.Mint(auth.Grant{Subject: "cli", Workspace: auth.AllWorkspaces, Scopes: scopes, TTL: time.Hour})
+}
+
+// transport carries the requests to it. The certificate of a running instance is
+// trusted as it is; another address has one that the system trusts.
+func (f targetFlags) transport() http.RoundTripper {
+	if f.URL != "" {
+		return nil
+	}
+	where, err := dataDir(f.DataDir).readEndpoints()
+	if err != nil || where.Certificate == "" {
+		return nil // endpoint says what is wrong
+	}
+	return transportTo(where.Certificate)
 }

@@ -6,6 +6,13 @@ import (
 	"runtime/debug"
 )
 
+type versionCommand struct{}
+
+func (versionCommand) Run(s streams) error {
+	_, err := fmt.Fprintln(s.out, version())
+	return err
+}
+
 // release is set by the build, as in -ldflags "-X main.release=v1.2.3".
 var release = "dev"
 
