@@ -19,7 +19,12 @@ import (
 
 // embeddedFlags tune the embedded broker and engine.
 type embeddedFlags struct {
-	KafkaListen      string `help:"Loopback address of the embedded broker. Port 0 takes a free one." default:"127.0.0.1:9092" placeholder:"HOST:PORT"`
+	KafkaListen string `help:"Loopback address of the embedded broker. Port 0 takes a free one." default:"127.0.0.1:9092" placeholder:"HOST:PORT"`
+	engineFlags
+}
+
+// engineFlags tune the embedded engine.
+type engineFlags struct {
 	ClickhouseListen string `help:"Loopback address of the embedded ClickHouse engine. Port 0 takes a free one." default:"127.0.0.1:8123" placeholder:"HOST:PORT"`
 	EngineLibrary    string `help:"The engine's library (libchdb.so). Empty: beside this program, or in the cache that make build fills." type:"path" placeholder:"FILE"`
 	EngineMemory     int64  `help:"Bytes that the embedded engine may allocate." default:"1073741824"`
@@ -45,7 +50,7 @@ func startEmbedded(ctx context.Context, dir dataDir, flags embeddedFlags, log *s
 		return err
 	})
 	both.Go(func() (err error) {
-		e.engine, err = startEngine(startCtx, dir, flags, log, registerer)
+		e.engine, err = startEngine(startCtx, dir, flags.engineFlags, log, registerer)
 		return err
 	})
 	if err := both.Wait(); err != nil {
@@ -58,7 +63,7 @@ func startBroker(dir dataDir, listen string, log *slog.Logger, registerer promet
 	return broker.Open(broker.Config{Dir: dir.kafka(), Listen: listen, Logger: log.With("role", "broker"), Registerer: registerer})
 }
 
-func startEngine(ctx context.Context, dir dataDir, flags embeddedFlags, log *slog.Logger, registerer prometheus.Registerer) (*engine.Child, error) {
+func startEngine(ctx context.Context, dir dataDir, flags engineFlags, log *slog.Logger, registerer prometheus.Registerer) (*engine.Child, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
@@ -117,9 +122,8 @@ func openEmbedded(ctx context.Context, dir dataDir, log *slog.Logger) (where end
 	if err != nil {
 		return endpoints{}, nil, false, err
 	}
-	e, err := startEmbedded(ctx, dir, embeddedFlags{
-		KafkaListen: "127.0.0.1:0", ClickhouseListen: "127.0.0.1:0", EngineMemory: 1 << 30,
-	}, log, prometheus.NewRegistry())
+	anywhere := embeddedFlags{KafkaListen: "127.0.0.1:0", engineFlags: engineFlags{ClickhouseListen: "127.0.0.1:0"}}
+	e, err := startEmbedded(ctx, dir, anywhere, log, prometheus.NewRegistry())
 	if err != nil {
 		unlock()
 		return endpoints{}, nil, false, err
@@ -175,17 +179,14 @@ func (c *brokerCommand) Run(ctx context.Context, s streams) error {
 
 type engineCommand struct {
 	dataDirFlags
-	ClickhouseListen   string `help:"Loopback address to listen on. Port 0 takes a free one." default:"127.0.0.1:8123" placeholder:"HOST:PORT"`
+	engineFlags
 	ClickhouseDatabase string `help:"Database whose tables are brought to the current schema." default:"agentmeter"`
-	EngineLibrary      string `help:"The engine's library (libchdb.so). Empty: beside this program, or in the cache that make build fills." type:"path" placeholder:"FILE"`
-	EngineMemory       int64  `help:"Bytes that the engine may allocate." default:"1073741824"`
-	EngineConfig       string `help:"ClickHouse configuration file for the engine, which is then used as its user default, and whose tables are left to agentmeter migrate." type:"path" placeholder:"FILE"`
 	logFlags
 }
 
 func (*engineCommand) Help() string {
 	return example("agentmeter engine --data-dir engine-data --clickhouse-listen 127.0.0.1:8123").
-		help("Runs the embedded ClickHouse engine alone, with the current schema, behind ClickHouse's HTTP protocol. It prints its address and serves until it is interrupted.")
+		help("Runs the embedded ClickHouse engine alone, with the current schema, behind ClickHouse's HTTP protocol. It prints its address and serves until it is interrupted. With --engine-config the tables are left to agentmeter migrate.")
 }
 
 func (c *engineCommand) Run(ctx context.Context, s streams) error {
@@ -194,9 +195,7 @@ func (c *engineCommand) Run(ctx context.Context, s streams) error {
 	if err := dir.make(); err != nil {
 		return err
 	}
-	child, err := startEngine(ctx, dir, embeddedFlags{
-		ClickhouseListen: c.ClickhouseListen, EngineLibrary: c.EngineLibrary, EngineMemory: c.EngineMemory, EngineConfig: c.EngineConfig,
-	}, log, prometheus.NewRegistry())
+	child, err := startEngine(ctx, dir, c.engineFlags, log, prometheus.NewRegistry())
 	if err != nil {
 		return err
 	}
