@@ -10,6 +10,7 @@ import (
 
 	"agentmeter/internal/audit"
 	"agentmeter/rollup"
+	tables "agentmeter/schemas/clickhouse"
 )
 
 type rebuildCommand struct {
@@ -45,7 +46,7 @@ func (c *rebuildCommand) options() (options rollup.RebuildOptions, err error) {
 	}
 	if (c.From != "" || c.To != "") && len(options.Tables) == 0 {
 		// The look-up of ids knows no time.
-		options.Tables = known[:len(known)-1]
+		options.Tables = slices.DeleteFunc(known, func(table string) bool { return table == tables.IDs })
 	}
 	return options, nil
 }
@@ -126,7 +127,7 @@ func printRebuilt(w io.Writer, report *rollup.RebuildReport, took time.Duration)
 		switch {
 		case repaired.Buckets == 0:
 			continue
-		case table == "usage_ids":
+		case table == tables.IDs:
 			fmt.Fprintf(w, "%s: %d ids repaired. Restart the rollups: what they loaded from it is from before.\n", table, repaired.Buckets)
 		default:
 			fmt.Fprintf(w, "%s: %d buckets repaired, which were wrong by %s credits and %d events in all\n", table, repaired.Buckets, repaired.Credits, repaired.Events)
