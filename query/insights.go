@@ -64,10 +64,10 @@ func sentence(answer api.Insights, partOnly bool) string {
 	case driver.Percent == "100" && partOnly:
 		share = "over 99"
 	}
-	text := fmt.Sprintf("%s drove %s%% of credits in this range (%s of %s).",
+	text := fmt.Sprintf("%s drove %s%% of credits in this range (%s of %s)",
 		driver.Name, share, page.Grouped(driver.Credits), page.Grouped(driver.WorkspaceCredits))
 	if rise == nil {
-		return text
+		return text + "."
 	}
 	var change string
 	switch {
@@ -78,7 +78,7 @@ func sentence(answer api.Insights, partOnly bool) string {
 	default:
 		change = "+" + page.Grouped(*rise.Percent) + "%"
 	}
-	return fmt.Sprintf("%s Biggest rise: %s, +%s (%s).", text, rise.Name, page.Grouped(rise.Credits), change)
+	return fmt.Sprintf("%s%s%s, +%s (%s).", text, page.RiseFollows, rise.Name, page.Grouped(rise.Credits), change)
 }
 
 // A bar of days is measured by the same weekday of the weeks before it, a bar

@@ -89,7 +89,7 @@ func (s *Service) Mount(guarded, open httpapi.Mux) {
 		BaseRouter:       guarded,
 		ErrorHandlerFunc: s.parameterError,
 	})
-	guarded.HandleFunc("GET /w/{ws}/usage", s.getPage)
+	guarded.HandleFunc("GET "+page.Route, s.getPage)
 	guarded.HandleFunc("GET "+page.FiguresRoute, s.getFigures)
 	guarded.HandleFunc("GET "+page.ProofRoute, s.getProof)
 	open.HandleFunc("GET "+page.AssetsPrefix, s.page.Assets().ServeHTTP)

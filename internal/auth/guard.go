@@ -63,6 +63,7 @@ func (m guardedMux) HandleFunc(pattern string, handler func(http.ResponseWriter,
 	})
 }
 
+// pagePattern is the page itself, which says in its own words why it shows nothing.
 const pagePattern = "GET /w/{ws}/usage"
 
 // wantsHTML: a person's browser asks, not a program.

@@ -62,7 +62,7 @@ var policies = map[string]Policy{
 	"GET /v1/usage/breakdown":                 explained,
 	"GET /v1/usage/live":                      usage,
 	"GET /v1/usage/reconcile":                 usage,
-	"GET /w/{ws}/usage":                       workspacePage,
+	pagePattern:                               workspacePage,
 	"GET /w/{ws}/usage/figures":               workspacePage,
 	"GET /w/{ws}/usage/proof":                 workspacePage,
 	"GET /healthz":                            public,

@@ -34,7 +34,7 @@ var dist embed.FS
 
 const (
 	// Route is the pattern of the page itself.
-	Route = "/w/{workspace}/usage"
+	Route = "/w/{ws}/usage"
 	// AssetsPrefix is where the page's scripts, styles and icon lie. They are the same for everyone and need
 	// no access.
 	AssetsPrefix = "/assets/"
@@ -260,14 +260,6 @@ func securityHeaders(options Options) http.Header {
 	return h
 }
 
-// Handler serves the page and its assets on their own routes.
-func (p *Page) Handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("GET "+Route, p.Index())
-	mux.Handle("GET "+AssetsPrefix, p.Assets())
-	return mux
-}
-
 // Index answers with the page's HTML, whatever the path: which workspace it is about the script reads from the
 // address. It is revalidated at each visit, so that a new release is seen at once.
 func (p *Page) Index() http.Handler {
@@ -386,13 +378,4 @@ func matches(header, etag string) bool {
 		}
 	}
 	return false
-}
-
-// Handler serves the page and its assets with the given options.
-func Handler(options Options) (http.Handler, error) {
-	p, err := New(options)
-	if err != nil {
-		return nil, err
-	}
-	return p.Handler(), nil
 }

@@ -41,11 +41,14 @@ func body(t *testing.T, r *http.Response) string {
 
 func handler(t *testing.T, options Options) http.Handler {
 	t.Helper()
-	h, err := Handler(options)
+	p, err := New(options)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return h
+	mux := http.NewServeMux()
+	mux.Handle("GET "+Route, p.Index())
+	mux.Handle("GET "+AssetsPrefix, p.Assets())
+	return mux
 }
 
 // assets lists the paths that the page's HTML loads.

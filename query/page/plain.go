@@ -20,8 +20,8 @@ import (
 // Patterns of the pages that need no script: the figures as tables, and the
 // proof that they equal what was recorded.
 const (
-	FiguresRoute = "/w/{ws}/usage/figures"
-	ProofRoute   = "/w/{ws}/usage/proof"
+	FiguresRoute = Route + "/figures"
+	ProofRoute   = Route + "/proof"
 )
 
 //go:embed plain/*.gohtml
@@ -309,6 +309,10 @@ type Part struct {
 	Name bool
 }
 
+// RiseFollows stands in the answer in words between who drove the spend, and by how
+// much, and the name of whose rose most.
+const RiseFollows = ". Biggest rise: "
+
 // Sentence is the answer in words, with its names apart, so that one which runs
 // from right to left does not turn the rest round.
 func (f Figures) Sentence() []Part {
@@ -318,9 +322,8 @@ func (f Figures) Sentence() []Part {
 	}
 	rest := strings.TrimPrefix(insights.Sentence, insights.Driver.Name)
 	parts := []Part{{insights.Driver.Name, true}, {rest, false}}
-	const rose = ". Biggest rise: "
-	if drove, rise, ok := strings.Cut(rest, rose); ok && insights.Rise != nil {
-		parts = append(parts[:1], Part{drove + rose, false}, Part{insights.Rise.Name, true}, Part{strings.TrimPrefix(rise, insights.Rise.Name), false})
+	if drove, rise, ok := strings.Cut(rest, RiseFollows); ok && insights.Rise != nil {
+		parts = append(parts[:1], Part{drove + RiseFollows, false}, Part{insights.Rise.Name, true}, Part{strings.TrimPrefix(rise, insights.Rise.Name), false})
 	}
 	return parts
 }
