@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/mail"
 	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -318,19 +317,13 @@ members:
 	return links
 }
 
-// timezoneProblem accepts the names of the IANA database: no file names of the
-// machine at hand, and not its own zone.
 func timezoneProblem(name string) string {
-	const want = "is not an IANA time zone such as Europe/Copenhagen"
-	switch {
-	case len(name) > maxTimezoneBytes, name == "Local", name == "localtime", name == "posixrules",
-		strings.HasPrefix(name, "posix/"), strings.HasPrefix(name, "right/"):
-		return want
+	if len(name) <= maxTimezoneBytes {
+		if _, err := schemas.LoadZone(name); err == nil {
+			return ""
+		}
 	}
-	if _, err := time.LoadLocation(name); err != nil {
-		return want
-	}
-	return ""
+	return "is not an IANA time zone such as Europe/Copenhagen"
 }
 
 func anchorProblem(date string) string {

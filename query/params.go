@@ -180,7 +180,7 @@ func (p *parameters) asked() asked {
 	if p.has("tz") {
 		zone, err := calendar.LoadZone(p.values.Get("tz"))
 		if err != nil {
-			p.fault("tz", "tz_unknown", "is "+calendar.ErrZone.Error())
+			p.fault("tz", "tz_unknown", "is "+schemas.ErrZone.Error())
 		}
 		a.zone = zone
 	}

@@ -1,36 +1,25 @@
 package calendar
 
 import (
-	"errors"
-	"fmt"
-	"strings"
 	"sync"
 	"time"
 	_ "time/tzdata" // the zones must be there on a machine without a zone database
-)
 
-// ErrZone means that a name is not one of the IANA zone database.
-var ErrZone = errors.New(`not an IANA time zone; write it like "Europe/Copenhagen"`)
+	"agentmeter/schemas"
+)
 
 // zones caches what LoadZone loaded. Only names of the database get in, so the
 // database's size bounds it.
 var zones sync.Map // string → *time.Location
 
-// LoadZone returns the zone of that IANA name. It refuses, with ErrZone, what
-// the machine's zone directory would also give but what is no zone's name: its
-// own local time, and the variants that count leap seconds.
+// LoadZone is schemas.LoadZone, with what it loaded kept at hand.
 func LoadZone(name string) (*time.Location, error) {
 	if zone, ok := zones.Load(name); ok {
 		return zone.(*time.Location), nil
 	}
-	switch {
-	case name == "", name == "Local", name == "localtime", name == "posixrules",
-		strings.HasPrefix(name, "right/"), strings.HasPrefix(name, "posix/"):
-		return nil, ErrZone
-	}
-	zone, err := time.LoadLocation(name)
+	zone, err := schemas.LoadZone(name)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrZone, err)
+		return nil, err
 	}
 	zones.Store(name, zone)
 	return zone, nil

@@ -70,7 +70,7 @@ func TestOnlyZonesOfTheDatabaseAreTaken(t *testing.T) {
 		"", "Local", "localtime", "posixrules", "right/Europe/Copenhagen", "posix/Europe/Copenhagen",
 		"Europe/Atlantis", "+01:00", "../../etc/passwd", "/etc/localtime", "Europe", "zone.tab", "Europe/Copenhagen\x00",
 	} {
-		if loaded, err := LoadZone(name); !errors.Is(err, ErrZone) {
+		if loaded, err := LoadZone(name); !errors.Is(err, schemas.ErrZone) {
 			t.Errorf("LoadZone(%q) = %v, %v; want ErrZone", name, loaded, err)
 		}
 	}
