@@ -74,7 +74,7 @@ func TestWhatIsNotKnownIsNotZero(t *testing.T) {
 	}
 
 	// One of its partitions stops at half past eleven; the others go on.
-	own := partitionsOf("ws", ledgerPartitions)
+	own := schemas.PartitionsOf("ws", ledgerPartitions)
 	halt := time.Date(2026, 11, 24, 11, 30, 0, 0, time.UTC)
 	w.progress(t, frozen.Add(-time.Second))
 	w.partitionProgress(t, own[0], halt, "the log begins above the ledger's end", halt)

@@ -365,7 +365,7 @@ func (s *Service) places(ctx context.Context, route string, workspace schemas.Wo
 		{Name: "partitions", Data: &partitions},
 	}, func(rows int) {
 		for i := range rows {
-			for _, partition := range partitionsOf(workspace, partitions[i]) {
+			for _, partition := range schemas.PartitionsOf(workspace, partitions[i]) {
 				all = append(all, placed{here: true, stream: stream[i], partition: partition})
 			}
 		}

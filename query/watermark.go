@@ -85,7 +85,7 @@ func watermarkOf(workspace schemas.WorkspaceID, all []partitionProgress) waterma
 	if len(all) == 0 {
 		return watermark{snapshot: snapshotOf(nil)}
 	}
-	own := partitionsOf(workspace, all[0].partitions)
+	own := schemas.PartitionsOf(workspace, all[0].partitions)
 	all = ownProgress(workspace, all)
 	slices.SortFunc(all, func(a, b partitionProgress) int { return int(a.partition) - int(b.partition) })
 	w := watermark{snapshot: snapshotOf(all), positions: positionsOf(all)}
@@ -113,27 +113,12 @@ func (w watermark) asOf(now time.Time) watermark {
 	return w
 }
 
-// partitionsOf lists the partitions that a workspace's events go to.
-func partitionsOf(workspace schemas.WorkspaceID, partitions int32) []int32 {
-	if partitions < 1 {
-		return nil
-	}
-	var own []int32
-	for n := range schemas.Spread {
-		key := fmt.Appendf(nil, "%s/%d", workspace, n)
-		if p := schemas.PartitionOf(key, partitions); !slices.Contains(own, p) {
-			own = append(own, p)
-		}
-	}
-	return own
-}
-
 // ownProgress is the progress of the partitions that a workspace's events go to.
 func ownProgress(workspace schemas.WorkspaceID, all []partitionProgress) []partitionProgress {
 	if len(all) == 0 {
 		return nil
 	}
-	own := partitionsOf(workspace, all[0].partitions)
+	own := schemas.PartitionsOf(workspace, all[0].partitions)
 	return slices.DeleteFunc(slices.Clone(all), func(p partitionProgress) bool { return !slices.Contains(own, p.partition) })
 }
 

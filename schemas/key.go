@@ -3,6 +3,7 @@ package schemas
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -22,13 +23,32 @@ func RecordKey(workspace WorkspaceID, id string) []byte {
 // AppendRecordKey appends RecordKey to dst.
 func AppendRecordKey(dst []byte, workspace WorkspaceID, id string) []byte {
 	dst = append(dst, workspace...)
-	return append(dst, '/', byte('0'+toPositive(murmur2(id))%Spread))
+	return appendSlot(dst, toPositive(murmur2(id))%Spread)
 }
+
+// appendSlot appends what follows the workspace in a key, a digit.
+func appendSlot(dst []byte, slot int32) []byte { return append(dst, '/', byte('0'+slot)) }
 
 // PartitionOf is the partition that Kafka's default partitioner gives a key
 // in a topic of n partitions: murmur2(key), made positive, mod n.
 func PartitionOf(key []byte, n int32) int32 {
 	return toPositive(murmur2(key)) % n
+}
+
+// PartitionsOf lists the partitions, of n, that the records of a workspace's events
+// go to, each once.
+func PartitionsOf(workspace WorkspaceID, n int32) []int32 {
+	if n < 1 {
+		return nil
+	}
+	var own []int32
+	key := append(make([]byte, 0, len(workspace)+2), workspace...)
+	for slot := range int32(Spread) {
+		if p := PartitionOf(appendSlot(key, slot), n); !slices.Contains(own, p) {
+			own = append(own, p)
+		}
+	}
+	return own
 }
 
 func toPositive(h uint32) int32 { return int32(h & 0x7fffffff) }

@@ -2,6 +2,8 @@ package schemas
 
 import (
 	"encoding/hex"
+	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -43,6 +45,28 @@ func TestCopiesOfAnIDShareAKeyAndAWorkspaceHasFew(t *testing.T) {
 	})
 	if len(keys) > Spread {
 		t.Errorf("a workspace has %d keys, want at most %d", len(keys), Spread)
+	}
+}
+
+func TestPartitionsOfAWorkspaceAreThoseOfItsEvents(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		workspace := WorkspaceID(rapid.String().Draw(t, "workspace"))
+		n := rapid.Int32Range(1, 100).Draw(t, "partitions")
+		var of []int32
+		for id := range 500 { // of four keys, each is some id's
+			if p := PartitionOf(RecordKey(workspace, strconv.Itoa(id)), n); !slices.Contains(of, p) {
+				of = append(of, p)
+			}
+		}
+		own := PartitionsOf(workspace, n)
+		slices.Sort(of)
+		slices.Sort(own)
+		if !slices.Equal(own, of) {
+			t.Fatalf("partitions %v, but the events go to %v", own, of)
+		}
+	})
+	if own := PartitionsOf("ws_acme", 0); own != nil {
+		t.Errorf("a topic without partitions has %v", own)
 	}
 }
 
