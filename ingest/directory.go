@@ -36,7 +36,7 @@ const (
 
 // PutWorkspace implements PUT /v1/workspaces/{ws}.
 func (in routes) PutWorkspace(w http.ResponseWriter, r *http.Request, ws string) {
-	faults := validID(nil, "workspace_id", ws)
+	faults := validWorkspace(ws)
 	document, err := in.readDocument(w, r)
 	if err != nil {
 		httpapi.WriteError(w, r, err)
@@ -60,7 +60,7 @@ func (in routes) PutAgent(w http.ResponseWriter, r *http.Request, ws, id string)
 
 // DeleteAgent implements DELETE /v1/workspaces/{ws}/agents/{id}.
 func (in routes) DeleteAgent(w http.ResponseWriter, r *http.Request, ws, id string) {
-	faults := validID(validID(nil, "workspace_id", ws), "agent_id", id)
+	faults := validIDs(ws, "agent_id", id)
 	in.change(w, r, faults, agentChange(ws, &usagev1.Agent{AgentId: id, Deleted: true}))
 }
 
@@ -76,7 +76,7 @@ func (in routes) PutMember(w http.ResponseWriter, r *http.Request, ws, id string
 
 // DeleteMember implements DELETE /v1/workspaces/{ws}/members/{id}.
 func (in routes) DeleteMember(w http.ResponseWriter, r *http.Request, ws, id string) {
-	faults := validID(validID(nil, "workspace_id", ws), "member_id", id)
+	faults := validIDs(ws, "member_id", id)
 	in.change(w, r, faults, memberChange(ws, &usagev1.Member{MemberId: id, Deleted: true}))
 }
 
@@ -141,14 +141,20 @@ func (c *directoryClock) now() time.Time {
 	return now
 }
 
-func validID(faults []schemas.FieldError, field, id string) []schemas.FieldError {
+// validIDs checks the ids of a path: a workspace's, and that of what is in it.
+func validIDs(ws, field, id string) []schemas.FieldError {
+	faults := validWorkspace(ws)
 	if fault := schemas.ValidateID(field, id); fault != nil {
-		return append(faults, *fault)
-	}
-	if field == "workspace_id" && id == "*" {
-		return append(faults, schemas.FieldError{Field: field, Code: "workspace_id_invalid", Detail: `"*" stands for every workspace in tokens and cannot be the id of one`})
+		faults = append(faults, *fault)
 	}
 	return faults
+}
+
+func validWorkspace(ws string) []schemas.FieldError {
+	if fault := schemas.ValidateWorkspaceID("workspace_id", ws); fault != nil {
+		return []schemas.FieldError{*fault}
+	}
+	return nil
 }
 
 // readDocument reads a body that is one well-formed JSON object.
@@ -170,7 +176,7 @@ func (in *Ingest) readName(w http.ResponseWriter, r *http.Request, ws, idField, 
 	if err != nil {
 		return "", nil, err
 	}
-	f := fields{faults: validID(validID(nil, "workspace_id", ws), idField, id)}
+	f := fields{faults: validIDs(ws, idField, id)}
 	walk := members(document)
 	for {
 		member, value, ok := walk.next()

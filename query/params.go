@@ -93,10 +93,8 @@ func (p *parameters) has(name string) bool { return len(p.values[name]) > 0 }
 
 func (p *parameters) workspace() schemas.WorkspaceID {
 	id := p.values.Get("workspace")
-	if fault := schemas.ValidateID("workspace", id); fault != nil {
+	if fault := schemas.ValidateWorkspaceID("workspace", id); fault != nil {
 		p.faults = append(p.faults, *fault)
-	} else if id == "*" {
-		p.fault("workspace", "workspace_invalid", `names no one workspace; "*" stands for all`)
 	}
 	return schemas.WorkspaceID(id)
 }

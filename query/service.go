@@ -98,7 +98,7 @@ func (s *Service) Mount(guarded, open httpapi.Mux) {
 // getPage answers GET /w/{ws}/usage, the same for every workspace that there can
 // be.
 func (s *Service) getPage(w http.ResponseWriter, r *http.Request) {
-	if schemas.ValidateID("ws", r.PathValue("ws")) != nil {
+	if schemas.ValidateWorkspaceID("ws", r.PathValue("ws")) != nil {
 		httpapi.WriteError(w, r, httpapi.ErrNotFound)
 		return
 	}

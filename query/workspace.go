@@ -11,7 +11,7 @@ import (
 
 // GetWorkspace answers GET /v1/workspaces/{ws}: its settings as they are now.
 func (s *Service) GetWorkspace(w http.ResponseWriter, r *http.Request, id api.WorkspacePathParam) {
-	if schemas.ValidateID("ws", id) != nil {
+	if schemas.ValidateWorkspaceID("ws", id) != nil {
 		httpapi.WriteError(w, r, httpapi.ErrNotFound) // there can be no such workspace
 		return
 	}

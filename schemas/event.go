@@ -11,6 +11,9 @@ import (
 // WorkspaceID names a tenant.
 type WorkspaceID string
 
+// AllWorkspaces stands for every workspace in tokens, and is the id of none.
+const AllWorkspaces WorkspaceID = "*"
+
 // AgentID names what answers messages. It is unique within its workspace.
 type AgentID string
 
@@ -81,9 +84,8 @@ func (e *Event) Validate() []FieldError {
 		}
 	}
 	text("id", e.ID, true, MaxIDRunes)
-	text("workspace_id", string(e.Workspace), true, MaxIDRunes)
-	if e.Workspace == "*" {
-		fault("workspace_id", "workspace_id_invalid", `"*" stands for every workspace in tokens and cannot be the id of one`)
+	if problem := ValidateWorkspaceID("workspace_id", string(e.Workspace)); problem != nil {
+		faults = append(faults, *problem)
 	}
 	text("agent_id", string(e.Agent), true, MaxIDRunes)
 	text("conversation_id", e.Conversation, false, MaxTextRunes)
@@ -159,6 +161,14 @@ func ValidateID(field, value string) *FieldError {
 		return &FieldError{Field: field, Code: field + "_invalid", Detail: problem}
 	}
 	return nil
+}
+
+// ValidateWorkspaceID is ValidateID for the id of one workspace.
+func ValidateWorkspaceID(field, value string) *FieldError {
+	if value == string(AllWorkspaces) {
+		return &FieldError{Field: field, Code: field + "_invalid", Detail: `"*" stands for every workspace in tokens and cannot be the id of one`}
+	}
+	return ValidateID(field, value)
 }
 
 // TextProblem describes why value cannot be stored as it stands, or "".

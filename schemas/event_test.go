@@ -109,7 +109,7 @@ func TestEventsAreValidWhereEachOfTheirFieldsIs(t *testing.T) {
 		e.Credits = Credits(rapid.Int64Range(-1, 5).Draw(t, "credits"))
 		e.Messages = rapid.SampledFrom([]int64{-1, 0, 1, MaxMessages, MaxMessages + 1}).Draw(t, "messages")
 		e.OccurredAt = rapid.SampledFrom([]time.Time{{}, MinOccurredAt, e.OccurredAt, e.OccurredAt, MaxOccurredAt}).Draw(t, "occurred at")
-		want := e.Workspace != "*" && e.OccurredAt.After(MinOccurredAt) && e.OccurredAt.Before(MaxOccurredAt) &&
+		want := e.Workspace != AllWorkspaces && e.OccurredAt.After(MinOccurredAt) && e.OccurredAt.Before(MaxOccurredAt) &&
 			e.Messages <= MaxMessages && e.Messages >= -MaxMessages
 		texts := map[string]int{e.ID: MaxIDRunes, string(e.Workspace): MaxIDRunes, string(e.Agent): MaxIDRunes}
 		if e.Adjustment == nil {

@@ -157,7 +157,7 @@ var (
 )
 
 func isWorkspace(id string) bool {
-	return schemas.ValidateID("workspace_id", id) == nil && id != "*"
+	return schemas.ValidateWorkspaceID("workspace_id", id) == nil
 }
 
 // erasableTopics are the topics that can lose records of workspaces, and which

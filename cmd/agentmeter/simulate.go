@@ -31,7 +31,7 @@ func (c *simulateCommand) Run(ctx context.Context, s streams) error {
 	if c.Rate < 1 || c.Rate > simulate.MaxRate {
 		return misuse("--rate: %d is not between 1 and %d", c.Rate, simulate.MaxRate)
 	}
-	if fault := schemas.ValidateID("workspace", c.Workspace); fault != nil {
+	if fault := schemas.ValidateWorkspaceID("workspace", c.Workspace); fault != nil {
 		return misuse("--workspace: %s", fault.Detail)
 	}
 	endpoint, _, err := c.endpoint()

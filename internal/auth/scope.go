@@ -46,7 +46,7 @@ func ParseScopes(text string) ([]Scope, error) {
 }
 
 // AllWorkspaces in a token covers every workspace.
-const AllWorkspaces schemas.WorkspaceID = "*"
+const AllWorkspaces = schemas.AllWorkspaces
 
 // Access is what a verified token or session allows.
 type Access struct {

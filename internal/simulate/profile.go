@@ -135,7 +135,7 @@ func (p *Profile) Validate() error {
 			fault("%s: %d is not between 0 and %d", what, n, maxWeight)
 		}
 	}
-	if why := schemas.ValidateID("workspace_id", string(p.Workspace)); why != nil {
+	if why := schemas.ValidateWorkspaceID("workspace_id", string(p.Workspace)); why != nil {
 		faults = append(faults, *why)
 	}
 	if p.Zone == nil {

@@ -80,7 +80,7 @@ func (w *Workload) Validate() error {
 	}
 	agents, weight := 0, int64(0)
 	for _, size := range w.Workspaces {
-		if why := schemas.ValidateID("workspace_id", string(size.ID)); why != nil {
+		if why := schemas.ValidateWorkspaceID("workspace_id", string(size.ID)); why != nil {
 			faults = append(faults, *why)
 		}
 		if size.Agents < 1 || size.Agents > maxWorkloadAgents || size.Weight < 0 || size.Weight > maxSizeWeight {
