@@ -24,7 +24,7 @@ func used(workspace, agent string, at time.Time, credits schemas.Credits) event 
 func TestAWorkspaceThatNothingHasMentionedAnswersZeros(t *testing.T) {
 	w := newWorld(t)
 	w.progress(t, frozen.Add(-time.Second))
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 	d := ask[api.Dashboard](t, s, "/v1/usage/dashboard?workspace=ws_nobody&compare=prev")
 	if d.Summary.Credits != "0" || d.Summary.Messages != "0" || d.Summary.Chatbots.Used != 0 || d.Summary.TeamMembers.Used != 0 ||
 		d.Summary.Chatbots.Available != nil || d.RecordedEvents != "0" || d.PlaygroundMessages != "0" || d.LastUsageAt != nil ||
@@ -57,7 +57,7 @@ func TestAWorkspaceThatNothingHasMentionedAnswersZeros(t *testing.T) {
 func TestWhatIsNotKnownIsNotZero(t *testing.T) {
 	w := newWorld(t)
 	w.insert(t, []event{used("ws", "a", frozen.Add(-5*time.Hour), 3_000_000), used("ws", "a", frozen.Add(-90*time.Minute), 2_000_000)})
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 
 	d := ask[api.Dashboard](t, s, "/v1/usage/dashboard?workspace=ws&range=today")
 	if d.Completeness != api.Partial || d.Freshness.CountedThrough != nil || d.Freshness.LagSeconds != nil {
@@ -119,7 +119,7 @@ func TestSlotsAreAsOfTheRangesEnd(t *testing.T) {
 		used("ws", "gone", at(12), 1_000_000),    // after it was deleted
 	})
 	w.progress(t, frozen.Add(-time.Second))
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 	tests := []struct {
 		query               string
 		used, members       int64
@@ -179,7 +179,7 @@ func TestPagesAddUpToTheLeaderboard(t *testing.T) {
 	const agents = 130
 	w := newWorld(t)
 	crowd(t, w, agents)
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 	d := ask[api.Dashboard](t, s, "/v1/usage/dashboard?workspace=ws&range=today&compare=prev")
 	if len(d.Agents) != 100 || d.AgentsTotal != agents {
 		t.Fatalf("%d of %d agents, want 100 of %d", len(d.Agents), d.AgentsTotal, agents)
@@ -297,7 +297,7 @@ func TestThePickerFindsAgentsAsPeopleLookForThem(t *testing.T) {
 		used("ws", "agt_stranger", frozen.Add(-2*time.Hour), 5_000_000),
 		used("ws", "agt_old", frozen.AddDate(0, -3, 0), 99_000_000), // much, but long ago
 	})
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 	choose := func(query string) string {
 		var b strings.Builder
 		c := ask[api.AgentChoices](t, s, "/v1/agents?workspace=ws"+query)
@@ -359,7 +359,7 @@ func TestCSVIsQuotedAndRunsNoFormula(t *testing.T) {
 	w.insert(t, events)
 	w.register(t, registrations...)
 	w.progress(t, frozen.Add(-time.Second))
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 	response, body := s.get(t, "/v1/usage/export.csv?workspace=ws&start=2026-11-24T14:00:00Z&end=2026-11-24T15:00:00Z&grain=hour")
 	if got := response.Header.Get("Content-Disposition"); got != `attachment; filename="usage_ws_2026-11-24_2026-11-24.csv"` {
 		t.Errorf("Content-Disposition %s", got)
@@ -386,7 +386,7 @@ func TestCSVOfAnyLengthTilesItsRange(t *testing.T) {
 	}
 	w.insert(t, events)
 	w.progress(t, frozen.Add(-time.Second))
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 	_, body := s.get(t, "/v1/usage/export.csv?workspace=ws&from=2026-11-20&to=2026-11-23&grain=minute")
 	rows, err := csv.NewReader(strings.NewReader(string(body))).ReadAll()
 	if err != nil {
@@ -416,7 +416,7 @@ func TestUnchangedFiguresOfAClosedRangeAreNotSentAgain(t *testing.T) {
 	w.register(t, agentNamed("ws", "a", "First", yesterday))
 	w.insert(t, []event{used("ws", "a", yesterday, 1_000_000)})
 	w.progress(t, frozen.Add(-time.Second))
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 	const path = "/v1/usage/dashboard?workspace=ws&range=yesterday"
 	response, _ := s.get(t, path)
 	tag := response.Header.Get("ETag")
@@ -516,7 +516,7 @@ func TestEntityTagsAreStrong(t *testing.T) {
 	yesterday := frozen.Add(-24 * time.Hour)
 	w.insert(t, []event{used("ws", "a", yesterday, 1_000_000)})
 	w.progress(t, frozen.Add(-time.Second))
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 	const path = "/v1/usage/dashboard?workspace=ws&range=7d&compare=prev"
 	bodies := map[string]string{}
 	var tags []string
@@ -570,7 +570,7 @@ func TestWhatIsBehindAnAgent(t *testing.T) {
 	}
 	events = append(events, used("ws", "b", frozen.Add(-time.Minute), 999_000_000), used("ws", "a", frozen.AddDate(0, 0, -3), 5_000_000))
 	w.insert(t, events)
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 	b := ask[api.Breakdown](t, s, "/v1/usage/breakdown?workspace=ws&by=channel&range=today&agent=a")
 	got := ""
 	for _, item := range b.Items {
@@ -604,7 +604,7 @@ func TestSettingsAreAsTheyWereLastStated(t *testing.T) {
 	w.describe(t, "ws", frozen.Add(-time.Hour), "Europe/Copenhagen", "2026-01-31", "10", "5")
 	w.describe(t, "ws", frozen.Add(time.Hour), "Asia/Tokyo", "", unset, unset) // not yet
 	w.progress(t, frozen)
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 	ws := ask[api.Workspace](t, s, "/v1/workspaces/ws")
 	got, err := json.Marshal(ws)
 	if err != nil {
@@ -634,7 +634,7 @@ func TestComparedBarsAddUpToTheComparison(t *testing.T) {
 	}
 	w.insert(t, events)
 	w.progress(t, frozen)
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 	for _, query := range []string{
 		"range=last_month&grain=month&compare=prev_dow", "range=30d&grain=week&compare=prev", "range=last_month&grain=week&compare=prev",
 		"range=90d&grain=month&compare=prev&tz=Asia/Kathmandu", "from=2026-10-06&to=2026-11-20&grain=week&compare=prev_dow&tz=Pacific/Chatham",

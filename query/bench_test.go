@@ -76,7 +76,7 @@ type year struct {
 func (y *year) start(b *testing.B) *service {
 	b.Helper()
 	const unlimited = 1_000_000
-	s := y.serve(b, frozen, Config{RateLimit: unlimited})
+	s := y.serve(b, frozen, with(func(c *Config) { c.RateLimit = unlimited }))
 	s.config = DefaultConfig()
 	s.config.QueryThreads = *benchThreads
 	began := time.Now()

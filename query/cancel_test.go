@@ -62,7 +62,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 func TestAReaderThatLeavesStopsItsStatementsInTheEngine(t *testing.T) {
 	w := newWorld(t)
 	running := w.slow(t)
-	s := w.serve(t, frozen, Config{QueryTimeout: 10 * time.Minute})
+	s := w.serve(t, frozen, with(func(c *Config) { c.QueryTimeout = 10 * time.Minute }))
 	for _, path := range []string{
 		"/v1/usage/dashboard?workspace=ws", "/v1/usage/agents?workspace=ws", "/v1/usage/export.csv?workspace=ws",
 		"/v1/usage/breakdown?by=model&workspace=ws", "/v1/usage/live?workspace=ws",
@@ -95,7 +95,7 @@ func TestAnAnswerThatTakesTooLongStopsItsStatementsInTheEngine(t *testing.T) {
 	w := newWorld(t)
 	running := w.slow(t)
 	// Were it not stopped, the engine's own limit would end it within a second more.
-	s := w.serve(t, frozen, Config{QueryTimeout: 1100 * time.Millisecond})
+	s := w.serve(t, frozen, with(func(c *Config) { c.QueryTimeout = 1100 * time.Millisecond }))
 	began := time.Now()
 	response, body := s.get(t, "/v1/usage/dashboard?workspace=ws")
 	if response.StatusCode != http.StatusGatewayTimeout || !strings.Contains(string(body), `"timeout"`) {

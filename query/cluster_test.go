@@ -22,7 +22,7 @@ func TestAnswersAreTheSameOverShardsAsOnOneServer(t *testing.T) {
 	engine := clickhousetest.Start(t, "1", oneShard, twoShards)
 	w := newWorldAt(t, clickhouse.Config{URL: engine})
 	w.fill(t)
-	alone := w.serve(t, frozen, Config{})
+	alone := w.serve(t, frozen, DefaultConfig())
 	over := func(cluster clickhousetest.Cluster) *service {
 		t.Helper()
 		clickhousetest.MakeReads(t, engine, schema.Cluster{Name: cluster.Name, Database: clickhouse.DefaultDatabase})
@@ -32,7 +32,7 @@ func TestAnswersAreTheSameOverShardsAsOnOneServer(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = client.Close() })
 		sharded := &world{client: client.Reads()}
-		return sharded.serve(t, frozen, Config{})
+		return sharded.serve(t, frozen, DefaultConfig())
 	}
 	s := over(oneShard)
 	if err := s.Ready(t.Context()); err != nil {

@@ -8,8 +8,7 @@ import (
 	"agentmeter/query/page"
 )
 
-// Config holds what may be tuned about answering. The zero value of a field
-// stands for its default.
+// Config holds what may be tuned about answering.
 type Config struct {
 	// EventsTopic is the topic whose stream the freshness is of.
 	EventsTopic string
@@ -31,8 +30,8 @@ type Config struct {
 	ProgressMaxAge  time.Duration
 	WorkspaceMaxAge time.Duration
 	// MaxHeld bounds the figures that are held in memory (what one agent used in
-	// one bar; some 100 bytes each), and HeldMaxAge for how long one is used. They
-	// are checked at every use; see heldFigures.
+	// one bar; some 100 bytes each; 0: none are), and HeldMaxAge for how long one is
+	// used. They are checked at every use; see heldFigures.
 	MaxHeld    int
 	HeldMaxAge time.Duration
 	// TotalsMaxAge is for how long what a workspace used in all is taken to be as
@@ -40,7 +39,7 @@ type Config struct {
 	// further. It bounds how late a rebuild is seen by the next answer.
 	TotalsMaxAge time.Duration
 	// RateLimit is how many questions a second each workspace may ask (429),
-	// twice as many in a burst.
+	// twice as many in a burst. 0: no limit.
 	RateLimit int
 	// LiveInterval is how often the live stream looks for new figures, and
 	// MaxLive how many streams there may be.
@@ -51,80 +50,56 @@ type Config struct {
 }
 
 // DefaultConfig suits one process on a small machine.
-func DefaultConfig() Config { return Config{}.withDefaults() }
-
-func (c Config) withDefaults() Config {
-	if c.EventsTopic == "" {
-		c.EventsTopic = "usage.events.v1"
+func DefaultConfig() Config {
+	return Config{
+		EventsTopic:     "usage.events.v1",
+		MaxConcurrent:   8,
+		MaxWaiting:      256,
+		WaitTimeout:     2 * time.Second,
+		QueryTimeout:    30 * time.Second,
+		ExportTimeout:   10 * time.Minute,
+		QueryThreads:    2,
+		ProgressMaxAge:  100 * time.Millisecond,
+		WorkspaceMaxAge: 500 * time.Millisecond,
+		MaxHeld:         1_000_000,
+		HeldMaxAge:      5 * time.Minute,
+		TotalsMaxAge:    5 * time.Second,
+		RateLimit:       1000,
+		LiveInterval:    time.Second,
+		MaxLive:         1024,
 	}
-	if c.MaxConcurrent == 0 {
-		c.MaxConcurrent = 16
-	}
-	if c.MaxWaiting == 0 {
-		c.MaxWaiting = 256
-	}
-	if c.WaitTimeout == 0 {
-		c.WaitTimeout = 2 * time.Second
-	}
-	if c.QueryTimeout == 0 {
-		c.QueryTimeout = 15 * time.Second
-	}
-	if c.ExportTimeout == 0 {
-		c.ExportTimeout = 10 * time.Minute
-	}
-	if c.QueryThreads == 0 {
-		c.QueryThreads = 2
-	}
-	if c.ProgressMaxAge == 0 {
-		c.ProgressMaxAge = 100 * time.Millisecond
-	}
-	if c.WorkspaceMaxAge == 0 {
-		c.WorkspaceMaxAge = 500 * time.Millisecond
-	}
-	if c.MaxHeld == 0 {
-		c.MaxHeld = 1_000_000
-	}
-	if c.HeldMaxAge == 0 {
-		c.HeldMaxAge = 5 * time.Minute
-	}
-	if c.TotalsMaxAge == 0 {
-		c.TotalsMaxAge = 5 * time.Second
-	}
-	if c.RateLimit == 0 {
-		c.RateLimit = 1000
-	}
-	if c.LiveInterval == 0 {
-		c.LiveInterval = time.Second
-	}
-	if c.MaxLive == 0 {
-		c.MaxLive = 1024
-	}
-	return c
 }
 
 // Validate reports everything that is wrong with the configuration.
 func (c Config) Validate() error {
 	var faults []error
+	if c.EventsTopic == "" {
+		faults = append(faults, errors.New("query: events topic: a name is required"))
+	}
 	for _, field := range []struct {
-		name  string
-		value int64
+		name        string
+		value, from int64
 	}{
-		{"concurrent questions", int64(c.MaxConcurrent)},
-		{"waiting requests", int64(c.MaxWaiting)},
-		{"wait timeout", int64(c.WaitTimeout)},
-		{"query timeout", int64(c.QueryTimeout)},
-		{"export timeout", int64(c.ExportTimeout)},
-		{"query threads", int64(c.QueryThreads)},
-		{"progress age", int64(c.ProgressMaxAge)},
-		{"workspace age", int64(c.WorkspaceMaxAge)},
-		{"held figures", int64(c.MaxHeld)},
-		{"held figures' age", int64(c.HeldMaxAge)},
-		{"totals' age", int64(c.TotalsMaxAge)},
-		{"rate limit", int64(c.RateLimit)},
-		{"live interval", int64(c.LiveInterval)},
-		{"live streams", int64(c.MaxLive)},
+		{"concurrent questions", int64(c.MaxConcurrent), 1},
+		{"waiting requests", int64(c.MaxWaiting), 0},
+		{"wait timeout", int64(c.WaitTimeout), 0},
+		{"query timeout", int64(c.QueryTimeout), 1},
+		{"export timeout", int64(c.ExportTimeout), 1},
+		{"query threads", int64(c.QueryThreads), 1},
+		{"progress age", int64(c.ProgressMaxAge), 0},
+		{"workspace age", int64(c.WorkspaceMaxAge), 0},
+		{"held figures", int64(c.MaxHeld), 0},
+		{"held figures' age", int64(c.HeldMaxAge), 0},
+		{"totals' age", int64(c.TotalsMaxAge), 0},
+		{"rate limit", int64(c.RateLimit), 0},
+		{"live interval", int64(c.LiveInterval), 1},
+		{"live streams", int64(c.MaxLive), 0},
 	} {
-		if field.value < 0 {
+		switch {
+		case field.value >= field.from:
+		case field.from > 0:
+			faults = append(faults, fmt.Errorf("query: %s: %d is not positive", field.name, field.value))
+		default:
 			faults = append(faults, fmt.Errorf("query: %s: %d is negative", field.name, field.value))
 		}
 	}

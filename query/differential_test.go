@@ -189,7 +189,7 @@ func TestFiguresEqualTheEvents(t *testing.T) {
 	w.describe(t, "ws_few", now.Add(-300*day), zones["ws_few"], "2026-01-24", unset, unset)
 	through := now.Add(-1500 * time.Millisecond)
 	w.progress(t, through)
-	s := w.serve(t, now, Config{})
+	s := w.serve(t, now, DefaultConfig())
 
 	answered := 0
 	for n := range *questionsFlag {

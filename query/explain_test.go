@@ -19,7 +19,7 @@ import (
 // serveExplained is serve with a token that may ask for explanations.
 func (w *world) serveExplained(t *testing.T) *service {
 	t.Helper()
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 	s.token = s.mint(t, time.Hour, auth.UsageRead, auth.OpsRead)
 	return s
 }
@@ -199,7 +199,7 @@ func TestAnExplainedAnswerIsNeverUnchanged(t *testing.T) {
 func TestExplanationsAreForOperators(t *testing.T) {
 	w := newWorld(t)
 	w.progress(t, frozen)
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 	reader, operator := s.token, s.mint(t, time.Hour, auth.UsageRead, auth.OpsRead)
 	grant := auth.Grant{Workspace: "mine", Scopes: []auth.Scope{auth.UsageRead}, TTL: time.Hour}
 	tenant, err := s.key.Mint(grant)

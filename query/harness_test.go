@@ -273,6 +273,13 @@ func (w *world) serve(t testing.TB, now time.Time, config Config) *service {
 	return s
 }
 
+// with is the default configuration with a change.
+func with(change func(*Config)) Config {
+	config := DefaultConfig()
+	change(&config)
+	return config
+}
+
 // newService makes a service and its router, which nothing listens for yet.
 func newService(t testing.TB, client *clickhouse.Client, now time.Time, config Config) (*service, http.Handler) {
 	t.Helper()

@@ -36,7 +36,7 @@ func TestHeldFiguresFollowWhatIsCounted(t *testing.T) {
 	w.insert(t, drawEvents(rng, frozen))
 	w.register(t, drawDirectory(rng, frozen)...)
 	w.progress(t, frozen.Add(-time.Second))
-	holding, reading := w.serve(t, frozen, Config{}), w.serve(t, frozen, Config{})
+	holding, reading := w.serve(t, frozen, DefaultConfig()), w.serve(t, frozen, DefaultConfig())
 	reading.held = nil
 
 	var questions []asking
@@ -75,7 +75,7 @@ func TestWhatDoesNotAddUpIsNotHeld(t *testing.T) {
 	at := frozen.Add(-49 * time.Hour)
 	w.insert(t, []event{used("ws", "a", at, 3_000_000), used("ws", "b", at, 4_000_000)})
 	w.progress(t, frozen)
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 	path := "/v1/usage/dashboard?workspace=ws&range=7d"
 	credits := func() string { return ask[api.Dashboard](t, s, path).Summary.Credits }
 	for _, table := range []string{"usage_day", "usage_workspace_hour"} {

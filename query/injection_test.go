@@ -165,7 +165,7 @@ func TestNoParameterIsMoreThanAValue(t *testing.T) {
 	t.Cleanup(func() { _ = client.Close() })
 	// A service of its own for each, so that none has an answer at hand.
 	ask := func(address string) (status int, body string, statements []string) {
-		s, router := newService(t, client, frozen, Config{})
+		s, router := newService(t, client, frozen, DefaultConfig())
 		ctx, leave := context.WithCancel(t.Context())
 		defer leave()
 		r := httptest.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)

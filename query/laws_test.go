@@ -96,7 +96,7 @@ func TestAnswersAgreeWithOneAnother(t *testing.T) {
 	w.register(t, drawDirectory(rng, now)...)
 	w.describe(t, "ws_many", now.Add(-300*day), "Europe/Copenhagen", "2026-01-31", "10", "5")
 	w.progress(t, now.Add(-time.Second))
-	s := w.serve(t, now, Config{})
+	s := w.serve(t, now, DefaultConfig())
 
 	tried, held := map[string]int{}, map[string]int{}
 	for n := range *questionsFlag / 4 {

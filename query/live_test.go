@@ -268,7 +268,7 @@ func (l *listener) event() said {
 }
 
 func TestASilentLiveStreamIsKeptOpenByComments(t *testing.T) {
-	onLiveWire(t, Config{LiveInterval: time.Second}, func(t *testing.T, w *liveWire) {
+	onLiveWire(t, with(func(c *Config) { c.LiveInterval = time.Second }), func(t *testing.T, w *liveWire) {
 		stream := w.open(w.token, "ws")
 		stream.event()
 		for _, at := range []time.Duration{15 * time.Second, 30 * time.Second} {
@@ -290,7 +290,7 @@ func TestASilentLiveStreamIsKeptOpenByComments(t *testing.T) {
 }
 
 func TestALiveStreamEndsWithItsAccess(t *testing.T) {
-	onLiveWire(t, Config{}, func(t *testing.T, w *liveWire) {
+	onLiveWire(t, DefaultConfig(), func(t *testing.T, w *liveWire) {
 		token := w.mint(t, time.Minute, auth.UsageRead)
 		stream := w.open(token, "ws")
 		one := stream.next()
@@ -309,7 +309,7 @@ func TestALiveStreamEndsWithItsAccess(t *testing.T) {
 }
 
 func TestALiveStreamEndsAtOnceWhenTheServerDrains(t *testing.T) {
-	onLiveWire(t, Config{LiveInterval: time.Hour}, func(t *testing.T, w *liveWire) {
+	onLiveWire(t, with(func(c *Config) { c.LiveInterval = time.Hour }), func(t *testing.T, w *liveWire) {
 		stream := w.open(w.token, "ws")
 		stream.event()
 		<-time.After(10 * time.Second)
@@ -321,7 +321,7 @@ func TestALiveStreamEndsAtOnceWhenTheServerDrains(t *testing.T) {
 }
 
 func TestALiveStreamEndsWhenThereIsNobodyToAsk(t *testing.T) {
-	onLiveWire(t, Config{LiveInterval: time.Second}, func(t *testing.T, w *liveWire) {
+	onLiveWire(t, with(func(c *Config) { c.LiveInterval = time.Second }), func(t *testing.T, w *liveWire) {
 		stream := w.open(w.token, "ws")
 		heard := stream.event()
 		w.mu.Lock()
@@ -339,7 +339,7 @@ func TestALiveStreamEndsWhenThereIsNobodyToAsk(t *testing.T) {
 }
 
 func TestSoManyLiveStreamsAreOpenAndNoMore(t *testing.T) {
-	onLiveWire(t, Config{MaxLive: 2}, func(t *testing.T, w *liveWire) {
+	onLiveWire(t, with(func(c *Config) { c.MaxLive = 2 }), func(t *testing.T, w *liveWire) {
 		first, second := w.open(w.token, "ws"), w.open(w.token, "other")
 		first.event()
 		second.event()
@@ -362,7 +362,7 @@ func TestSoManyLiveStreamsAreOpenAndNoMore(t *testing.T) {
 }
 
 func TestAReaderThatComesBackIsToldWhetherAnythingIsNew(t *testing.T) {
-	onLiveWire(t, Config{LiveInterval: time.Second}, func(t *testing.T, w *liveWire) {
+	onLiveWire(t, with(func(c *Config) { c.LiveInterval = time.Second }), func(t *testing.T, w *liveWire) {
 		back := func(header ...string) said {
 			t.Helper()
 			stream := w.open(w.token, "ws", header...)
@@ -409,7 +409,7 @@ func TestAReaderThatComesBackIsToldWhetherAnythingIsNew(t *testing.T) {
 }
 
 func TestAnUnknownLastEventIDIsNews(t *testing.T) {
-	onLiveWire(t, Config{LiveInterval: time.Second}, func(t *testing.T, w *liveWire) {
+	onLiveWire(t, with(func(c *Config) { c.LiveInterval = time.Second }), func(t *testing.T, w *liveWire) {
 		// The same has been counted of both.
 		w.count("ws", 3, frozen)
 		w.count("other", 3, frozen)
@@ -436,7 +436,7 @@ func TestAnUnknownLastEventIDIsNews(t *testing.T) {
 // The id moves with the figures alone. News are said once more at each of the next
 // two moves of the partitions: by then all of them are in every rollup.
 func TestALiveStreamsIDMovesWithTheFiguresAlone(t *testing.T) {
-	onLiveWire(t, Config{LiveInterval: time.Second}, func(t *testing.T, w *liveWire) {
+	onLiveWire(t, with(func(c *Config) { c.LiveInterval = time.Second }), func(t *testing.T, w *liveWire) {
 		stream := w.open(w.token, "ws")
 		heard := stream.event().id
 		const others = 4
@@ -458,7 +458,7 @@ func TestALiveStreamsIDMovesWithTheFiguresAlone(t *testing.T) {
 func TestNoLastEventIDIsAnError(t *testing.T) {
 	w := newWorld(t)
 	w.progress(t, frozen)
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 	for _, ids := range [][]string{{""}, {"garbage"}, {"\x80\xff"}, {"one", "another"}} {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.server.URL+"/v1/usage/dashboard?workspace=ws", http.NoBody)
 		if err != nil {

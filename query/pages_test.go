@@ -307,7 +307,7 @@ func TestPagesGoOnWhereTheyWereWhileMoreIsCounted(t *testing.T) {
 	for range agents / 2 {
 		rename()
 	}
-	s := w.serve(t, now, Config{})
+	s := w.serve(t, now, DefaultConfig())
 	today := todayIn(now, time.UTC)
 	r := daysOf(today.AddDate(0, 0, -6), today, time.UTC)
 	before, beforeEnd, _ := r.comparedWith("prev", now, time.UTC)
@@ -371,7 +371,7 @@ func TestNamesOfAnyLengthHaveANextPage(t *testing.T) {
 		w.register(t, agentNamed("ws", id, strings.Repeat([]string{"<", "\U0001F99C", "\u2028"}[i], schemas.MaxTextRunes-1)+"x", frozen.Add(-time.Hour)))
 	}
 	w.progress(t, frozen.Add(-time.Second))
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 	follow := func(path string, read func(path string) (id string, next *string)) {
 		t.Helper()
 		var ids []string

@@ -101,7 +101,7 @@ func FuzzParametersNeverPanic(f *testing.F) {
 
 func TestFaultsAreAnsweredWithAProblemDocument(t *testing.T) {
 	w := newWorld(t)
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 	tests := []struct {
 		name, path, code string
 		fields           []string

@@ -44,7 +44,7 @@ func TestThePageWithoutScriptsShowsTheFiguresOfTheAnswer(t *testing.T) {
 		used("ws", "a", frozen.Add(-26*time.Hour), 1_234_500_000), used("ws", "a", frozen.Add(-2*time.Hour), 2_000_001), used("ws", "b", frozen.Add(-time.Hour), 4_000_000),
 	})
 	w.progress(t, frozen.Add(-time.Second))
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 
 	answer := ask[api.Dashboard](t, s, "/v1/usage/dashboard?workspace=ws&range=7d")
 	// What the page with scripts keeps in its address says nothing here.
@@ -95,7 +95,7 @@ func TestThePageWithoutScriptsSaysWhatItDoesNotKnow(t *testing.T) {
 	w := newWorld(t)
 	w.insert(t, []event{used("ws", "a", frozen.Add(-5*time.Hour), 3_000_000)})
 	w.partitionProgress(t, 0, frozen.Add(-3*time.Hour), "a reason", frozen.Add(-3*time.Hour))
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 	answer := ask[api.Dashboard](t, s, "/v1/usage/dashboard?workspace=ws&range=today&grain=hour")
 	_, body := s.get(t, "/w/ws/usage/figures?range=today&grain=hour")
 	if answer.Completeness != api.Partial || !strings.Contains(string(body), "At least") || !strings.Contains(string(body), "Totals are at least") {
@@ -107,7 +107,7 @@ func TestThePageWithoutScriptsSaysWhatItDoesNotKnow(t *testing.T) {
 func TestThePageWithoutScriptsSaysWhatIsWrongWithAQuestion(t *testing.T) {
 	w := newWorld(t)
 	w.progress(t, frozen)
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 	for path, says := range map[string]string{
 		"/w/ws/usage/figures?from=2026-11-24&to=2026-11-01":              "End date is before start date.",
 		"/w/ws/usage/figures?from=2026-11-24":                            "to is required",
@@ -126,7 +126,7 @@ func TestTheProofIsReadable(t *testing.T) {
 	w := newWorld(t)
 	w.insert(t, []event{used("ws", "a", frozen.Add(-26*time.Hour), 1_500_000), used("ws", "b", frozen.Add(-time.Hour), 4_000_000)})
 	w.progress(t, frozen)
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 	// As the page with scripts links to it.
 	path := "/w/ws/usage/proof?workspace=ws&range=7d&agent=all&grain=auto&compare=none"
 	_, body := s.get(t, path)

@@ -13,7 +13,11 @@ const maxLimitedWorkspaces = 10_000
 
 // newRateLimits lets each workspace ask so many questions a second, twice as many
 // in a burst. What comes too fast is refused at once, before anything is read.
+// None: as many as it likes.
 func newRateLimits(perSecond int) *httpapi.Limits {
+	if perSecond == 0 {
+		return nil
+	}
 	return httpapi.NewLimits(perSecond, 2*perSecond, maxLimitedWorkspaces)
 }
 
@@ -21,11 +25,17 @@ func newRateLimits(perSecond int) *httpapi.Limits {
 // second. It stands behind the guard, so that nobody uses up what is another's.
 type limitedMux struct {
 	httpapi.Mux
-	limits  *httpapi.Limits
+	limits  *httpapi.Limits // nil: there are none
 	metrics *metrics
 }
 
 func (m limitedMux) HandleFunc(pattern string, handler func(http.ResponseWriter, *http.Request)) {
+	if m.limits == nil {
+		m.Mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			handler(w, r.WithContext(withAskedAbout(r.Context(), workspaceAsked(r))))
+		})
+		return
+	}
 	detail := fmt.Sprintf("This workspace asks more than %d questions a second. Ask again a little later.", m.limits.PerSecond())
 	m.Mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		workspace := workspaceAsked(r)

@@ -14,7 +14,7 @@ import (
 func TestWhatEveryRequestNeedsIsReadOnceInAMoment(t *testing.T) {
 	w := newWorld(t)
 	w.progress(t, frozen)
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 	s.config.ProgressMaxAge, s.config.WorkspaceMaxAge = time.Hour, time.Hour
 	const path = "/v1/usage/dashboard?workspace=ws"
 	before := ask[api.Dashboard](t, s, path)

@@ -20,7 +20,7 @@ func reconcileWorld(t testing.TB) (*world, *service) {
 	t.Helper()
 	w := newWorld(t)
 	w.fill(t)
-	return w, w.serve(t, frozen, Config{})
+	return w, w.serve(t, frozen, DefaultConfig())
 }
 
 // fill gives ws_acme every kind of event, and a directory.

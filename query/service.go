@@ -34,9 +34,9 @@ type Service struct {
 	live       *fair.Gate // a slot for each live stream
 	page       *page.Page
 	recent     recently
-	held       *heldFigures // nil: none are
+	held       *heldFigures // nil only in a test of what is held, which no live stream is open in
 	flights    flights
-	rates      *httpapi.Limits
+	rates      *httpapi.Limits // nil: there is no limit
 }
 
 var _ queryapi.ServerInterface = (*Service)(nil)
@@ -54,7 +54,6 @@ type Deps struct {
 
 // New makes a service. It asks nothing of ClickHouse yet.
 func New(config Config, deps Deps) (*Service, error) {
-	config = config.withDefaults()
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}

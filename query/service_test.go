@@ -31,7 +31,7 @@ func TestNothingOfAnotherWorkspaceIsInOnesOwnFigures(t *testing.T) {
 	w.insert(t, []event{used("ws_theirs", "agt_secret", frozen.Add(-time.Hour), 1_000_000)})
 	w.register(t, agentNamed("ws_theirs", "agt_secret", "Secret Bot", frozen.Add(-time.Hour)))
 	w.progress(t, frozen)
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 	token, err := s.key.Mint(auth.Grant{Workspace: "ws_mine", Scopes: []auth.Scope{auth.UsageRead}, TTL: time.Hour})
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +46,7 @@ func TestNothingOfAnotherWorkspaceIsInOnesOwnFigures(t *testing.T) {
 
 func TestThePageIsServed(t *testing.T) {
 	w := newWorld(t)
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 	response, body := s.get(t, "/w/ws_acme/usage")
 	if response.StatusCode != http.StatusOK || !strings.Contains(string(body), "<html") {
 		t.Fatalf("%d %.200s", response.StatusCode, body)
@@ -72,8 +72,8 @@ func TestThePageIsServed(t *testing.T) {
 
 func TestWhatCannotBeAWorkspaceHasNoPage(t *testing.T) {
 	w := newWorld(t)
-	s := w.serve(t, frozen, Config{})
-	for _, id := range []string{strings.Repeat("w", 129), "ws%00", "%20ws"} {
+	s := w.serve(t, frozen, DefaultConfig())
+	for _, id := range []string{strings.Repeat("w", 129), "ws%00", "%20ws", "*"} {
 		if response, body := s.get(t, "/w/"+id+"/usage"); response.StatusCode != http.StatusNotFound {
 			t.Errorf("%q: %d %.100s", id, response.StatusCode, body)
 		}
@@ -83,7 +83,7 @@ func TestWhatCannotBeAWorkspaceHasNoPage(t *testing.T) {
 func TestTooManyQuestionsAreToldToComeAgain(t *testing.T) {
 	w := newWorld(t)
 	w.progress(t, frozen)
-	s := w.serve(t, frozen, Config{MaxConcurrent: 1, MaxWaiting: 1, WaitTimeout: time.Millisecond})
+	s := w.serve(t, frozen, with(func(c *Config) { c.MaxConcurrent, c.MaxWaiting, c.WaitTimeout = 1, 1, time.Millisecond }))
 	release, err := s.limiter.acquire(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -101,10 +101,22 @@ func TestTooManyQuestionsAreToldToComeAgain(t *testing.T) {
 	}
 }
 
+func TestWithoutALimitNoWorkspaceAsksTooMuch(t *testing.T) {
+	w := newWorld(t)
+	w.progress(t, frozen)
+	s := w.serve(t, frozen, with(func(c *Config) { c.RateLimit, c.MaxHeld = 0, 0 }))
+	for range 20 {
+		response, body := s.get(t, "/v1/usage/dashboard?workspace=ws&range=7d")
+		if response.StatusCode != http.StatusOK || response.Header.Get("RateLimit-Limit") != "" {
+			t.Fatalf("status %d, headers %v: %s", response.StatusCode, response.Header, body)
+		}
+	}
+}
+
 func TestAWorkspaceThatAsksTooMuchIsRefusedAndTheOthersAreNot(t *testing.T) {
 	w := newWorld(t)
 	w.progress(t, frozen)
-	s := w.serve(t, frozen, Config{RateLimit: 1})
+	s := w.serve(t, frozen, with(func(c *Config) { c.RateLimit = 1 }))
 	path := "/v1/usage/dashboard?workspace=ws&grain=year" // which costs nothing
 	refused := 0
 	for range 20 {
@@ -136,7 +148,7 @@ func TestAWorkspaceThatAsksTooMuchIsRefusedAndTheOthersAreNot(t *testing.T) {
 func TestAWorkspaceThatAsksMuchLeavesSlotsToOthers(t *testing.T) {
 	w := newWorld(t)
 	w.progress(t, frozen)
-	s := w.serve(t, frozen, Config{MaxConcurrent: 8, MaxWaiting: 1, WaitTimeout: time.Millisecond})
+	s := w.serve(t, frozen, with(func(c *Config) { c.MaxConcurrent, c.MaxWaiting, c.WaitTimeout = 8, 1, time.Millisecond }))
 	flood := withAskedAbout(t.Context(), "ws")
 	for range 4 { // all that one may have
 		release, err := s.limiter.acquire(flood)
@@ -208,7 +220,7 @@ func TestWaitingIsBoundedInNumberAndTime(t *testing.T) {
 
 func TestASlowEngineIsATimeout(t *testing.T) {
 	w := newWorld(t)
-	s := w.serve(t, frozen, Config{QueryTimeout: time.Nanosecond})
+	s := w.serve(t, frozen, with(func(c *Config) { c.QueryTimeout = time.Nanosecond }))
 	response, body := s.get(t, "/v1/usage/dashboard?workspace=ws")
 	if response.StatusCode != http.StatusGatewayTimeout || !strings.Contains(string(body), `"timeout"`) {
 		t.Errorf("%d %s", response.StatusCode, body)
@@ -224,7 +236,7 @@ func TestAnAbsentEngineIsAProblemAndNeverAFigure(t *testing.T) {
 	}
 	defer client.Close()
 	w := &world{client: client}
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 	for _, path := range []string{
 		"/v1/usage/dashboard?workspace=ws", "/v1/usage/agents?workspace=ws", "/v1/agents?workspace=ws", "/v1/usage/export.csv?workspace=ws",
 		"/v1/usage/breakdown?by=model&workspace=ws", "/v1/usage/reconcile?workspace=ws", "/v1/usage/live?workspace=ws", "/v1/workspaces/ws",
@@ -243,7 +255,7 @@ func TestAnAbsentEngineIsAProblemAndNeverAFigure(t *testing.T) {
 func TestAnEngineWithoutTablesIsAFaultThatIsNotShown(t *testing.T) {
 	w := newWorld(t)
 	w.exec(t, "DROP TABLE rollup_progress", nil)
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 	response, body := s.get(t, "/v1/usage/dashboard?workspace=ws")
 	if response.StatusCode != http.StatusInternalServerError || strings.Contains(string(body), "rollup_progress") {
 		t.Errorf("%d %s", response.StatusCode, body)
@@ -298,7 +310,7 @@ func follow(t *testing.T, s *service, path string) (next func() api.LiveUpdate, 
 func TestTheLiveStreamSaysWhenFiguresHaveMoved(t *testing.T) {
 	w := newWorld(t)
 	w.progress(t, frozen)
-	s := w.serve(t, frozen.Add(time.Minute), Config{LiveInterval: 5 * time.Millisecond, MaxLive: 1})
+	s := w.serve(t, frozen.Add(time.Minute), with(func(c *Config) { c.LiveInterval, c.MaxLive = 5*time.Millisecond, 1 }))
 	const path = "/v1/usage/live?workspace=ws"
 	next, end := follow(t, s, path)
 	defer end()
@@ -341,7 +353,7 @@ func TestTheLiveStreamSaysWhenFiguresHaveMoved(t *testing.T) {
 func TestTheLiveStreamEndsWhenTheServerDrains(t *testing.T) {
 	w := newWorld(t)
 	w.progress(t, frozen)
-	s := w.serve(t, frozen, Config{LiveInterval: time.Hour})
+	s := w.serve(t, frozen, with(func(c *Config) { c.LiveInterval = time.Hour }))
 	next, end := follow(t, s, "/v1/usage/live?workspace=ws")
 	defer end()
 	next()
@@ -354,7 +366,20 @@ func TestConfigNamesEveryFault(t *testing.T) {
 	if err := DefaultConfig().Validate(); err != nil {
 		t.Errorf("the defaults: %v", err)
 	}
-	bad := Config{MaxConcurrent: -1, MaxWaiting: -1, WaitTimeout: -1, QueryTimeout: -1, ExportTimeout: -1, QueryThreads: -1, LiveInterval: -1, MaxLive: -1}
+	none := with(func(c *Config) { // as it is meant where it can be
+		c.MaxWaiting, c.WaitTimeout, c.ProgressMaxAge, c.WorkspaceMaxAge, c.TotalsMaxAge = 0, 0, 0, 0, 0
+		c.MaxHeld, c.HeldMaxAge, c.RateLimit, c.MaxLive = 0, 0, 0, 0
+	})
+	if err := none.Validate(); err != nil {
+		t.Errorf("none: %v", err)
+	}
+	if err := (Config{}).Validate(); err == nil || len(strings.Split(err.Error(), "\n")) != 6 {
+		t.Errorf("nothing is set: %v, want 6 faults", err)
+	}
+	bad := with(func(c *Config) {
+		c.MaxConcurrent, c.MaxWaiting, c.WaitTimeout, c.QueryTimeout = -1, -1, -1, -1
+		c.ExportTimeout, c.QueryThreads, c.LiveInterval, c.MaxLive = -1, -1, -1, -1
+	})
 	bad.Page.FrameAncestors = []string{"a b"}
 	err := bad.Validate()
 	if err == nil {
@@ -405,7 +430,7 @@ func TestAnEngineThatIsShortOfSomethingSaysWhenToComeAgain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := (&world{client: client}).serve(t, frozen, Config{})
+		s := (&world{client: client}).serve(t, frozen, DefaultConfig())
 		for _, path := range []string{
 			"/v1/usage/dashboard?workspace=ws", "/v1/usage/agents?workspace=ws", "/v1/agents?workspace=ws", "/v1/usage/export.csv?workspace=ws",
 			"/v1/usage/breakdown?by=model&workspace=ws", "/v1/usage/reconcile?workspace=ws", "/v1/usage/live?workspace=ws", "/v1/workspaces/ws",

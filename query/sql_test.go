@@ -142,7 +142,7 @@ func TestStatementsAreWhatTheyWere(t *testing.T) {
 // The golden files are no more than text; this runs each statement's shape.
 func TestEveryShapeOfStatementRunsOnTheEngine(t *testing.T) {
 	w := newWorld(t)
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 	ctx := t.Context()
 	for _, agent := range []string{"", `agt_'"\`, "агент\t"} {
 		for _, compare := range calendar.Comparisons {
@@ -183,7 +183,7 @@ func TestEveryShapeOfStatementRunsOnTheEngine(t *testing.T) {
 
 func TestNotReadyWithoutTheTables(t *testing.T) {
 	w := newWorld(t)
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 	w.exec(t, "DROP TABLE usage_quarter_view", nil)
 	w.exec(t, "DROP TABLE usage_quarter", nil)
 	if err := s.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "agentmeter migrate") {

@@ -59,7 +59,7 @@ func TestTotalsAreReadWhenMoreHasBeenCounted(t *testing.T) {
 	at := frozen.Add(-3 * time.Hour)
 	w.insert(t, []event{used("ws", "a", at, 1_000_000)})
 	w.progress(t, frozen.Add(-time.Second))
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 	s.config.TotalsMaxAge = time.Hour
 	totals := func() (read, held float64) {
 		return testutil.ToFloat64(s.metrics.totals.WithLabelValues("read")), testutil.ToFloat64(s.metrics.totals.WithLabelValues("held"))
@@ -103,7 +103,7 @@ func TestOnlyTheLastHoursAreReadAgain(t *testing.T) {
 	}
 	w.insert(t, events)
 	w.progress(t, frozen)
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 	rows := func() float64 { return testutil.ToFloat64(s.metrics.rows.WithLabelValues("hours")) }
 	path := "/v1/usage/dashboard?workspace=ws&range=30d"
 	ask[api.Dashboard](t, s, path)
@@ -132,7 +132,7 @@ func TestOnlyTheLastHoursAreReadAgain(t *testing.T) {
 // rollup and not in another: it is held only while nothing more is counted.
 func TestWhatIsNotProvenIsHeldWhileNothingIsCounted(t *testing.T) {
 	w := newWorld(t)
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 	key := heldKey{workspace: "ws", unit: unit{0, hour, lastUnit, 0}}
 	reads := 0
 	look := func(total int64, positions string, unproven bool, want int, what string) {
@@ -161,7 +161,7 @@ func TestAHalfVisibleBlockHasNoEntityTag(t *testing.T) {
 	at := frozen.Add(-49 * time.Hour)
 	w.insert(t, []event{used("ws", "a", at, 3_000_000)})
 	w.progress(t, frozen)
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 	for _, path := range []string{"/v1/usage/dashboard?workspace=ws&range=7d", "/v1/usage/dashboard?workspace=ws&range=today"} {
 		whole, _ := s.get(t, path)
 		if whole.Header.Get("ETag") == "" {
@@ -193,7 +193,7 @@ func TestNewsThatOneProcessToldAreInTheAnswersOfAnother(t *testing.T) {
 	w.insert(t, []event{used("ws", "a", at, 1_000_000)})
 	w.progress(t, frozen)
 	const path = "/v1/usage/dashboard?workspace=ws&range=7d"
-	answering, telling := w.serve(t, frozen, Config{}), w.serve(t, frozen, Config{})
+	answering, telling := w.serve(t, frozen, DefaultConfig()), w.serve(t, frozen, DefaultConfig())
 	answering.config.TotalsMaxAge = time.Hour
 	answering.get(t, path)
 	w.insert(t, []event{used("ws", "a", at, 2_000_000)})
@@ -230,7 +230,7 @@ func TestTheLiveStreamSpeaksOfABlockThatWasHalfVisible(t *testing.T) {
 	at := frozen.Add(-49 * time.Hour)
 	w.insert(t, []event{used("ws", "a", at, 3_000_000)})
 	w.progress(t, frozen.Add(-3*time.Second))
-	s := w.serve(t, frozen, Config{})
+	s := w.serve(t, frozen, DefaultConfig())
 	credits := func() string {
 		return ask[api.Dashboard](t, s, "/v1/usage/dashboard?workspace=ws&range=7d").Summary.Credits
 	}

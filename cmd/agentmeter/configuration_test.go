@@ -5,11 +5,16 @@ import (
 	"flag"
 	"maps"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/alecthomas/kong"
+
+	"agentmeter/ingest"
+	"agentmeter/query"
+	"agentmeter/rollup"
 )
 
 var update = flag.Bool("update", false, "write the documents that tests hold to the program anew")
@@ -93,6 +98,45 @@ func settingsTable(all []*setting) string {
 		}, " | ") + " |\n")
 	}
 	return table.String()
+}
+
+// What nobody sets is as the packages have it.
+func TestFlagsHaveTheDefaultsOfWhatTheyConfigure(t *testing.T) {
+	for _, command := range []string{"run", "ingest", "query", "rollup"} {
+		var c cli
+		parser, err := kong.New(&c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parser.Parse([]string{command}); err != nil {
+			t.Fatal(err)
+		}
+		same := func(got, want any) {
+			t.Helper()
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("%s: %+v, want %+v", command, got, want)
+			}
+		}
+		asking, sending, counting := c.Run.queryFlags, c.Run.ingestFlags, c.Run.rollupFlags
+		if command != "run" {
+			asking, sending, counting = c.Query.queryFlags, c.Ingest.ingestFlags, c.Rollup.rollupFlags
+		}
+		if command == "run" || command == "query" {
+			want := query.DefaultConfig()
+			want.Page.TimeFormat = "auto"
+			same(asking.config(accessFlags{}), want)
+		}
+		if command == "run" || command == "ingest" {
+			config, err := sending.config()
+			if err != nil {
+				t.Fatal(err)
+			}
+			same(config, ingest.DefaultConfig())
+		}
+		if command == "run" || command == "rollup" {
+			same(counting.config(), rollup.DefaultConfig())
+		}
+	}
 }
 
 // TestConfigurationIsDocumented holds the table of settings to the flags.

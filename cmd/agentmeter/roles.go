@@ -66,7 +66,7 @@ func (f rollupFlags) config() rollup.Config {
 type queryFlags struct {
 	QueryConcurrency int           `help:"Questions that run in ClickHouse at once; more wait for a moment and are then refused with 503." default:"8"`
 	QueryTimeout     time.Duration `help:"How long a question may take." default:"30s"`
-	QueryRate        int           `help:"How many questions a second each workspace may ask; twice as many in a burst. More are refused with 429." default:"1000"`
+	QueryRate        int           `help:"How many questions a second each workspace may ask; twice as many in a burst. More are refused with 429. 0: as many as it likes." default:"1000"`
 	QueryHeldFigures int           `help:"How many figures (what one agent used in one bar; some 100 bytes) are held in memory, so that only what changed is read again. 0: none." default:"1000000"`
 	PageTimeFormat   string        `help:"Hours on the page: 12h, 24h, or auto, as each reader's browser has them." enum:"auto,12h,24h" default:"auto"`
 	PageAccent       string        `help:"Colour of links and of what is chosen on the page, in light mode. Empty: the page's own." placeholder:"#RRGGBB"`
@@ -74,16 +74,14 @@ type queryFlags struct {
 }
 
 func (f queryFlags) config(access accessFlags) query.Config {
-	return query.Config{
-		MaxConcurrent: f.QueryConcurrency,
-		QueryTimeout:  f.QueryTimeout,
-		RateLimit:     f.QueryRate,
-		MaxHeld:       max(f.QueryHeldFigures, 1), // one is less than any bar takes
-		Page: page.Options{
-			FrameAncestors: access.PageEmbed, TimeFormat: f.PageTimeFormat,
-			Accent: f.PageAccent, AccentDark: f.PageAccentDark,
-		},
+	config := query.DefaultConfig()
+	config.MaxConcurrent, config.QueryTimeout = f.QueryConcurrency, f.QueryTimeout
+	config.RateLimit, config.MaxHeld = f.QueryRate, f.QueryHeldFigures
+	config.Page = page.Options{
+		FrameAncestors: access.PageEmbed, TimeFormat: f.PageTimeFormat,
+		Accent: f.PageAccent, AccentDark: f.PageAccentDark,
 	}
+	return config
 }
 
 // newRole is how each single role begins: a process whose routes are guarded.
