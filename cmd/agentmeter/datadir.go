@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,8 +19,9 @@ import (
 // dataDir is the directory that one run holds.
 //
 //	lock            held by the process that runs on it
+//	id              tells it from another one in its place
 //	endpoints.json  the addresses in use, while it is ready
-//	access.key      signs the tokens
+//	access.key      signs the tokens, unless another file does
 //	kafka/          the embedded broker's logs
 //	clickhouse/     the embedded engine's tables
 //	demo.json       how far the demo's history has been sent
@@ -33,6 +35,7 @@ type dataDirFlags struct {
 func (d dataDir) path(name string) string { return filepath.Join(string(d), name) }
 
 func (d dataDir) lockFile() string      { return d.path("lock") }
+func (d dataDir) idFile() string        { return d.path("id") }
 func (d dataDir) endpointsFile() string { return d.path("endpoints.json") }
 func (d dataDir) keyFile() string       { return d.path(auth.KeyFile) }
 func (d dataDir) kafka() string         { return d.path("kafka") }
@@ -120,6 +123,9 @@ type endpoints struct {
 	// Certificate is the file with the one that the HTTP address serves, if it is an
 	// https one.
 	Certificate string `json:"certificate,omitempty"`
+	// TokenKeyFile is the file with the key that signs tokens, if it is not the
+	// directory's own.
+	TokenKeyFile string `json:"token_key_file,omitempty"`
 }
 
 // writeEndpoints publishes the addresses, whole or not at all.
@@ -128,12 +134,29 @@ func (d dataDir) writeEndpoints(e endpoints) error {
 	if err != nil {
 		return fmt.Errorf("encode endpoints: %w", err)
 	}
-	temporary := d.endpointsFile() + ".new"
-	if err := os.WriteFile(temporary, append(content, '\n'), 0o600); err != nil {
+	if err := writeWhole(d.endpointsFile(), append(content, '\n')); err != nil {
 		return fmt.Errorf("write endpoints: %w", err)
 	}
-	if err := os.Rename(temporary, d.endpointsFile()); err != nil {
-		return fmt.Errorf("write endpoints: %w", err)
+	return nil
+}
+
+// writeWhole writes a file that nobody sees half of.
+func writeWhole(name string, content []byte) error {
+	temporary := name + ".new"
+	if err := os.WriteFile(temporary, content, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(temporary, name)
+}
+
+// identify gives the directory an id, unless it has one. It must be held.
+func (d dataDir) identify() error {
+	_, err := os.Stat(d.idFile())
+	if errors.Is(err, os.ErrNotExist) {
+		err = writeWhole(d.idFile(), []byte(rand.Text()+"\n"))
+	}
+	if err != nil {
+		return fmt.Errorf("data directory's id: %w", err)
 	}
 	return nil
 }

@@ -43,7 +43,10 @@ func demoStage(dir dataDir, where endpoints, log *slog.Logger) lifecycle.Stage {
 func demo(ctx context.Context, dir dataDir, where endpoints, log *slog.Logger) error {
 	client, err := eventclient.New(eventclient.Config{
 		Endpoint: func(context.Context) (string, string, error) {
-			token, err := dir.mint(auth.EventsWrite, auth.EventsImport, auth.DirectoryWrite)
+			token, err := dir.mint(where, auth.Grant{
+				Subject: "demo", Workspace: demoWorkspace,
+				Scopes: []auth.Scope{auth.EventsWrite, auth.EventsImport, auth.DirectoryWrite}, TTL: time.Hour,
+			})
 			return where.HTTP, token, err
 		},
 		Transport:  transportTo(where.Certificate),

@@ -1,17 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"time"
 
+	"agentmeter/client"
 	"agentmeter/internal/auth"
 	"agentmeter/schemas"
-	"agentmeter/schemas/api"
 )
 
 type linkCommand struct {
@@ -25,6 +22,9 @@ func (*linkCommand) Help() string {
 }
 
 func (c *linkCommand) Run(ctx context.Context, s streams) error {
+	if fault := schemas.ValidateWorkspaceID("workspace", c.Workspace); fault != nil {
+		return misuse("--workspace: %s", fault.Detail)
+	}
 	dir := dataDir(c.DataDir)
 	where, err := dir.readEndpoints()
 	if err != nil {
@@ -40,34 +40,20 @@ func (c *linkCommand) Run(ctx context.Context, s streams) error {
 
 // oneTimeLink asks an instance for a link to a workspace's page.
 func oneTimeLink(ctx context.Context, dir dataDir, where endpoints, workspace schemas.WorkspaceID) (string, error) {
-	key, err := auth.LoadKey(dir.keyFile())
+	token, err := dir.mint(where, auth.Grant{Subject: "link", Workspace: workspace, Scopes: []auth.Scope{auth.UsageRead}, TTL: time.Minute})
 	if err != nil {
 		return "", err
 	}
-	token, err := key.Mint(auth.Grant{Subject: "link", Workspace: workspace, Scopes: []auth.Scope{auth.UsageRead}, TTL: time.Minute})
-	if err != nil {
-		return "", fmt.Errorf("mint token: %w", err)
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, where.HTTP+"/v1/sessions", bytes.NewReader([]byte("{}")))
-	if err != nil {
-		return "", fmt.Errorf("ask for a link: %w", err)
-	}
-	request.Header.Set("Authorization", "Bearer "+token)
-	request.Header.Set("Content-Type", "application/json")
 	transport := transportTo(where.Certificate)
 	defer transport.CloseIdleConnections()
-	response, err := (&http.Client{Transport: transport}).Do(request)
+	const patience = 10 * time.Second // it reads nothing, and asks nobody
+	to, err := client.New(where.HTTP, client.WithToken(token), client.WithTimeout(patience), client.WithHTTPClient(&http.Client{Transport: transport}))
 	if err != nil {
-		return "", fmt.Errorf("ask for a link: %w", err)
+		return "", err
 	}
-	defer response.Body.Close()
-	const maxAnswer = 64 << 10
-	content, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
-	if err != nil || response.StatusCode >= http.StatusMultipleChoices {
-		return "", fmt.Errorf("ask for a link: %s: %.300s", response.Status, content)
-	}
-	var link api.SessionLink
-	if err := json.Unmarshal(content, &link); err != nil {
+	defer to.Close()
+	link, err := to.CreateSession(ctx, string(workspace))
+	if err != nil {
 		return "", fmt.Errorf("ask for a link: %w", err)
 	}
 	return link.URL, nil

@@ -49,6 +49,9 @@ func (c *runCommand) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	defer release()
+	if err := dir.identify(); err != nil {
+		return err
+	}
 	key, err := loadKey(c.TokenKeyFile, dir)
 	if err != nil {
 		return err
@@ -136,7 +139,7 @@ func (c *runCommand) mount(ctx context.Context, p *process, key auth.Key, where 
 	if err != nil {
 		return err
 	}
-	where.HTTP, where.Certificate = server.URL(), c.TLSCert
+	where.HTTP, where.Certificate, where.TokenKeyFile = server.URL(), c.TLSCert, c.TokenKeyFile
 	return nil
 }
 

@@ -1,12 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"agentmeter/internal/auth"
@@ -45,19 +46,17 @@ func (f targetFlags) endpoint() (eventclient.Endpoint, string, error) {
 }
 
 // identity tells the directory from another one in its place: an import that
-// was cut short must not go on in a directory that has been wiped since. The
-// key is as old as the directory.
+// was cut short must not go on in a directory that has been wiped since.
 func (d dataDir) identity() (string, error) {
 	path, err := filepath.Abs(string(d))
 	if err != nil {
 		return "", fmt.Errorf("data directory: %w", err)
 	}
-	key, err := os.ReadFile(d.keyFile())
+	id, err := os.ReadFile(d.idFile())
 	if err != nil {
 		return "", fmt.Errorf("data directory: %w", err)
 	}
-	digest := sha256.Sum256(key)
-	return fmt.Sprintf("%s#%x", path, digest[:8]), nil
+	return path + "#" + strings.TrimSpace(string(id)), nil
 }
 
 // endpoint is the instance on the directory, with a fresh token each time.
@@ -67,18 +66,19 @@ func (d dataDir) endpoint(scopes ...auth.Scope) eventclient.Endpoint {
 		if err != nil {
 			return "", "", err
 		}
-		token, err = d.mint(scopes...)
+		token, err = d.mint(where, auth.Grant{Subject: "cli", Workspace: auth.AllWorkspaces, Scopes: scopes, TTL: time.Hour})
 		return where.HTTP, token, err
 	}
 }
 
-// mint makes a token for this program's own commands.
-func (d dataDir) mint(scopes ...auth.Scope) (string, error) {
-	key, err := auth.LoadKey(d.keyFile())
+// mint makes a token for this program's own commands, by the key that the instance
+// has.
+func (d dataDir) mint(where endpoints, grant auth.Grant) (string, error) {
+	key, err := auth.LoadKey(cmp.Or(where.TokenKeyFile, d.keyFile()))
 	if err != nil {
 		return "", err
 	}
-	return key.Mint(auth.Grant{Subject: "cli", Workspace: auth.AllWorkspaces, Scopes: scopes, TTL: time.Hour})
+	return key.Mint(grant)
 }
 
 // transport carries the requests to it. The certificate of a running instance is
