@@ -17,25 +17,30 @@ import (
 	"agentmeter/schemas/api"
 )
 
-// Codes of items that were rejected for more than one of their fields.
+// Codes of what is refused, of an item or of a whole batch, beside those that
+// schemas has for single fields.
 const (
-	codeEventInvalid     = "event_invalid"
-	codeEventTooLarge    = "event_too_large"
-	codeFieldUnknown     = "field_unknown"
-	codeFieldDuplicate   = "field_duplicate"
-	codeNotCovered       = "workspace_not_covered"
-	codeTooOld           = "occurred_at_too_old"
-	codeInFuture         = "occurred_at_in_future"
-	codeAdjustment       = "adjustment_not_allowed"
-	codeCloudEvent       = "cloudevent_invalid"
-	codeTooManyEvents    = "too_many_events"
-	codeBatchEmpty       = "batch_empty"
-	codeNothingAccepted  = "nothing_accepted"
+	codeEventInvalid    = "event_invalid"
+	codeEventTooLarge   = "event_too_large"
+	codeFieldUnknown    = "field_unknown"
+	codeFieldDuplicate  = "field_duplicate"
+	codeNotCovered      = "workspace_not_covered"
+	codeTooOld          = "occurred_at_too_old"
+	codeInFuture        = "occurred_at_in_future"
+	codeAdjustment      = "adjustment_not_allowed"
+	codeCloudEvent      = "cloudevent_invalid"
+	codeTooManyEvents   = "too_many_events"
+	codeBatchEmpty      = "batch_empty"
+	codeNothingAccepted = "nothing_accepted"
+)
+
+// Sizes, in bytes.
+const (
 	recordChunk          = 64 << 10
 	recordBytesBeyondIDs = 128 // of a record, beside its texts: tags, lengths, numbers
+	rejectionOverhead    = 512
 	// A rejection is held as it is, and encoded for the answer.
-	rejectionCopies   = 2
-	rejectionOverhead = 512
+	rejectionCopies = 2
 )
 
 // batch collects what became of a request's items: records of those that are

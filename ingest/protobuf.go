@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"errors"
-	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -81,9 +80,6 @@ func (b *batch) protobufEvent(value []byte, record *protobufRecord) error {
 	}
 	if b.event.Adjustment != nil {
 		faults = append(faults, schemas.FieldError{Field: "adjustment", Code: codeAdjustment, Detail: "is set; adjustments go to POST /v1/adjustments"})
-	}
-	if record.OccurredAtUs == 0 {
-		b.event.OccurredAt = time.Time{} // absent, not 1970
 	}
 	b.accept(&b.event, faults)
 	return nil
