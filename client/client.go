@@ -78,8 +78,9 @@ func WithHTTPClient(c *http.Client) Option {
 
 // WithTimeout bounds one attempt, from sending to the answer's last byte; of a
 // stream (ExportCSV, Live) it bounds the wait for the first byte and each wait
-// for more. The default is DefaultTimeout. How long a whole call may take is the
-// context's matter.
+// for more, which of Live is 45 seconds at least, since its server may have
+// nothing to say. The default is DefaultTimeout. How long a whole call may take is
+// the context's matter.
 func WithTimeout(d time.Duration) Option {
 	return func(s *settings) { s.timeout = d }
 }

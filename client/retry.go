@@ -48,13 +48,16 @@ type Retry struct {
 }
 
 func (r Retries) validate() error {
+	var faults []error
 	if r.For < 0 {
-		return errors.New("retries: the time to try for is negative")
+		faults = append(faults, errors.New("retries: the time to try for is negative"))
 	}
-	if r.MinBackoff < 0 || r.MaxBackoff < 0 || (r.MaxBackoff > 0 && r.MinBackoff > r.MaxBackoff) {
-		return errors.New("backoff: the least wait is negative or longer than the longest")
+	if r.MinBackoff < 0 || r.MaxBackoff < 0 {
+		faults = append(faults, errors.New("backoff: a wait is negative"))
+	} else if r.MaxBackoff > 0 && r.MinBackoff > r.MaxBackoff {
+		faults = append(faults, errors.New("backoff: the least wait is longer than the longest"))
 	}
-	return nil
+	return errors.Join(faults...)
 }
 
 func (r Retries) withDefaults() Retries {
@@ -203,8 +206,7 @@ func (c *Client) do(ctx context.Context, op operation) error {
 			return err
 		}
 		if at, err = c.source.address(ctx, true); err != nil {
-			at = address{}
-			err = fmt.Errorf("find the server: %w", err) // it may be about to start again
+			at = address{} // it may be about to start again
 		}
 	}
 }

@@ -378,8 +378,8 @@ func TestServerThatMovesIsFollowed(t *testing.T) {
 func TestWrongSettingsAreReportedTogether(t *testing.T) {
 	t.Parallel()
 	_, err := client.New("ftp://x", client.WithTimeout(-1), client.WithCompression(9), client.WithUserAgent("a\nb"),
-		client.WithRetries(client.Retries{MinBackoff: 2, MaxBackoff: 1}))
-	for _, want := range []string{"server address", "timeout", "compression", "user agent", "backoff"} {
+		client.WithRetries(client.Retries{For: -1, MinBackoff: 2, MaxBackoff: 1}))
+	for _, want := range []string{"server address", "timeout", "compression", "user agent", "retries", "backoff"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not mention %q", err, want)
 		}

@@ -64,7 +64,7 @@ func (s *movingSource) address(ctx context.Context, again bool) (address, error)
 	}
 	baseURL, token, err := s.ask(ctx)
 	if err != nil {
-		return address{}, err
+		return address{}, fmt.Errorf("find the server: %w", err)
 	}
 	at, err = newAddress(baseURL, token)
 	if err != nil {
