@@ -72,14 +72,9 @@ func valid(config interface{ Validate() error }) error {
 type clickhouseFlags struct {
 	Clickhouse string `help:"ClickHouse's HTTP address; with https:// connections are encrypted." default:"http://127.0.0.1:8123" placeholder:"URL"`
 	clickhouseAccessFlags
-	ClickhouseConns int `help:"Connections for questions at most; one that finds none free waits." default:"16"`
 }
 
-func (f clickhouseFlags) config() (clickhouse.Config, error) {
-	config, err := f.to(f.Clickhouse)
-	config.MaxConns = f.ClickhouseConns
-	return config, err
-}
+func (f clickhouseFlags) config() (clickhouse.Config, error) { return f.to(f.Clickhouse) }
 
 // clickhouseAccessFlags say as whom ClickHouse is asked, and in which database.
 type clickhouseAccessFlags struct {

@@ -60,6 +60,8 @@ func open(config Config, all, counting map[string]string) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("clickhouse: open: %w", err)
 	}
+	// There is no bound of its connections: whoever puts statements bounds how many
+	// there are at once, and one that counts must not wait for one that asks.
 	transport := &http.Transport{
 		DialContext:         config.Dial,
 		TLSClientConfig:     config.TLS,
@@ -82,8 +84,8 @@ func (c Config) options(base *url.URL) *clickhousego.Options {
 		Auth:         clickhousego.Auth{Database: c.Database, Username: c.User, Password: c.Password},
 		DialTimeout:  c.DialTimeout,
 		DialContext:  func(ctx context.Context, address string) (net.Conn, error) { return c.Dial(ctx, "tcp", address) },
-		MaxOpenConns: c.MaxConns,
-		MaxIdleConns: c.MaxConns,
+		MaxOpenConns: pooledConns,
+		MaxIdleConns: pooledConns,
 		Settings:     clickhousego.Settings{"async_insert": 0},
 	}
 	if base.Scheme == "https" {
@@ -92,7 +94,12 @@ func (c Config) options(base *url.URL) *clickhousego.Options {
 	return options
 }
 
-// Conn is the connection pool for questions and DDL.
+// pooledConns bounds the connections of Conn. A statement that finds none free
+// waits until its context ends.
+const pooledConns = 16
+
+// Conn is the connection pool for what stands around counting: streams, the
+// directory, progress, DDL.
 func (c *Client) Conn() driver.Conn { return c.conn }
 
 // Database is the name of the database that holds Agentmeter's tables.

@@ -30,9 +30,6 @@ type Config struct {
 	Shards []string
 	// DialTimeout bounds one connection attempt.
 	DialTimeout time.Duration
-	// MaxConns bounds the connections for questions. A question that finds
-	// none free waits until its context ends.
-	MaxConns int
 	// TLS is used where URL is an https one; nil trusts the system's authorities.
 	TLS *tls.Config
 	// Dial, where set, makes the connections, instead of TCP.
@@ -43,7 +40,6 @@ type Config struct {
 const (
 	DefaultDatabase    = "agentmeter"
 	defaultDialTimeout = 5 * time.Second
-	defaultMaxConns    = 16
 )
 
 func (c Config) withDefaults() Config {
@@ -55,9 +51,6 @@ func (c Config) withDefaults() Config {
 	}
 	if c.DialTimeout == 0 {
 		c.DialTimeout = defaultDialTimeout
-	}
-	if c.MaxConns == 0 {
-		c.MaxConns = defaultMaxConns
 	}
 	if c.TLS == nil {
 		c.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
@@ -84,9 +77,6 @@ func (c Config) Validate() error {
 	}
 	if strings.ContainsAny(c.Database, "`\\'\" ") {
 		faults = append(faults, fmt.Errorf("clickhouse: database name %q has characters that are not allowed", c.Database))
-	}
-	if c.MaxConns < 0 {
-		faults = append(faults, fmt.Errorf("clickhouse: connections: %d is negative", c.MaxConns))
 	}
 	return errors.Join(faults...)
 }
