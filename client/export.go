@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"agentmeter/schemas"
 	"agentmeter/schemas/api"
 )
 
@@ -113,22 +114,15 @@ func exportRow(field func(string) string) (row ExportRow, err error) {
 	if row.End, err = time.Parse(time.RFC3339, field("end")); err != nil {
 		return row, err
 	}
-	row.AgentID, row.AgentName = unguarded(field("agent_id")), unguarded(field("agent_name"))
+	// A record is one string, and whoever keeps a part of it would keep it all.
+	row.AgentID = strings.Clone(schemas.UnguardedCell(field("agent_id")))
+	row.AgentName = strings.Clone(schemas.UnguardedCell(field("agent_name")))
 	if credits := field("credits"); credits != "" {
-		row.Credits = new(strings.Clone(credits)) // a record is one string, and a kept figure would keep it all
+		row.Credits = new(strings.Clone(credits))
 	}
 	if messages := field("messages"); messages != "" {
 		row.Messages = new(strings.Clone(messages))
 	}
 	row.State = api.BarState(strings.Clone(field("state")))
 	return row, nil
-}
-
-// unguarded takes off the apostrophe that keeps a spreadsheet from running a name
-// as a formula.
-func unguarded(text string) string {
-	if len(text) > 1 && text[0] == '\'' && strings.ContainsRune("=+-@\t\r", rune(text[1])) {
-		text = text[1:]
-	}
-	return strings.Clone(text)
 }

@@ -347,7 +347,7 @@ func TestCSVIsQuotedAndRunsNoFormula(t *testing.T) {
 	w := newWorld(t)
 	names := map[string]string{
 		"agt_formula": `=HYPERLINK("http://evil")`, "agt_plus": "+1", "agt_at": "@cmd", "agt_quotes": `Say "hi", friend`,
-		"agt_lines": "two words", "-agt": "Minus", "agt_wide": "＝1+1",
+		"agt_lines": "two words", "-agt": "Minus", "agt_wide": "＝1+1", "'agt": "'tis",
 	}
 	var registrations []registered
 	var events []event

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"agentmeter/internal/httpapi"
 	"agentmeter/query/calendar"
@@ -135,19 +134,10 @@ func (f *figures) export(out *csv.Writer, q question, st *standing) {
 		for _, c := range cells[i] {
 			name, _ := st.directory.describe(c.agent.id, q.now)
 			_ = out.Write([]string{ // its error is that of Flush
-				start, end, guarded(c.agent.id), guarded(name), c.credits.String(), count(c.messages), string(state),
+				start, end, schemas.GuardedCell(c.agent.id), schemas.GuardedCell(name), c.credits.String(), count(c.messages), string(state),
 			})
 		}
 	}
-}
-
-// guarded keeps a spreadsheet from running a name as a formula.
-func guarded(text string) string {
-	first, _ := utf8.DecodeRuneInString(text)
-	if text != "" && strings.ContainsRune("=+-@\t\r＝＋－＠", first) { // some take the full-width ones as well
-		return "'" + text
-	}
-	return text
 }
 
 // exportName names the file after what is in it.

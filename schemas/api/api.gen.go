@@ -1952,6 +1952,9 @@ type ClientInterface interface {
 	// and agent, every agent, and a row with an empty agent and 0 for a bar without
 	// usage. There is no limit of bars.
 	//
+	// An id or a name that a spreadsheet might run as a formula, and one that begins
+	// with an apostrophe, has an apostrophe before it.
+	//
 	// Corresponds with GET /v1/usage/export.csv (the `ExportUsage` operationId).
 	ExportUsage(ctx context.Context, params *ExportUsageParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
@@ -2447,6 +2450,9 @@ func (c *Client) GetDashboard(ctx context.Context, params *GetDashboardParams, r
 // Columns `start,end,agent_id,agent_name,credits,messages,state`; one row a bar
 // and agent, every agent, and a row with an empty agent and 0 for a bar without
 // usage. There is no limit of bars.
+//
+// An id or a name that a spreadsheet might run as a formula, and one that begins
+// with an apostrophe, has an apostrophe before it.
 //
 // Corresponds with GET /v1/usage/export.csv (the `ExportUsage` operationId).
 func (c *Client) ExportUsage(ctx context.Context, params *ExportUsageParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -4468,6 +4474,9 @@ type ClientWithResponsesInterface interface {
 	// Columns `start,end,agent_id,agent_name,credits,messages,state`; one row a bar
 	// and agent, every agent, and a row with an empty agent and 0 for a bar without
 	// usage. There is no limit of bars.
+	//
+	// An id or a name that a spreadsheet might run as a formula, and one that begins
+	// with an apostrophe, has an apostrophe before it.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -7169,6 +7178,9 @@ func (c *ClientWithResponses) GetDashboardWithResponse(ctx context.Context, para
 // Columns `start,end,agent_id,agent_name,credits,messages,state`; one row a bar
 // and agent, every agent, and a row with an empty agent and 0 for a bar without
 // usage. There is no limit of bars.
+//
+// An id or a name that a spreadsheet might run as a formula, and one that begins
+// with an apostrophe, has an apostrophe before it.
 //
 // Returns a wrapper object for the known response body format(s).
 //
