@@ -2,9 +2,11 @@ package query
 
 import (
 	"cmp"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"math/big"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +21,62 @@ const maxLeaderboard = 100
 
 // maxSeriesAgents is how many agents a bar tells apart.
 const maxSeriesAgents = 7
+
+// GetUsageAgents answers GET /v1/usage/agents: the leaderboard, page by page.
+func (s *Service) GetUsageAgents(w http.ResponseWriter, r *http.Request, _ api.GetUsageAgentsParams) {
+	p := readParameters(r)
+	u := p.readUsage(r)
+	u.figures = true
+	sort := oneOf(p, "sort", api.SortCredits, api.SortCredits, api.SortMessages, api.SortName, api.SortCreditsPerMessage, api.SortChange)
+	order := oneOf(p, "order", defaultOrder(sort), api.Ascending, api.Descending)
+	limit := p.limit()
+	from, err := p.cursor(sort, order)
+	if err != nil {
+		httpapi.WriteError(w, r, err)
+		return
+	}
+	s.serve(w, u.explained(r), s.config.QueryTimeout, func(ctx context.Context) error {
+		st, err := s.standingOf(ctx, u)
+		if err != nil {
+			return err
+		}
+		q, err := st.barQuestion(u)
+		if err != nil {
+			return err
+		}
+		f, err := s.usageOf(ctx, u.route, q, st)
+		if err != nil {
+			return err
+		}
+		rows := f.sorted(sort, order, func(agent string) string {
+			name, _ := st.directory.describe(agent, q.now)
+			return name
+		})
+		if from != nil {
+			rows = after(rows, *from, sort, order)
+		}
+		answer := api.UsageAgentsPage{
+			Range:        st.rangeAnswer(u, q.grain),
+			Agents:       make([]api.AgentUsage, 0, limit),
+			AgentsTotal:  int64(len(f.agents)),
+			Freshness:    st.watermark.freshness(q.now),
+			Completeness: st.watermark.completeness(q.interval, q.now),
+		}
+		if len(rows) > limit {
+			rows = rows[:limit]
+			next := rows[limit-1].encode(sort, order)
+			answer.NextCursor = &next
+		}
+		for _, a := range rows {
+			answer.Agents = append(answer.Agents, a.row(q, st.directory, a.share))
+		}
+		answer.Explain = explanationFrom(ctx).answer()
+		s.metrics.answers.WithLabelValues(u.route, string(answer.Completeness)).Inc()
+		w.Header().Set("Cache-Control", "private, no-cache")
+		httpapi.WriteJSON(w, r, http.StatusOK, answer)
+		return nil
+	})
+}
 
 // shares returns the agents' shares of their sum, in their order.
 func (f *figures) shares() []string {
@@ -183,6 +241,24 @@ func (p place) encode(sort api.AgentSort, order api.SortOrder) string {
 		panic("query: encode cursor: " + err.Error()) // strings and a number
 	}
 	return base64.RawURLEncoding.EncodeToString(text)
+}
+
+// maxCursorRunes is how long a cursor may be. It holds a name and an id, which JSON
+// and base64 make some eight times as long as they have characters.
+const maxCursorRunes = 4096
+
+// cursor reads where the page before ended, in an order; nil: this is the first. It
+// is read last, and the error is that of all parameters.
+func (p *parameters) cursor(sort api.AgentSort, order api.SortOrder) (*place, error) {
+	cursor := p.text("cursor", maxCursorRunes)
+	if err := p.err(); err != nil || cursor == "" {
+		return nil, err
+	}
+	from, err := decodePlace(cursor, sort, order)
+	if err != nil {
+		return nil, err
+	}
+	return &from, nil
 }
 
 // decodePlace reads a cursor of the same order.

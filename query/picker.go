@@ -15,77 +15,8 @@ import (
 	"agentmeter/schemas/api"
 )
 
-// How long what is looked for and a cursor may be. A cursor holds a name and an
-// id, which JSON and base64 make some eight times as long as they have
-// characters.
-const (
-	maxQueryRunes  = 256
-	maxCursorRunes = 4096
-)
-
-// GetUsageAgents answers GET /v1/usage/agents: the leaderboard, page by page.
-func (s *Service) GetUsageAgents(w http.ResponseWriter, r *http.Request, _ api.GetUsageAgentsParams) {
-	p := readParameters(r)
-	u := p.readUsage(r)
-	u.figures = true
-	sort := oneOf(p, "sort", api.SortCredits, api.SortCredits, api.SortMessages, api.SortName, api.SortCreditsPerMessage, api.SortChange)
-	order := oneOf(p, "order", defaultOrder(sort), api.Ascending, api.Descending)
-	limit := p.limit()
-	cursor := p.text("cursor", maxCursorRunes)
-	if err := p.err(); err != nil {
-		httpapi.WriteError(w, r, err)
-		return
-	}
-	var from place
-	if cursor != "" {
-		var err error
-		if from, err = decodePlace(cursor, sort, order); err != nil {
-			httpapi.WriteError(w, r, err)
-			return
-		}
-	}
-	s.serve(w, u.explained(r), s.config.QueryTimeout, func(ctx context.Context) error {
-		st, err := s.standingOf(ctx, u)
-		if err != nil {
-			return err
-		}
-		q, err := st.barQuestion(u)
-		if err != nil {
-			return err
-		}
-		f, err := s.usageOf(ctx, u.route, q, st)
-		if err != nil {
-			return err
-		}
-		rows := f.sorted(sort, order, func(agent string) string {
-			name, _ := st.directory.describe(agent, q.now)
-			return name
-		})
-		if cursor != "" {
-			rows = after(rows, from, sort, order)
-		}
-		answer := api.UsageAgentsPage{
-			Range:        st.rangeAnswer(u, q.grain),
-			Agents:       make([]api.AgentUsage, 0, limit),
-			AgentsTotal:  int64(len(f.agents)),
-			Freshness:    st.watermark.freshness(q.now),
-			Completeness: st.watermark.completeness(q.interval, q.now),
-		}
-		if len(rows) > limit {
-			rows = rows[:limit]
-			next := rows[limit-1].encode(sort, order)
-			answer.NextCursor = &next
-		}
-		for _, a := range rows {
-			answer.Agents = append(answer.Agents, a.row(q, st.directory, a.share))
-		}
-		answer.Explain = explanationFrom(ctx).answer()
-		s.metrics.answers.WithLabelValues(u.route, string(answer.Completeness)).Inc()
-		w.Header().Set("Cache-Control", "private, no-cache")
-		httpapi.WriteJSON(w, r, http.StatusOK, answer)
-		return nil
-	})
-}
+// maxQueryRunes is how long what is looked for may be.
+const maxQueryRunes = 256
 
 // recentDays is over how many days of UTC, the one under way among them, the
 // picker's spenders are compared.
@@ -97,18 +28,10 @@ func (s *Service) ListAgents(w http.ResponseWriter, r *http.Request, _ api.ListA
 	workspace := p.workspace()
 	looked := folded(strings.TrimSpace(p.text("query", maxQueryRunes)))
 	limit := p.limit()
-	cursor := p.text("cursor", maxCursorRunes)
-	if err := p.err(); err != nil {
+	from, err := p.cursor(api.SortCredits, api.Descending)
+	if err != nil {
 		httpapi.WriteError(w, r, err)
 		return
-	}
-	var from place
-	if cursor != "" {
-		var err error
-		if from, err = decodePlace(cursor, api.SortCredits, api.Descending); err != nil {
-			httpapi.WriteError(w, r, err)
-			return
-		}
 	}
 	s.serve(w, r, s.config.QueryTimeout, func(ctx context.Context) error {
 		now := s.clock().UTC()
@@ -128,8 +51,8 @@ func (s *Service) ListAgents(w http.ResponseWriter, r *http.Request, _ api.ListA
 		}
 		choices := choicesOf(book.directory, spent, looked, now)
 		total := len(choices)
-		if cursor != "" {
-			i, found := slices.BinarySearchFunc(choices, from, func(c choice, from place) int {
+		if from != nil {
+			i, found := slices.BinarySearchFunc(choices, *from, func(c choice, from place) int {
 				return c.compare(from, api.SortCredits, api.Descending)
 			})
 			if found {
