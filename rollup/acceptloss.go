@@ -49,7 +49,7 @@ func AcceptLoss(ctx context.Context, client *clickhouse.Client, admin *kadm.Clie
 	if !ok {
 		return 0, fmt.Errorf("the log's start of partition %d is not known: %w", partition, errors.Join(err, errNotAnswered))
 	}
-	l := &ledger{client: client, stream: known.id, partition: partition, start: known.starts[partition], timeout: timeout}
+	l := known.ledger(client, partition, timeout)
 	columns := newColumns()
 	for {
 		end, err := l.end(ctx)

@@ -58,8 +58,9 @@ type Abandoned struct {
 
 // LookAtTopic compares the events topic that is there with the one that the
 // ledger is of. It changes nothing. Its error is ErrNothingToAdopt,
-// ErrNothingKnown or ErrPartitionsChanged where there is nothing to adopt.
-func LookAtTopic(ctx context.Context, client *clickhouse.Client, admin *kadm.Client) (*Adoption, error) {
+// ErrNothingKnown or ErrPartitionsChanged where there is nothing to adopt. A
+// statement that takes longer than timeout fails.
+func LookAtTopic(ctx context.Context, client *clickhouse.Client, admin *kadm.Client, timeout time.Duration) (*Adoption, error) {
 	live, err := kafka.DescribeStream(ctx, admin, kafka.TopicEvents)
 	if err != nil {
 		return nil, err
@@ -83,7 +84,7 @@ func LookAtTopic(ctx context.Context, client *clickhouse.Client, admin *kadm.Cli
 		return nil, err
 	}
 	for partition := range known.partitions {
-		end, err := known.ledger(client, partition).end(ctx)
+		end, err := known.ledger(client, partition, timeout).end(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -111,7 +112,7 @@ func AdoptTopic(ctx context.Context, client *clickhouse.Client, admin *kadm.Clie
 	if err := kafka.CheckTopics(ctx, admin); err != nil {
 		return nil, err
 	}
-	a, err := LookAtTopic(ctx, client, admin)
+	a, err := LookAtTopic(ctx, client, admin, timeout)
 	if err != nil {
 		return a, err
 	}
@@ -128,17 +129,11 @@ func AdoptTopic(ctx context.Context, client *clickhouse.Client, admin *kadm.Clie
 		return a, err
 	}
 	for partition := range known.partitions {
-		l := known.ledger(client, partition)
-		l.timeout = timeout
-		if err := l.close(ctx); err != nil {
+		if err := known.ledger(client, partition, timeout).close(ctx); err != nil {
 			return a, fmt.Errorf("close partition %d of stream %s: %w", partition, known.id, err)
 		}
 	}
 	return a, insertAdopted(ctx, client, a.Topic, adopted{id: id, partitions: a.Live.Partitions, starts: a.Starts})
-}
-
-func (s adopted) ledger(client *clickhouse.Client, partition int32) *ledger {
-	return &ledger{client: client, stream: s.id, partition: partition, start: s.starts[partition], timeout: DefaultConfig().StatementTimeout}
 }
 
 // everyPartition lists an offset of each partition of a stream, and insists on

@@ -77,7 +77,7 @@ func TestAdoptedTopicIsCountedByRunningRollupsAndCopiesOfTheOldOnesEventsAreDupl
 	// look-up across streams, not by where they lie.
 	s.recreateEvents(3)
 	s.waitHalted(4) // also the one that the new topic does not have
-	look, err := LookAtTopic(t.Context(), s.client, s.admin)
+	look, err := LookAtTopic(t.Context(), s.client, s.admin, time.Minute)
 	if err != nil || look.Known.ID != old || look.Live.ID != s.liveID() || len(look.Starts) != 3 {
 		t.Fatalf("%+v, %v", look, err)
 	}
@@ -128,7 +128,7 @@ func (s *stack) waitOutcomes(want map[string]uint64) {
 		s.t.Fatal(err)
 	}
 	for partition := range known.partitions {
-		if _, err := known.ledger(s.client, partition).end(s.t.Context()); err != nil {
+		if _, err := known.ledger(s.client, partition, time.Minute).end(s.t.Context()); err != nil {
 			s.t.Fatal(err)
 		}
 	}
@@ -142,7 +142,7 @@ func TestBlockOfAnAbandonedTopicIsRefusedAfterTheAdoption(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	late := known.ledger(s.client, 1)
+	late := known.ledger(s.client, 1, time.Minute)
 	end, err := late.end(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -172,7 +172,7 @@ func TestAdoptionThatWasCutOffIsFinishedByTheNextOne(t *testing.T) {
 	}
 	s.recreateEvents(4)
 	for range 2 { // closed by one that died then, and again
-		if err := known.ledger(s.client, 2).close(t.Context()); err != nil {
+		if err := known.ledger(s.client, 2, time.Minute).close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -46,6 +46,12 @@ WHERE source_stream = ? HAVING count() > 0`
 	insertMembers = `INSERT INTO directory_members (workspace, member, valid_from, name, deleted, source_offset, source_stream) VALUES`
 )
 
+// maxChanges is how many changes are stored at a time, and so how far before the
+// history's end it may lack one: that many are read again at the start, which
+// changes nothing. Read again must be what a batch may hold at least, or what a
+// crash left out of one would never be stored.
+const maxChanges = 10_000
+
 func (d *directoryPartition) run(ctx context.Context) {
 	wait := firstRetry
 	for ctx.Err() == nil {
@@ -83,7 +89,6 @@ func (d *directoryPartition) session(ctx context.Context) (progressed bool, err 
 		return false, fmt.Errorf("consume: %w", err)
 	}
 	defer consumer.Close()
-	const maxChanges = 10_000
 	for {
 		fetches := consumer.PollRecords(ctx, maxChanges)
 		if ctx.Err() != nil {
@@ -109,12 +114,10 @@ func (d *directoryPartition) session(ctx context.Context) (progressed bool, err 
 	}
 }
 
-// end is the first offset of the topic that may not be stored yet.
+// end is the first offset of the topic that may not be stored yet: the tables
+// are written one after another, so a crash can leave the last change of a batch
+// stored and its first ones not.
 func (d *directoryPartition) end(ctx context.Context, stream uuid.UUID) (int64, error) {
-	// The tables are written one after another, so a crash can leave a later
-	// change stored before an earlier one; a batch is read again from a safe
-	// distance, which changes nothing.
-	const overlap = 10_000
 	var next int64
 	err := d.clickhouse.Conn().QueryRow(ctx, selectDirectoryEnd, stream).Scan(&next)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -123,7 +126,7 @@ func (d *directoryPartition) end(ctx context.Context, stream uuid.UUID) (int64, 
 	if err != nil {
 		return 0, fmt.Errorf("read the directory's end: %w", err)
 	}
-	return max(0, next-overlap), nil
+	return max(0, next-maxChanges), nil
 }
 
 func (d *directoryPartition) store(ctx context.Context, stream uuid.UUID, records []*kgo.Record) error {

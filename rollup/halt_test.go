@@ -79,7 +79,7 @@ func TestLossIsAcceptedOnlyKnowinglyAndStaysVisible(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if end, err := known.ledger(s.client, partition).end(t.Context()); err != nil || end.lastTime.After(outage) {
+	if end, err := known.ledger(s.client, partition, time.Minute).end(t.Context()); err != nil || end.lastTime.After(outage) {
 		t.Errorf("the ledger of the lost records ends at %s, after the outage began at %s: %v", end.lastTime, outage, err)
 	}
 

@@ -442,9 +442,7 @@ func repairedOf(fields []string) (Repaired, error) {
 	if !ok {
 		return Repaired{}, fmt.Errorf("credits %q: not a number", fields[1])
 	}
-	low := new(big.Int).And(credits, new(big.Int).SetUint64(math.MaxUint64)).Uint64()
-	high := new(big.Int).Rsh(credits, 64).Int64()
-	return Repaired{Buckets: numbers[0], Credits: schemas.CreditsSum{Hi: high, Lo: low}, Events: numbers[1]}, nil
+	return Repaired{Buckets: numbers[0], Credits: schemas.SumFromBig(credits), Events: numbers[1]}, nil
 }
 
 func (b *rebuilder) ids(ctx context.Context, l *ledger, p *RebuildProgress) error {

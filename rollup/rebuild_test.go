@@ -250,7 +250,7 @@ func TestRebuildOfAPartitionTakesAwayWhatTheLedgerDoesNotKnowAnyMore(t *testing.
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &ledger{client: s.client, stream: known.id, partition: 2, start: known.starts[2], timeout: time.Minute}
+	l := known.ledger(s.client, 2, time.Minute)
 	if _, err := l.rebuild(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -298,13 +298,9 @@ func (r *Rollup) Owned() (stream uuid.UUID, partitions []int32) {
 }
 
 func (r *Rollup) newEventPartition(partition int32, log *slog.Logger) *eventPartition {
-	l := &ledger{client: r.clickhouse, stream: r.stream.id, partition: partition, timeout: r.config.StatementTimeout}
-	// One beyond those that were adopted is not taken over; see takeOver.
-	if int(partition) < len(r.stream.starts) {
-		l.start = r.stream.starts[partition]
-	}
 	return &eventPartition{
-		config: r.config, log: log, metrics: r.metrics, ledger: l, partitions: r.stream.partitions,
+		config: r.config, log: log, metrics: r.metrics, partitions: r.stream.partitions,
+		ledger:   r.stream.ledger(r.clickhouse, partition, r.config.StatementTimeout),
 		consumer: r.consumerOptions(), admin: r.admin, producer: r.client, idLoads: r.idLoads, moved: r.moved, turns: r.turns,
 		since: time.Now(), settled: -1, st: partitionState{position: -1},
 	}

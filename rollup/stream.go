@@ -23,6 +23,16 @@ type adopted struct {
 	at         time.Time // when it was adopted
 }
 
+// ledger is that of one of the stream's partitions. One beyond those that were
+// adopted has no start; it is not taken over (takeOver).
+func (s adopted) ledger(client *clickhouse.Client, partition int32, timeout time.Duration) *ledger {
+	l := &ledger{client: client, stream: s.id, partition: partition, timeout: timeout}
+	if int(partition) < len(s.starts) {
+		l.start = s.starts[partition]
+	}
+	return l
+}
+
 // ErrForeignTopic means that the events topic is not the one that the ledger
 // was built from. Nothing is counted until somebody decides.
 var ErrForeignTopic = errors.New("the topic is not the one that the ledger was built from")
@@ -63,11 +73,8 @@ func adoptStream(ctx context.Context, client *clickhouse.Client, admin *kadm.Cli
 			return adopted{}, fmt.Errorf("read adopted stream back: found %v: %w", found, err)
 		}
 	}
-	if known.id != live.ID {
-		return adopted{}, fmt.Errorf("%w: %s has id %s and the ledger knows %s; put the topic back from its backup, or go on with the one that is there: agentmeter adopt-topic", ErrForeignTopic, topic, live.ID, known.id)
-	}
-	if known.partitions != live.Partitions {
-		return adopted{}, fmt.Errorf("%w: %s has %d partitions and was adopted with %d; partitions change by a cut-over to a new topic, see docs/repairs.md", ErrForeignTopic, topic, live.Partitions, known.partitions)
+	if known.id != live.ID || known.partitions != live.Partitions {
+		return adopted{}, fmt.Errorf("%w: %w", ErrForeignTopic, foreignTopic(live, known.id, known.partitions))
 	}
 	return known, nil
 }
@@ -122,7 +129,7 @@ func RepairLast(ctx context.Context, client *clickhouse.Client, timeout time.Dur
 		return err
 	}
 	for partition := range known.partitions {
-		l := &ledger{client: client, stream: known.id, partition: partition, start: known.starts[partition], timeout: timeout}
+		l := known.ledger(client, partition, timeout)
 		end, err := l.end(ctx)
 		if err != nil {
 			return err

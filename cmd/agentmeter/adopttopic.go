@@ -37,10 +37,11 @@ func (c *adoptTopicCommand) Run(ctx context.Context, s streams) error {
 	}
 	defer p.close()
 	var adoption *rollup.Adoption
+	timeout := rollup.DefaultConfig().StatementTimeout
 	if c.ID == "" {
-		adoption, err = rollup.LookAtTopic(ctx, p.clickhouse, p.admin)
+		adoption, err = rollup.LookAtTopic(ctx, p.clickhouse, p.admin, timeout)
 	} else {
-		adoption, err = rollup.AdoptTopic(ctx, p.clickhouse, p.admin, id, rollup.DefaultConfig().StatementTimeout)
+		adoption, err = rollup.AdoptTopic(ctx, p.clickhouse, p.admin, id, timeout)
 	}
 	switch {
 	case errors.Is(err, rollup.ErrNothingToAdopt):
