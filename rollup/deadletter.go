@@ -2,7 +2,6 @@ package rollup
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -12,15 +11,6 @@ import (
 	"agentmeter/schemas"
 	"agentmeter/schemas/usagev1"
 )
-
-// invalidCode is the stable code of a record that does not decode.
-func invalidCode(err error) string {
-	var field schemas.FieldError
-	if errors.As(err, &field) {
-		return field.Code
-	}
-	return codeUndecodable
-}
 
 // maxLetterValue is how many bytes of a record a dead letter carries at most:
 // well below the largest record that brokers take by default (1 MiB).
@@ -53,7 +43,7 @@ func (p *eventPartition) sendDeadLetters(ctx context.Context, rows []row) (map[s
 		if len(value) > maxLetterValue {
 			// A letter that does not fit would hold up the whole partition. The
 			// record itself is still at its offset.
-			detail = fmt.Sprintf("truncated to %d of %d bytes", maxLetterValue, len(value))
+			detail = schemas.TruncatedDetail(maxLetterValue, len(value))
 			value = value[:maxLetterValue]
 		}
 		letter := usagev1.DeadLetter{

@@ -97,7 +97,7 @@ func TestOutcomesDoNotDependOnWhereBlocksAreCut(t *testing.T) {
 				r.outcome = schemas.OutcomeGap
 				continue
 			case 1:
-				r.outcome, r.detail = schemas.OutcomeInvalid, codeUndecodable
+				r.outcome, r.detail = schemas.OutcomeInvalid, schemas.CodeUndecodable
 				continue
 			case 2:
 				r.event.Adjustment = &schemas.Adjustment{Reason: "drawn"}

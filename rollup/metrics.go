@@ -109,7 +109,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	for outcome := schemas.OutcomeCounted; outcome < schemas.OutcomeErased; outcome++ {
 		m.rows.WithLabelValues(outcome.String())
 	}
-	for _, code := range [...]string{codeUndecodable, codeWrongPartition, codePayloadConflict} {
+	for _, code := range [...]string{schemas.CodeUndecodable, schemas.CodeWrongPartition, schemas.CodePayloadConflict} {
 		m.deadLetters.WithLabelValues(code)
 	}
 	for _, found := range [...]string{"yes", "no"} {

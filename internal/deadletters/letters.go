@@ -49,7 +49,7 @@ type Letter struct {
 }
 
 // Truncated reports whether the letter holds only the beginning of its record.
-func (l *Letter) Truncated() bool { return strings.HasPrefix(l.Detail, "truncated ") }
+func (l *Letter) Truncated() bool { return schemas.Truncated(l.Detail) }
 
 // Event decodes the record.
 func (l *Letter) Event() (schemas.Event, error) {

@@ -11,10 +11,6 @@ import (
 	"agentmeter/schemas"
 )
 
-// payloadConflict is the rollup's code of an id that was sent with another
-// payload before.
-const payloadConflict = "payload_conflict"
-
 // RefusedError says why a record is not put back.
 type RefusedError struct{ Reason string }
 
@@ -28,7 +24,7 @@ func (l *Letter) Record() (*kgo.Record, error) {
 	case l.Truncated():
 		return nil, &RefusedError{fmt.Sprintf("the letter holds only the beginning (%s); the whole record is at offset %d of partition %d of stream %s, for as long as Kafka keeps it",
 			l.Detail, l.Offset, l.Partition, l.Stream)}
-	case l.Code == payloadConflict:
+	case l.Code == schemas.CodePayloadConflict:
 		return nil, &RefusedError{"its id was counted with another payload, and would be refused again; send an adjustment, or the event under an id of its own"}
 	}
 	event, err := l.Event()
