@@ -125,73 +125,27 @@ func Each(ctx context.Context, options []kgo.Opt, s Selection, yield func(*Lette
 		return fmt.Errorf("dead letters: connect: %w", err)
 	}
 	defer client.Close()
-	admin := kadm.NewClient(client)
-	begins, err := kafka.LogStarts(ctx, admin, kafka.TopicDeadLetter)
+	ends, err := kafka.LogEnds(ctx, kadm.NewClient(client), kafka.TopicDeadLetter)
 	if err != nil {
 		return fmt.Errorf("dead letters: %w", err)
 	}
-	ends, err := kafka.LogEnds(ctx, admin, kafka.TopicDeadLetter)
-	if err != nil {
-		return fmt.Errorf("dead letters: %w", err)
-	}
-	from := make(map[int32]kgo.Offset)
-	for partition, end := range ends {
-		if begins[partition] < end {
-			from[partition] = kgo.NewOffset().At(begins[partition])
-		}
-	}
-	if len(from) == 0 {
-		return nil
-	}
-	consumer, err := kgo.NewClient(append(slices.Clone(options),
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{kafka.TopicDeadLetter: from}),
-		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		// The last offset may be a control record, which is waited for, too.
-		kgo.KeepControlRecords(),
-	)...)
-	if err != nil {
-		return fmt.Errorf("dead letters: connect: %w", err)
-	}
-	defer consumer.Close()
 	seen := make(map[Source]bool)
-	for left := len(from); left > 0; {
-		fetches := consumer.PollFetches(ctx)
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
+	return kafka.EachRecord(ctx, options, kafka.TopicDeadLetter, ends, func(record *kgo.Record) error {
+		letter, ok := letterOf(record, int64(len(ends)))
+		if !ok || seen[letter.Source] {
+			return nil
 		}
-		if faults := fetches.Errors(); len(faults) > 0 {
-			return fmt.Errorf("dead letters: read: %w", faults[0].Err)
+		seen[letter.Source] = true
+		if !s.has(letter) {
+			return nil
 		}
-		for _, record := range fetches.Records() {
-			end := ends[record.Partition]
-			if record.Offset >= end {
-				continue // written since it began
-			}
-			if record.Offset == end-1 {
-				left--
-			}
-			letter, ok := letterOf(record, int64(len(ends)))
-			if !ok || seen[letter.Source] {
-				continue
-			}
-			seen[letter.Source] = true
-			if !s.has(letter) {
-				continue
-			}
-			if err := yield(letter); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+		return yield(letter)
+	})
 }
 
 // letterOf decodes a record of the dead-letter topic. One that is no letter is
 // passed over.
 func letterOf(record *kgo.Record, partitions int64) (*Letter, bool) {
-	if record.Attrs.IsControl() {
-		return nil, false
-	}
 	var raw usagev1.DeadLetter
 	if err := raw.UnmarshalVT(record.Value); err != nil || len(raw.Stream) != len(uuid.UUID{}) {
 		return nil, false

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -65,7 +64,7 @@ func Find(ctx context.Context, options []kgo.Opt, topic string, drop Drop) (Prun
 func find(ctx context.Context, options []kgo.Opt, topic string, drop Drop) (total Pruned, below map[int32]int64, err error) {
 	below = make(map[int32]int64)
 	since := make(map[int32]int) // kept since the last one that goes
-	err = eachRecord(ctx, options, topic, nil, func(record *kgo.Record) error {
+	err = EachRecord(ctx, options, topic, nil, func(record *kgo.Record) error {
 		if drop(record) {
 			total.Dropped++
 			total.Kept += since[record.Partition]
@@ -83,8 +82,8 @@ func find(ctx context.Context, options []kgo.Opt, topic string, drop Drop) (tota
 // again at the log's end, in order, and once that is acknowledged the log is cut
 // off below it. Whoever reads meanwhile, or after a prune that was cut off,
 // reads records twice, which has to be harmless: Origin tells that they are the
-// same. A partition of which nothing is
-// left gets an empty record, since a log must not end where it begins.
+// same. A partition of which nothing is left gets an empty record, since a log
+// must not end where it begins.
 //
 // Brokers delete files, not records: the bytes go once the file that they lie
 // in is full or old enough to be closed (segment.bytes, segment.ms).
@@ -101,7 +100,7 @@ func Prune(ctx context.Context, options []kgo.Opt, topic string, drop Drop) (Pru
 	admin := kadm.NewClient(client)
 	written := make(map[int32]bool)
 	acknowledged := kgo.AbortingFirstErrPromise(client)
-	err = eachRecord(ctx, options, topic, below, func(record *kgo.Record) error {
+	err = EachRecord(ctx, options, topic, below, func(record *kgo.Record) error {
 		if drop(record) || len(record.Value) == 0 {
 			return nil
 		}
@@ -133,69 +132,4 @@ func Prune(ctx context.Context, options []kgo.Opt, topic string, drop Drop) (Pru
 		return pruned, fmt.Errorf("prune %s: delete records: %w", topic, err)
 	}
 	return pruned, nil
-}
-
-// eachRecord gives yield every record of a topic that was there when it began,
-// below the given offsets where there are any.
-func eachRecord(ctx context.Context, options []kgo.Opt, topic string, below map[int32]int64, yield func(*kgo.Record) error) error {
-	client, err := kgo.NewClient(options...)
-	if err != nil {
-		return fmt.Errorf("read %s: connect: %w", topic, err)
-	}
-	defer client.Close()
-	admin := kadm.NewClient(client)
-	begins, err := LogStarts(ctx, admin, topic)
-	if err != nil {
-		return err
-	}
-	if below == nil {
-		if below, err = LogEnds(ctx, admin, topic); err != nil {
-			return err
-		}
-	}
-	below = maps.Clone(below)
-	from := make(map[int32]kgo.Offset)
-	for partition, end := range below {
-		if begins[partition] < end {
-			from[partition] = kgo.NewOffset().At(begins[partition])
-		}
-	}
-	if len(from) == 0 {
-		return nil
-	}
-	consumer, err := kgo.NewClient(append(slices.Clone(options),
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}),
-		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		// The last offset may be a control record, which is waited for, too.
-		kgo.KeepControlRecords(),
-	)...)
-	if err != nil {
-		return fmt.Errorf("read %s: connect: %w", topic, err)
-	}
-	defer consumer.Close()
-	for left := len(from); left > 0; {
-		fetches := consumer.PollFetches(ctx)
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if faults := fetches.Errors(); len(faults) > 0 {
-			return fmt.Errorf("read %s: %w", topic, faults[0].Err)
-		}
-		for _, record := range fetches.Records() {
-			end := below[record.Partition]
-			if record.Offset >= end {
-				continue
-			}
-			if record.Offset == end-1 {
-				left--
-			}
-			if record.Attrs.IsControl() {
-				continue
-			}
-			if err := yield(record); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
