@@ -17,15 +17,6 @@ import (
 	"agentmeter/internal/httpapi"
 )
 
-// Exceptions of ClickHouse's that are about load and not about the question.
-const (
-	codeTooManyQueries = 202
-	codeMemoryLimit    = 241
-	codeTimeout        = 159
-	codeNoSpace        = 243 // for what does not fit into memory
-	codeNoServer       = 279 // of a cluster's shard
-)
-
 // read puts one statement to ClickHouse and gives each block of its answer,
 // decoded into columns, to onBlock.
 func (s *Service) read(ctx context.Context, route, name, sql string, params map[string]string, columns proto.Results, onBlock func(rows int)) error {
@@ -77,11 +68,11 @@ func storeError(ctx context.Context, err error) error {
 	}
 	const retryAfter = time.Second
 	switch clickhouse.ExceptionCode(err) {
-	case codeTooManyQueries, codeMemoryLimit, codeNoSpace:
+	case clickhouse.CodeTooManyQueries, clickhouse.CodeMemoryLimitExceeded, clickhouse.CodeNotEnoughSpace:
 		return httpapi.Unavailable("storage_busy", "The figures cannot be read just now. Try again.", retryAfter, err)
-	case codeNoServer:
+	case clickhouse.CodeNoServer:
 		return httpapi.Unavailable("storage_unavailable", "The figures cannot be read just now. Try again.", retryAfter, err)
-	case codeTimeout:
+	case clickhouse.CodeTimeoutExceeded:
 		return &httpapi.Problem{Status: http.StatusGatewayTimeout, Code: "timeout", Detail: "It took too long. Try again, or ask for less.", Cause: err}
 	}
 	// A connection that ends instead of answering: ClickHouse was stopped, or fell.

@@ -34,9 +34,6 @@ const (
 	heldRows = 10_000_000
 )
 
-// codeTooManyRows is ClickHouse's for a statement that would read more.
-const codeTooManyRows = 158
-
 // reconcileSettings bound the memory of a comparison: it goes to disk instead.
 var reconcileSettings = map[string]string{
 	"max_memory_usage":                   strconv.Itoa(512 << 20),
@@ -163,7 +160,7 @@ func (s *Service) confirm(ctx context.Context, route string, q question, c *reco
 	confirmed := map[string]tierSums{}
 	for _, place := range append(places, placed{elsewhere: places}) {
 		sums, err := s.compareTiers(ctx, route, q, doubtful, place)
-		if clickhouse.ExceptionCode(err) == codeTooManyRows {
+		if clickhouse.ExceptionCode(err) == clickhouse.CodeTooManyRows {
 			return nil // too much to hold counting up for: it stands as it was found
 		}
 		if err != nil {

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/ClickHouse/ch-go/proto"
-	"github.com/google/uuid"
 
 	"agentmeter/internal/clickhouse"
 	"agentmeter/schemas"
@@ -42,12 +41,6 @@ const (
 // has something else. Whether such an id was counted cannot be told.
 var errInconsistentIDs = errors.New("the id look-up does not agree with the ledger; run agentmeter rebuild")
 
-// place is where an id was recorded.
-type place struct {
-	stream    uuid.UUID
-	partition int32
-}
-
 // findRecorded returns what was recorded under the given ids below offset lo of
 // this partition, or anywhere in another stream; ids that are new are absent.
 //
@@ -58,12 +51,12 @@ func (l *ledger) findRecorded(ctx context.Context, ids []schemas.IDHash, lo int6
 	for _, id := range ids {
 		wanted[id] = struct{}{}
 	}
-	places := make(map[place]map[int64]schemas.IDHash)
-	found := func(id schemas.IDHash, at place, offset int64) {
+	places := make(map[clickhouse.Place]map[int64]schemas.IDHash)
+	found := func(id schemas.IDHash, at clickhouse.Place, offset int64) {
 		if _, ok := wanted[id]; !ok {
 			return // it only begins like one
 		}
-		if at == (place{l.stream, l.partition}) && offset >= lo {
+		if at == *l.place() && offset >= lo {
 			return
 		}
 		offsets := places[at]
@@ -100,7 +93,7 @@ func (l *ledger) findRecorded(ctx context.Context, ids []schemas.IDHash, lo int6
 
 // findPlaces gives every place at which one of the ids was recorded to found,
 // and perhaps places of other ids.
-func (l *ledger) findPlaces(ctx context.Context, ids []schemas.IDHash, width int, found func(schemas.IDHash, place, int64)) error {
+func (l *ledger) findPlaces(ctx context.Context, ids []schemas.IDHash, width int, found func(schemas.IDHash, clickhouse.Place, int64)) error {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	list := make([]byte, 0, len(ids)*width)
@@ -127,7 +120,7 @@ func (l *ledger) findPlaces(ctx context.Context, ids []schemas.IDHash, width int
 	}
 	return l.client.Select(ctx, clickhouse.Statement{SQL: sql, Settings: listSettings, EachShard: true}, columns, func(n int) error {
 		for i := range n {
-			found(schemas.IDHash(hash.Row(i)), place{stream.Row(i), partition.Row(i)}, offset.Row(i))
+			found(schemas.IDHash(hash.Row(i)), clickhouse.Place{Stream: stream.Row(i), Partition: partition.Row(i)}, offset.Row(i))
 		}
 		return nil
 	})
@@ -145,7 +138,7 @@ func listStatement(statement *template.Template, list any) (string, error) {
 // ids says which id the look-up has at each. An id that is known from several
 // places keeps what is read first; a cut-over never leaves an id counted in
 // both streams.
-func (l *ledger) readRecorded(ctx context.Context, at place, offsets []int64, ids map[int64]schemas.IDHash, recorded map[schemas.IDHash]recordedID) error {
+func (l *ledger) readRecorded(ctx context.Context, at clickhouse.Place, offsets []int64, ids map[int64]schemas.IDHash, recorded map[schemas.IDHash]recordedID) error {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	list := make([]byte, 0, len(offsets)*8)
@@ -159,7 +152,7 @@ func (l *ledger) readRecorded(ctx context.Context, at place, offsets []int64, id
 	if err != nil {
 		return err
 	}
-	there := &ledger{stream: at.stream, partition: at.partition}
+	there := &ledger{stream: at.Stream, partition: at.Partition}
 	read := 0
 	var rows ledgerRows
 	err = l.client.Select(ctx, clickhouse.Statement{SQL: sql, Params: there.params(), Settings: listSettings, Place: there.place()}, rows.columns(), func(n int) error {
@@ -173,7 +166,7 @@ func (l *ledger) readRecorded(ctx context.Context, at place, offsets []int64, id
 			switch {
 			case got.erased:
 			case what != id:
-				return fmt.Errorf("%w: offset %d of stream %s, partition %d, holds another id or did not record it", errInconsistentIDs, offset, at.stream, at.partition)
+				return fmt.Errorf("%w: offset %d of stream %s, partition %d, holds another id or did not record it", errInconsistentIDs, offset, at.Stream, at.Partition)
 			}
 			read++
 			if _, ok := recorded[id]; !ok {
@@ -187,7 +180,7 @@ func (l *ledger) readRecorded(ctx context.Context, at place, offsets []int64, id
 	}
 	if read != len(offsets) {
 		return fmt.Errorf("%w: of %d offsets of stream %s, partition %d, from %d to %d, the ledger holds %d", errInconsistentIDs,
-			len(offsets), at.stream, at.partition, offsets[0], offsets[len(offsets)-1], read)
+			len(offsets), at.Stream, at.Partition, offsets[0], offsets[len(offsets)-1], read)
 	}
 	return nil
 }

@@ -34,12 +34,6 @@ const (
 	exitUnclear = 2
 )
 
-// The exceptions of a ClickHouse that was not migrated.
-const (
-	codeUnknownTable    = 60
-	codeUnknownDatabase = 81
-)
-
 // exitError carries an exit code and, where there is one, the error to print.
 type exitError struct {
 	code int
@@ -109,7 +103,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	parsed.Bind(streams)
 	err = parsed.Run()
-	if code := clickhouse.ExceptionCode(err); code == codeUnknownTable || code == codeUnknownDatabase {
+	if code := clickhouse.ExceptionCode(err); code == clickhouse.CodeUnknownTable || code == clickhouse.CodeUnknownDatabase {
 		defer fmt.Fprintln(stderr, "agentmeter: ClickHouse lacks tables of Agentmeter's: agentmeter migrate brings it to the current schema, or name another --clickhouse-database.")
 	}
 	var exit *exitError

@@ -92,6 +92,10 @@ type Partition struct {
 	lastBlock int64 // where its last block begins
 }
 
+func (p *Partition) place() clickhouse.Place {
+	return clickhouse.Place{Stream: p.Stream, Partition: p.Partition}
+}
+
 // Records is Kafka's own count beside the ledger's: what was ever produced to
 // the live topic is in the ledger or still to be counted.
 type Records struct {

@@ -77,9 +77,6 @@ type question struct {
 
 func offset(n int64) string { return strconv.FormatInt(n, 10) }
 
-// codeTooManyRows is ClickHouse's TOO_MANY_ROWS.
-const codeTooManyRows = 158
-
 // ask runs a statement about a partition, where that is counted, or about all of
 // them, and hands each row to onRow.
 func (a *auditor) ask(ctx context.Context, p Partition, q question, onRow func(fields []string) error) error {
@@ -104,7 +101,8 @@ func (a *auditor) ask(ctx context.Context, p Partition, q question, onRow func(f
 	client := a.client
 	switch {
 	case p.Stream != uuid.Nil:
-		statement.Place = &clickhouse.Place{Stream: p.Stream, Partition: p.Partition}
+		place := p.place()
+		statement.Place = &place
 	case q.eachShard:
 		statement.EachShard = true
 	default:

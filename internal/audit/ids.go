@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"agentmeter/internal/clickhouse"
 	tables "agentmeter/schemas/clickhouse"
 )
 
@@ -35,18 +36,12 @@ type held struct {
 	checksum string
 }
 
-// place is a partition of a stream.
-type place struct {
-	stream    uuid.UUID
-	partition int32
-}
-
 // ids checks that every event was recorded under an id of its own. The id
 // look-up is ordered by the ids' hashes, so that it shows what it holds twice
 // in bounded memory, wherever the events stand; and that it holds what the
 // ledger recorded, and nothing else, is checked partition by partition.
 func (a *auditor) ids(ctx context.Context, partitions []Partition) error {
-	var looked map[place]map[int64]held
+	var looked map[clickhouse.Place]map[int64]held
 	if err := a.step(ctx, Partition{}, "the id look-up", func(ctx context.Context) (err error) {
 		looked, err = a.lookedUp(ctx, partitions)
 		return err
@@ -62,7 +57,7 @@ func (a *auditor) ids(ctx context.Context, partitions []Partition) error {
 					}
 				}
 				found := len(a.findings)
-				err = a.sameIDs(ctx, p, looked[place{p.Stream, p.Partition}])
+				err = a.sameIDs(ctx, p, looked[p.place()])
 				if len(a.findings) > found {
 					looked = nil
 				}
@@ -80,16 +75,16 @@ func (a *auditor) ids(ctx context.Context, partitions []Partition) error {
 
 // lookedUp reads what the id look-up holds of each partition below where its
 // ledger ended.
-func (a *auditor) lookedUp(ctx context.Context, partitions []Partition) (map[place]map[int64]held, error) {
+func (a *auditor) lookedUp(ctx context.Context, partitions []Partition) (map[clickhouse.Place]map[int64]held, error) {
 	var streams, numbers, belows []string
-	byPlace := map[place]Partition{}
+	byPlace := map[clickhouse.Place]Partition{}
 	for _, p := range partitions {
 		streams, numbers, belows = append(streams, "'"+p.Stream.String()+"'"), append(numbers, offset(int64(p.Partition))), append(belows, offset(p.Position))
-		byPlace[place{p.Stream, p.Partition}] = p
+		byPlace[p.place()] = p
 	}
 	list := func(values []string) string { return "[" + strings.Join(values, ",") + "]" }
-	looked := map[place]map[int64]held{}
-	highest := map[place]int64{}
+	looked := map[clickhouse.Place]map[int64]held{}
+	highest := map[clickhouse.Place]int64{}
 	err := a.ask(ctx, Partition{}, question{sql: tableIDsSQL, eachShard: true, params: map[string]string{
 		"chunk": offset(a.options.bounds.stretch), "streams": list(streams), "partitions": list(numbers), "belows": list(belows),
 	}}, func(fields []string) error {
@@ -101,7 +96,7 @@ func (a *auditor) lookedUp(ctx context.Context, partitions []Partition) (map[pla
 		if err != nil {
 			return err
 		}
-		at := place{stream, int32(n[0])}
+		at := clickhouse.Place{Stream: stream, Partition: int32(n[0])}
 		if looked[at] == nil {
 			looked[at] = map[int64]held{}
 			highest[at] = n[3]
@@ -376,7 +371,7 @@ func (a *auditor) strangers(ctx context.Context) error {
 				return err
 			}
 			if err := a.settled(ctx, func() error {
-				rows := map[place]int64{}
+				rows := map[clickhouse.Place]int64{}
 				err := a.ask(ctx, Partition{}, question{sql: sql.String(), eachShard: true}, func(fields []string) error {
 					stream, err := uuid.Parse(fields[0])
 					if err != nil {
@@ -384,7 +379,7 @@ func (a *auditor) strangers(ctx context.Context) error {
 					}
 					n, err := integers(fields[1:])
 					if err == nil {
-						rows[place{stream, int32(n[0])}] += n[1]
+						rows[clickhouse.Place{Stream: stream, Partition: int32(n[0])}] += n[1]
 					}
 					return err
 				})
@@ -399,9 +394,9 @@ func (a *auditor) strangers(ctx context.Context) error {
 				}
 				for at, n := range rows {
 					if !slices.ContainsFunc(streams, func(s stream) bool {
-						return s.id == at.stream && at.partition >= 0 && at.partition < s.partitions
+						return s.id == at.Stream && at.Partition >= 0 && at.Partition < s.partitions
 					}) {
-						a.find(Partition{Stream: at.stream, Partition: at.partition}, table.check, table.Table, "has %d rows of a partition that no known stream has", n)
+						a.find(Partition{Stream: at.Stream, Partition: at.Partition}, table.check, table.Table, "has %d rows of a partition that no known stream has", n)
 					}
 				}
 				return nil

@@ -319,7 +319,7 @@ func (a *auditor) touchedSlice(ctx context.Context, p Partition, lo, hi int64) e
 	for _, c := range chained() {
 		if err := a.settled(ctx, func() error {
 			d, err := a.compare(ctx, p, c, s, true, a.options.bounds.held)
-			if clickhouse.ExceptionCode(err) == codeTooManyRows {
+			if clickhouse.ExceptionCode(err) == clickhouse.CodeTooManyRows {
 				if d, err = a.compare(ctx, p, c, s, false, 0); err == nil {
 					d, err = a.stillDiffers(ctx, p, c, s, d)
 				}

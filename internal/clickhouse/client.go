@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strings"
 
 	clickhousego "github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -122,49 +121,6 @@ func (c *Client) Close() error {
 	}
 	return errors.Join(faults...)
 }
-
-// Exception is an error that ClickHouse itself reported, with its code. It has
-// ClickHouse's own name for it.
-type Exception struct { //nolint:errname // ClickHouse's own term
-	Code    int
-	Message string
-}
-
-func (e *Exception) Error() string { return e.Message }
-
-// The exception codes that Agentmeter acts on.
-const (
-	codeThrowIf        = 395 // FUNCTION_THROW_IF_VALUE_IS_NON_ZERO: the guard refused
-	codeAlreadyRunning = 216 // QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING: the mutex is held
-)
-
-// ExceptionCode returns the code of the ClickHouse exception in err's chain,
-// from either kind of call, or 0.
-func ExceptionCode(err error) int {
-	var own *Exception
-	if errors.As(err, &own) {
-		return own.Code
-	}
-	var driverError *clickhousego.Exception
-	if errors.As(err, &driverError) {
-		return int(driverError.Code)
-	}
-	// clickhouse-go's HTTP transport reports server errors as text.
-	if err != nil {
-		if _, after, found := strings.Cut(err.Error(), "Code: "); found {
-			code := 0
-			for i := 0; i < len(after) && after[i] >= '0' && after[i] <= '9'; i++ {
-				code = code*10 + int(after[i]-'0')
-			}
-			return code
-		}
-	}
-	return 0
-}
-
-// Refused reports whether the statement's guard (throwIf) refused it: the
-// engine ran it and it changed nothing.
-func Refused(err error) bool { return ExceptionCode(err) == codeThrowIf }
 
 // WithParams binds values to the {name:Type} places of the query that ctx goes
 // to.

@@ -178,7 +178,7 @@ func (c *Client) run(ctx context.Context, statement Statement) (_ io.ReadCloser,
 	wait := mutexFirstWait
 	for {
 		answer, err := c.send(ctx, statement)
-		if err == nil || statement.Mutex == "" || ExceptionCode(err) != codeAlreadyRunning {
+		if err == nil || statement.Mutex == "" || ExceptionCode(err) != CodeAlreadyRunning {
 			return answer, err
 		}
 		timer := time.NewTimer(wait)
