@@ -174,13 +174,11 @@ func (s *stack) addRollup(i int, flags ...string) (*process, error) {
 		"rollup", "--kafka", s.addresses["broker"], "--clickhouse", px.url(), "--http-listen", s.addresses[name],
 		"--token-key-file", filepath.Join(s.dir, "access.key"),
 		"--block-rows", fmt.Sprint(s.blockRows), "--block-linger", s.linger.String(),
-		"--drain-timeout", s.drain.String(), "--statement-timeout", s.limit.String(),
+		"--drain-timeout", s.drain.String(), "--statement-timeout", s.limit.String(), "--hot-ids", fmt.Sprint(s.hotIDs),
 	}
 	p := &process{name: name, binary: s.binary, args: append(append(args, s.extra...), flags...), dir: filepath.Join(s.dir, "logs")}
-	// By either name, so that it is found whatever the command line makes of "IDs".
-	p.env = []string{"AGENTMETER_HOT_IDS=" + fmt.Sprint(s.hotIDs), "AGENTMETER_HOT_I_DS=" + fmt.Sprint(s.hotIDs)}
 	if s.variant != "" {
-		p.env = append(p.env, "AGENTMETER_VARIANT="+s.variant)
+		p.env = []string{"AGENTMETER_VARIANT=" + s.variant}
 	}
 	s.proxies = append(s.proxies, px)
 	s.rollups = append(s.rollups, p)
