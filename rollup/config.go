@@ -65,12 +65,17 @@ func (c Config) Validate() error {
 	if c.HotIDs < 0 {
 		faults = append(faults, fmt.Errorf("rollup: hot ids: %d is negative", c.HotIDs))
 	}
-	for name, d := range map[string]time.Duration{
-		"block linger": c.BlockLinger, "progress interval": c.ProgressInterval,
-		"statement timeout": c.StatementTimeout, "drain timeout": c.DrainTimeout,
+	for _, d := range []struct {
+		name string
+		time.Duration
+	}{
+		{"block linger", c.BlockLinger},
+		{"progress interval", c.ProgressInterval},
+		{"statement timeout", c.StatementTimeout},
+		{"drain timeout", c.DrainTimeout},
 	} {
-		if d <= 0 {
-			faults = append(faults, fmt.Errorf("rollup: %s: %s is not positive", name, d))
+		if d.Duration <= 0 {
+			faults = append(faults, fmt.Errorf("rollup: %s: %s is not positive", d.name, d.Duration))
 		}
 	}
 	return errors.Join(faults...)

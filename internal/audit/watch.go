@@ -42,9 +42,12 @@ func DefaultWatchConfig() WatchConfig {
 // Validate reports everything that is wrong with the configuration.
 func (c WatchConfig) Validate() error {
 	var faults []error
-	for name, d := range map[string]time.Duration{"interval": c.Interval, "full interval": c.FullInterval, "settle": c.Settle} {
-		if d < 0 {
-			faults = append(faults, fmt.Errorf("audit: %s: %s is negative", name, d))
+	for _, d := range []struct {
+		name string
+		time.Duration
+	}{{"interval", c.Interval}, {"full interval", c.FullInterval}, {"settle", c.Settle}} {
+		if d.Duration < 0 {
+			faults = append(faults, fmt.Errorf("audit: %s: %s is negative", d.name, d.Duration))
 		}
 	}
 	if c.MaxRows < 1 {

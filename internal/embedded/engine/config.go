@@ -67,12 +67,17 @@ func (c Config) Validate() error {
 	if c.MemoryBytes != 0 && c.MemoryBytes < 256<<20 {
 		faults = append(faults, fmt.Errorf("engine: %d bytes of memory are less than the 256 MiB it needs", c.MemoryBytes))
 	}
-	for name, n := range map[string]int64{
-		"statements": int64(c.MaxStatements), "waiting statements": int64(c.MaxWaiting),
-		"body bytes": c.MaxBodyBytes, "result bytes": c.MaxResultBytes,
+	for _, bound := range []struct {
+		on string
+		n  int64
+	}{
+		{"statements", int64(c.MaxStatements)},
+		{"waiting statements", int64(c.MaxWaiting)},
+		{"body bytes", c.MaxBodyBytes},
+		{"result bytes", c.MaxResultBytes},
 	} {
-		if n < 0 {
-			faults = append(faults, fmt.Errorf("engine: the bound on %s is negative: %d", name, n))
+		if bound.n < 0 {
+			faults = append(faults, fmt.Errorf("engine: the bound on %s is negative: %d", bound.on, bound.n))
 		}
 	}
 	return errors.Join(faults...)
