@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -150,5 +151,32 @@ func TestThePlacesThatDocumentsNameExist(t *testing.T) {
 	}
 	if checked < 40 || functions < 10 {
 		t.Errorf("%d places and %d declarations were found; the documents name more", checked, functions)
+	}
+}
+
+// Whoever looks for something looks into the table of docs/ARCHITECTURE.md first.
+func TestEveryPackageStandsInTheTableOfWhereThingsLive(t *testing.T) {
+	const root = "../.."
+	text, err := os.ReadFile(filepath.Join(root, "docs", "ARCHITECTURE.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "\n## Where things live\n")
+	section, _, found := strings.Cut(section, "\n## ")
+	if !found {
+		t.Fatal("docs/ARCHITECTURE.md has no section \"Where things live\"")
+	}
+	var folders []string
+	for line := range strings.Lines(section) {
+		if cells := strings.Split(line, "|"); len(cells) > 2 {
+			for _, place := range places(root, cells[1]) {
+				folders = append(folders, strings.TrimSuffix(place[0], "/"))
+			}
+		}
+	}
+	for name := range rules {
+		if !slices.ContainsFunc(folders, func(folder string) bool { return covers(folder, name) || covers(folder+"/", name) }) {
+			t.Errorf("%s stands in no row of the table", name)
+		}
 	}
 }
