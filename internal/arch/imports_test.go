@@ -67,8 +67,9 @@ var rules = map[string]rule{
 
 	// The embedded mode is another wiring; only cmd knows it.
 	"internal/embedded/chdb":            {nil, "where the engine's library is and how it gets there"},
-	"internal/embedded/engine":          {[]string{"internal/embedded/chdb", "internal/fault"}, "ClickHouse in a child process behind its own HTTP protocol"},
-	"internal/embedded/broker":          {[]string{"internal/fault"}, "a broker in process, by Kafka's own protocol"},
+	"internal/embedded/dirlock":         {nil, "a data directory for one process at a time"},
+	"internal/embedded/engine":          {[]string{"internal/embedded/chdb", "internal/embedded/dirlock", "internal/fault"}, "ClickHouse in a child process behind its own HTTP protocol"},
+	"internal/embedded/broker":          {[]string{"internal/embedded/dirlock", "internal/fault"}, "a broker in process, by Kafka's own protocol"},
 	"internal/embedded/enginetest":      {[]string{"internal/embedded/"}, "gives tests the real engine"},
 	"internal/embedded/cmd/fetchengine": {[]string{"internal/embedded/chdb"}, "fetches the engine's library at set-up"},
 	"cmd/agentmeter":                    {[]string{""}, "flags and environment to stages; knows every package"},

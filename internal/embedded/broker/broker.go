@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
-	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -22,15 +20,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"agentmeter/internal/embedded/dirlock"
 	"agentmeter/internal/fault"
 )
 
 // ErrInUse is returned by Open when another process holds the data directory.
-var ErrInUse = errors.New("data directory is in use")
+var ErrInUse = dirlock.ErrInUse
 
 const (
-	lockPatience  = time.Second
-	lockRetry     = 10 * time.Millisecond
 	timestampType = "message.timestamp.type"
 	appendTime    = "LogAppendTime"
 	// never is kfake's own cleaner's interval: a century.
@@ -61,7 +58,7 @@ func Open(cfg Config) (_ *Broker, err error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	lock, err := lockDir(cfg.Dir)
+	lock, err := dirlock.Take("broker", cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
@@ -221,25 +218,6 @@ func (b *Broker) deletesLast(deletion *kmsg.DeleteRecordsRequest) bool {
 		}
 	}
 	return false
-}
-
-// lockDir makes the data directory and locks it for this process. The kernel
-// lets go of the lock when the process ends, however it ends.
-func lockDir(dir string) (*flock.Flock, error) {
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return nil, fmt.Errorf("broker data directory: %w", err)
-	}
-	lock := flock.New(filepath.Join(dir, "agentmeter.lock"))
-	ctx, cancel := context.WithTimeout(context.Background(), lockPatience)
-	defer cancel()
-	locked, err := lock.TryLockContext(ctx, lockRetry)
-	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		return nil, fmt.Errorf("lock broker data directory: %w", err)
-	}
-	if !locked {
-		return nil, fmt.Errorf("broker %w by another process: %s", ErrInUse, dir)
-	}
-	return lock, nil
 }
 
 // logger passes kfake's warnings on.

@@ -1,11 +1,9 @@
 package engine
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -16,10 +14,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"agentmeter/internal/embedded/chdb"
+	"agentmeter/internal/embedded/dirlock"
 )
 
 // ErrInUse is returned by Open when another process holds the data directory.
-var ErrInUse = errors.New("data directory is in use")
+var ErrInUse = dirlock.ErrInUse
 
 // errOnePerProcess: the library keeps its state in globals.
 var errOnePerProcess = errors.New("an engine is open in this process already: one process has one engine")
@@ -69,7 +68,7 @@ func Open(cfg Config) (_ *Engine, err error) {
 		return nil, fmt.Errorf("engine data directory: %w", err)
 	}
 	cfg.Dir = dir
-	lock, err := lockDir(dir)
+	lock, err := dirlock.Take("engine", dir)
 	if err != nil {
 		return nil, err
 	}
@@ -204,29 +203,3 @@ func (e *Engine) openSession(spec sessionSpec) (_ *session, err error) {
 	}
 	return s, nil
 }
-
-// lockDir makes the data directory and locks it for this process. The kernel
-// lets go of the lock when the process ends, however it ends.
-func lockDir(dir string) (*flock.Flock, error) {
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return nil, fmt.Errorf("engine data directory: %w", err)
-	}
-	lock := flock.New(filepath.Join(dir, "agentmeter.lock"))
-	ctx, cancel := context.WithTimeout(context.Background(), lockPatience)
-	defer cancel()
-	// A moment of patience: a predecessor that was killed may still be on its
-	// way out.
-	locked, err := lock.TryLockContext(ctx, lockRetry)
-	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		return nil, fmt.Errorf("lock engine data directory: %w", err)
-	}
-	if !locked {
-		return nil, fmt.Errorf("engine %w by another process: %s", ErrInUse, dir)
-	}
-	return lock, nil
-}
-
-const (
-	lockPatience = time.Second
-	lockRetry    = 10 * time.Millisecond
-)
