@@ -9,9 +9,11 @@
 // else: the group client fetches no records and Kafka's committed offsets are
 // only a hint for operators. Each owned partition has one worker
 // (eventPartition) with a consumer of its own, which starts where the ledger
-// of the partition ends. The worker cuts the records into blocks (block),
-// gives each record its outcome (classify, ids) and appends the block (ledger)
-// on the condition that the ledger still ends where the block begins.
+// of the partition ends. The worker appends one block (ledger), on the condition
+// that the ledger still ends where the block begins, while its preparer makes the
+// next: cuts it from the records (block), decodes them and gives each its outcome
+// (outcome, ids). Blocks of a backlog take turns, of which a process has one more
+// than there are cores (turns).
 //
 // # What it promises
 //
@@ -21,6 +23,7 @@
 // truncated or replaced log) halts, loudly, and the others go on; it never
 // guesses. The figures then say that they are not complete (rollup_progress).
 //
-// A worker holds at most one block and what its consumer has fetched ahead;
-// when ClickHouse is slow or gone, it waits and Kafka keeps the rest.
+// A worker holds at most two blocks, the one that is being appended and the one
+// that is prepared, and what its consumer has fetched ahead; when ClickHouse is
+// slow or gone, it waits and Kafka keeps the rest.
 package rollup

@@ -37,8 +37,8 @@ import (
 // whole table once and every block of the session since therefore holds every
 // id that the ledger holds at the instant when it is asked. It is never asked
 // before. (The block that is being appended while the next is prepared is known by
-// itself; see lookUp.) When an event is said to have occurred plays no part: a copy may say
-// something else.
+// itself; see lookUp.) When an event is said to have occurred plays no part: a copy
+// may say something else.
 //
 // Ids of other streams, the predecessors of this one, are in the filter too;
 // they do not change any more. Ids of this stream's other partitions are not:

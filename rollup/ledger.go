@@ -254,8 +254,8 @@ func (l *ledger) confirmed(ctx context.Context) (int64, error) {
 
 // reconcile makes every view of the ledger equal to it in the buckets that
 // block [lo, hi) touches: one statement for each view that may lack something,
-// computed by the server under the mutex. Running it again changes nothing. added is how many rows they
-// lacked, as far as ClickHouse says so.
+// computed by the server under the mutex. Running it again changes nothing. added
+// is how many rows they lacked, as far as ClickHouse says so.
 func (l *ledger) reconcile(ctx context.Context, lo, hi int64) (added uint64, err error) {
 	repairs, err := l.repairs(ctx, lo, hi)
 	if err != nil {

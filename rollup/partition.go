@@ -41,7 +41,7 @@ type eventPartition struct {
 	settled int64
 	since   time.Time // when this worker began
 
-	mu sync.Mutex // guards state
+	mu sync.Mutex // guards st
 	st partitionState
 }
 

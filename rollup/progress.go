@@ -81,8 +81,8 @@ const publishAtMost = 200 * time.Millisecond
 
 // publishProgress samples the log's ends and writes, for each owned partition,
 // how far it has been counted, until ctx ends: soon after it was taken over or a
-// block was counted, and every interval where nothing moves. A failure is retried with the next: progress that
-// is not published only makes figures look older.
+// block was counted, and every interval where nothing moves. A failure is retried
+// with the next: progress that is not published only makes figures look older.
 //
 // It also notices that the topic has become another one, and that somebody has
 // adopted it. work is the context of the workers.

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -63,11 +65,8 @@ func (p *eventPartition) appendWeakened(ctx context.Context, b *block, encoded [
 		return fmt.Errorf("the append statement has no guard to leave out")
 	}
 	params := p.ledger.blockParams(b.lo, b.hi)
-	params["day"] = b.day.Format("2006-01-02")
-	settings := make(map[string]string)
-	for name, value := range appendSettings {
-		settings[name] = value
-	}
+	params["day"] = b.day.Format(time.DateOnly)
+	settings := maps.Clone(appendSettings)
 	if fault.Is(fault.TrustedTokens) {
 		settings["insert_deduplicate"] = "1"
 		settings["deduplicate_blocks_in_dependent_materialized_views"] = "1"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"agentmeter/schemas"
 	tables "agentmeter/schemas/clickhouse"
 )
 
@@ -13,13 +14,10 @@ var (
 	offsetsDoubledSQL = readSQL("offsets_doubled.sql")
 )
 
-// outcomeNames are the outcomes in the order of ledger_chunks.sql.
-var outcomeNames = []string{"counted", "playground", "adjustment", "duplicate", "invalid", "gap", "erased"}
-
 // stretch is what the ledger has of a stretch of offsets.
 type stretch struct {
 	number, rows, offsets, lowest, highest int64
-	outcomes                               []int64
+	outcomes                               []int64 // in the order of schemas.Outcomes
 }
 
 // offsets checks that the ledger of a partition is an unbroken run.
@@ -35,7 +33,7 @@ func (a *auditor) offsets(ctx context.Context, p *Partition, end ledgerEnd) erro
 	for _, s := range stretches {
 		p.Rows += s.rows
 		for i, n := range s.outcomes {
-			p.Outcomes[outcomeNames[i]] += n
+			p.Outcomes[schemas.Outcomes[i].String()] += n
 		}
 	}
 	if lowest != p.Start {

@@ -31,8 +31,9 @@
 //     whose result is being streamed ends with the first piece that cannot be
 //     sent, and a statement with readonly and
 //     cancel_http_readonly_queries_on_client_close is stopped at once, as on a
-//     server (unless it has a log_comment of its own). After an error the session is used once more (SELECT 1), because
-//     only then does the engine forget a failed INSERT; then the id is released.
+//     server (unless it has a log_comment of its own). After an error the session
+//     is used once more (SELECT 1), because only then does the engine forget a
+//     failed INSERT; then the id is released.
 //   - An INSERT begins when its body has arrived in full. A broken body, or a
 //     client that dies while sending, inserts nothing.
 //   - At most Config.MaxStatements statements run and Config.MaxWaiting wait;
