@@ -151,12 +151,10 @@ func everyPartition(ctx context.Context, admin *kadm.Client, stream kafka.Stream
 	return offsets, nil
 }
 
-const selectKnownEnds = `SELECT partition, argMax(log_end, updated_at) FROM rollup_progress WHERE stream = {stream:UUID} GROUP BY partition`
-
 // lastKnownEnds is where the rollup last saw the log of each partition end.
 func lastKnownEnds(ctx context.Context, client *clickhouse.Client, stream uuid.UUID) (map[int32]int64, error) {
 	ends := make(map[int32]int64)
-	err := client.SelectText(ctx, clickhouse.Statement{SQL: selectKnownEnds, Params: map[string]string{"stream": stream.String()}, EachShard: true}, func(fields []string) error {
+	err := client.SelectText(ctx, clickhouse.Statement{SQL: selectLogEnds, Params: map[string]string{"stream": stream.String()}, EachShard: true}, func(fields []string) error {
 		numbers, err := integersOf(fields)
 		if err == nil {
 			ends[int32(numbers[0])] = numbers[1]
@@ -172,7 +170,7 @@ func lastKnownEnds(ctx context.Context, client *clickhouse.Client, stream uuid.U
 // wasAdopted reports whether the ledger knows the stream, be it the latest or not.
 func wasAdopted(ctx context.Context, client *clickhouse.Client, id uuid.UUID) (bool, error) {
 	count, err := countOf(ctx, client, clickhouse.Statement{
-		SQL: `SELECT count() FROM usage_streams WHERE stream = {stream:UUID}`, Params: map[string]string{"stream": id.String()},
+		SQL: selectAdoptions, Params: map[string]string{"stream": id.String()},
 	})
 	return count > 0, err
 }

@@ -34,16 +34,12 @@ type directoryPartition struct {
 	consumer   []kgo.Opt
 }
 
-const (
-	selectDirectoryEnd = `SELECT max(source_offset) + 1 FROM (
-SELECT source_offset, source_stream FROM directory_workspaces
-UNION ALL SELECT source_offset, source_stream FROM directory_agents
-UNION ALL SELECT source_offset, source_stream FROM directory_members)
-WHERE source_stream = ? HAVING count() > 0`
-	insertWorkspaces = `INSERT INTO directory_workspaces
-(workspace, valid_from, name, timezone, billing_anchor, agent_slots, seats, links, support_email, product_name, source_offset, source_stream) VALUES`
-	insertAgents  = `INSERT INTO directory_agents (workspace, agent, valid_from, name, deleted, source_offset, source_stream) VALUES`
-	insertMembers = `INSERT INTO directory_members (workspace, member, valid_from, name, deleted, source_offset, source_stream) VALUES`
+var (
+	directorySQL       = parseSQL("directory.sql")
+	selectDirectoryEnd = renderSQL(directorySQL, "end", nil)
+	insertWorkspaces   = renderSQL(directorySQL, "insert_workspaces", nil)
+	insertAgents       = renderSQL(directorySQL, "insert_agents", nil)
+	insertMembers      = renderSQL(directorySQL, "insert_members", nil)
 )
 
 // maxChanges is how many changes are stored at a time, and so how far before the

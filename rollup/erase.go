@@ -17,8 +17,11 @@ import (
 	tables "agentmeter/schemas/clickhouse"
 )
 
-// selectErased lists the workspaces that were erased.
-const selectErased = `SELECT DISTINCT workspace FROM usage_erasures`
+var (
+	eraseSQL       = parseSQL("erase.sql")
+	selectErased   = renderSQL(eraseSQL, "erased", nil)
+	selectErasures = renderSQL(eraseSQL, "erasures", nil)
+)
 
 // erasedWorkspaces are those of which nothing is to be kept. What is appended
 // does not depend on it: the engine itself leaves them out (append_block.sql).
@@ -40,8 +43,6 @@ type Erased struct {
 	At        string // when it was begun, in UTC
 }
 
-const selectErasures = `SELECT workspace, min(erased_at) FROM usage_erasures GROUP BY workspace ORDER BY workspace`
-
 // ErasedWorkspaces lists the workspaces that were erased.
 func ErasedWorkspaces(ctx context.Context, client *clickhouse.Client) ([]Erased, error) {
 	var all []Erased
@@ -54,8 +55,6 @@ func ErasedWorkspaces(ctx context.Context, client *clickhouse.Client) ([]Erased,
 	}
 	return all, nil
 }
-
-var eraseSQL = parseSQL("erase.sql")
 
 // workspaceParams bind workspaces as erase.sql names them.
 func workspaceParams(workspaces []schemas.WorkspaceID) map[string]string {

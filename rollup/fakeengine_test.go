@@ -422,7 +422,7 @@ func (e *fakeEngine) prepare(s *statement, query url.Values) work {
 		return work{result: e.answerIDs(s)}
 	case s.kind == kindFindPayloads:
 		return work{result: e.answerPayloads(s)}
-	case s.kind == kindCountIDs, s.sql == "SELECT toInt64(count()) AS ids FROM usage_ids FORMAT Native":
+	case s.kind == kindCountIDs, s.sql == sqlStatements.sizeIDs:
 		return work{result: native(e.t, 0, 1, proto.Input{{Name: "ids", Data: &proto.ColInt64{int64(len(e.idsOf(s)))}}})}
 	case s.kind == kindLoadIDs:
 		return work{result: e.answerLoad(s)}

@@ -260,7 +260,7 @@ func (l *ledger) countRows(ctx context.Context, sql string) (n int64, err error)
 }
 
 func (l ledgerIDs) loadIDs(ctx context.Context, yield func([]schemas.IDHash)) error {
-	total, err := l.countRows(ctx, "SELECT toInt64(count()) AS ids FROM usage_ids FORMAT Native")
+	total, err := l.countRows(ctx, sqlStatements.sizeIDs)
 	if err != nil {
 		return err
 	}

@@ -154,7 +154,7 @@ func TestLongestListsAreAccepted(t *testing.T) {
 		offsets[i] = int64(i) + 1<<40
 		asked[offsets[i]] = ids[i]
 	}
-	err := a.ledger.readRecorded(t.Context(), place{a.ledger.stream, 0}, offsets, asked, map[schemas.IDHash]recordedID{})
+	err := a.ledger.readRecorded(t.Context(), *a.ledger.place(), offsets, asked, map[schemas.IDHash]recordedID{})
 	if !errors.Is(err, errInconsistentIDs) { // and no exception of the engine
 		t.Errorf("got %v, want %v", err, errInconsistentIDs)
 	}

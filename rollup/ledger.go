@@ -32,6 +32,7 @@ type statements struct {
 	findIDs      *template.Template
 	findPayloads *template.Template
 	countIDs     string
+	sizeIDs      string
 	loadIDs      string
 }
 
@@ -51,6 +52,7 @@ func loadStatements() statements {
 		findIDs:      parseSQL("find_ids.sql"),
 		findPayloads: parseSQL("find_payloads.sql"),
 		countIDs:     readSQL("count_ids.sql"),
+		sizeIDs:      readSQL("size_ids.sql"),
 		loadIDs:      readSQL("load_ids.sql"),
 	}
 	const reconcileFile = "reconcile_rollup.sql"

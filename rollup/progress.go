@@ -59,8 +59,11 @@ func (w *watermark) observe(at time.Time, end, position int64) {
 	w.samples = append(w.samples[:0], w.samples[reached:]...)
 }
 
-const insertProgress = `INSERT INTO rollup_progress
-(stream, partition, partitions, position, log_end, counted_through, halted, halted_from, updated_at) VALUES`
+var (
+	progressSQL    = parseSQL("progress.sql")
+	insertProgress = renderSQL(progressSQL, "insert", nil)
+	selectLogEnds  = renderSQL(progressSQL, "log_ends", nil)
+)
 
 // publisher writes how far each owned partition has been counted. It is used
 // by one goroutine.

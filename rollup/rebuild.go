@@ -74,8 +74,8 @@ type idsRebuild struct {
 var rebuildSQL = loadRebuildStatements()
 
 func loadRebuildStatements() rebuildStatements {
-	const rollupFile, planFile, idsFile, partitionsFile = "rebuild_rollup.sql", "rebuild_plan.sql", "rebuild_ids.sql", "rebuild_partitions.sql"
-	ofRollup, ofPlan, ofIDs := parseSQL(rollupFile), parseSQL(planFile), parseSQL(idsFile)
+	const planFile, partitionsFile = "rebuild_plan.sql", "rebuild_partitions.sql"
+	ofRollup, ofPlan, ofIDs := parseSQL("rebuild_rollup.sql"), parseSQL(planFile), parseSQL("rebuild_ids.sql")
 	s := rebuildStatements{
 		partitions: renderSQL(parseSQL(partitionsFile), partitionsFile, tables.Rollups),
 		rollups:    make(map[string]rollupRebuild),
@@ -88,20 +88,11 @@ func loadRebuildStatements() rebuildStatements {
 		},
 	}
 	for _, rollup := range tables.Rollups {
-		difference := renderSQL(ofRollup, rollupFile, rollup)
-		columns, spent := "workspace, time, ", "0"
-		if rollup.ByAgent {
-			columns += "agent, "
-		}
-		columns += "stream, partition, "
-		if rollup.Credits {
-			columns, spent = columns+"credits, ", "sum(abs(c))"
-		}
 		s.rollups[rollup.Table] = rollupRebuild{
 			rollup:  rollup,
 			plan:    renderSQL(ofPlan, planFile, rollup),
-			compare: "SELECT toInt64(count()), toString(" + spent + "), toInt64(sum(abs(e)))\nFROM\n(\n" + difference + "\n)",
-			repair:  "INSERT INTO " + rollup.Table + " (" + columns + "messages, events)\n" + difference,
+			compare: renderSQL(ofRollup, "compare", rollup),
+			repair:  renderSQL(ofRollup, "repair", rollup),
 		}
 	}
 	return s

@@ -40,11 +40,12 @@ var ErrForeignTopic = errors.New("the topic is not the one that the ledger was b
 // errNotAnswered is of a partition of which a broker said nothing.
 var errNotAnswered = errors.New("no broker answered for it")
 
-const (
-	selectStream = `SELECT stream, partitions, starts, adopted_at FROM usage_streams WHERE topic = {topic:String} ORDER BY adopted_at DESC, stream LIMIT 1`
-	// The time of an empty table is that of the epoch.
-	selectLastAdoption = `SELECT max(adopted_at) FROM usage_streams WHERE topic = {topic:String}`
-	insertStream       = `INSERT INTO usage_streams (stream, topic, partitions, starts, adopted_at) VALUES`
+var (
+	streamsSQL         = parseSQL("streams.sql")
+	selectStream       = renderSQL(streamsSQL, "latest", nil)
+	selectLastAdoption = renderSQL(streamsSQL, "last_adoption", nil)
+	selectAdoptions    = renderSQL(streamsSQL, "adoptions", nil)
+	insertStream       = renderSQL(streamsSQL, "insert", nil)
 )
 
 // adoptStream returns the stream that the topic is, introducing it to the

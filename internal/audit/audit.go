@@ -418,12 +418,12 @@ type stream struct {
 	starts     []int64
 }
 
-const selectStreams = `SELECT stream, topic, partitions, starts FROM usage_streams ORDER BY topic, adopted_at DESC, stream`
+var streamsSQL = readSQL("streams.sql")
 
 // readStreams lists the streams that the ledger knows, the latest of a topic
 // first.
 func readStreams(ctx context.Context, client *clickhouse.Client) ([]stream, error) {
-	rows, err := client.Conn().Query(ctx, selectStreams)
+	rows, err := client.Conn().Query(ctx, streamsSQL)
 	if err != nil {
 		return nil, fmt.Errorf("audit: read streams: %w", err)
 	}

@@ -1,8 +1,10 @@
 package audit
 
 import (
+	"bytes"
 	"context"
 	"slices"
+	"text/template"
 
 	tables "agentmeter/schemas/clickhouse"
 )
@@ -14,7 +16,10 @@ type UnfinishedErasure struct {
 	Tables    []string `json:"tables"`
 }
 
-const selectErasures = `SELECT DISTINCT workspace FROM usage_erasures`
+var (
+	erasedSQL          = readSQL("erased.sql")
+	erasedRowsTemplate = template.Must(template.New("erased_rows").Parse(readSQL("erased_rows.sql")))
+)
 
 // erasures looks for rows of workspaces that were erased. They are no
 // inexactness: each table may agree with the others. Rollups and directory are
@@ -23,7 +28,7 @@ const selectErasures = `SELECT DISTINCT workspace FROM usage_erasures`
 // all of it.
 func (a *auditor) erasures(ctx context.Context, ledger bool) ([]UnfinishedErasure, error) {
 	erased := 0
-	err := a.ask(ctx, Partition{}, question{sql: selectErasures}, func([]string) error {
+	err := a.ask(ctx, Partition{}, question{sql: erasedSQL}, func([]string) error {
 		erased++
 		return nil
 	})
@@ -39,8 +44,11 @@ func (a *auditor) erasures(ctx context.Context, ledger bool) ([]UnfinishedErasur
 	}
 	found := []UnfinishedErasure{}
 	for _, table := range named {
-		sql := "SELECT DISTINCT workspace FROM " + table + " WHERE workspace IN (" + selectErasures + ") ORDER BY workspace"
-		err := a.ask(ctx, Partition{}, question{sql: sql}, func(fields []string) error {
+		var sql bytes.Buffer
+		if err := erasedRowsTemplate.Execute(&sql, table); err != nil {
+			return nil, err
+		}
+		err := a.ask(ctx, Partition{}, question{sql: sql.String()}, func(fields []string) error {
 			i := slices.IndexFunc(found, func(u UnfinishedErasure) bool { return u.Workspace == fields[0] })
 			if i < 0 {
 				i = len(found)

@@ -33,7 +33,7 @@ func TestWhatAPruneWritesAgainSaysWhatItWas(t *testing.T) {
 		}
 	}
 	read := func() (all []string) {
-		err := eachRecord(t.Context(), options, "t", nil, func(record *kgo.Record) error {
+		err := EachRecord(t.Context(), options, "t", nil, func(record *kgo.Record) error {
 			offset, at := Origin(record)
 			if string(record.Headers[0].Value) != string(record.Value) || at.IsZero() || at.After(record.Timestamp) {
 				t.Errorf("%s, written at %s, is said to be of %s; headers %v", record.Value, record.Timestamp, at, record.Headers)

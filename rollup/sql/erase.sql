@@ -1,6 +1,12 @@
 {{/* Those that are erased. An array of texts is bound as hexadecimal digits, in which nothing has to be escaped. */ -}}
 {{define "workspaces"}}SELECT arrayJoin(arrayMap(w -> unhex(w), {workspaces:Array(String)})) AS workspace{{end -}}
 
+{{/* Which workspaces were erased. */ -}}
+{{define "erased"}}SELECT DISTINCT workspace FROM usage_erasures{{end -}}
+
+{{/* The same, with when each was begun. */ -}}
+{{define "erasures"}}SELECT workspace, min(erased_at) FROM usage_erasures GROUP BY workspace ORDER BY workspace{{end -}}
+
 {{/* The first statement of an erasure: from here on every block that is appended is blank of the workspaces. */ -}}
 {{define "begin" -}}
 INSERT INTO usage_erasures (workspace, erased_at)

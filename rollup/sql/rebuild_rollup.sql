@@ -1,4 +1,5 @@
--- What one rollup lacks of the ledger (below zero: has too much) of a partition, in the buckets from one time through another.
+{{/* What one rollup lacks of the ledger (below zero: has too much) of a partition, in the buckets from one time through another. */ -}}
+{{define "difference" -}}
 SELECT workspace, time, {{if .ByAgent}}agent, {{end}}{stream:UUID} AS rebuilt_stream, {partition:Int32} AS rebuilt_partition, {{if .Credits}}sum(difference_credits) AS c, {{end}}sum(difference_messages) AS m, sum(difference_events) AS e
 FROM
 (
@@ -14,3 +15,18 @@ FROM
 )
 GROUP BY workspace, time{{if .ByAgent}}, agent{{end}}
 HAVING {{if .Credits}}c != 0 OR {{end}}m != 0 OR e != 0
+{{- end}}
+
+{{- /* In how many buckets the two differ, and by how much. */ -}}
+{{define "compare" -}}
+SELECT toInt64(count()), toString({{if .Credits}}sum(abs(c)){{else}}0{{end}}), toInt64(sum(abs(e)))
+FROM
+(
+{{template "difference" .}}
+)
+{{- end}}
+
+{{- define "repair" -}}
+INSERT INTO {{.Table}} (workspace, time, {{if .ByAgent}}agent, {{end}}stream, partition, {{if .Credits}}credits, {{end}}messages, events)
+{{template "difference" .}}
+{{- end}}

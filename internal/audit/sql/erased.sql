@@ -1,0 +1,2 @@
+-- The workspaces that were erased.
+SELECT DISTINCT workspace FROM usage_erasures

@@ -1,0 +1,3 @@
+-- How many rows the id look-up has.
+SELECT toInt64(count()) AS ids FROM usage_ids
+FORMAT Native
