@@ -18,6 +18,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 )
 
 const (
@@ -79,11 +81,24 @@ type UnsupportedError struct {
 func (e *UnsupportedError) Error() string {
 	if e.Package == "" {
 		return fmt.Sprintf("the embedded ClickHouse engine has no build for %s/%s: "+
-			"run agentmeter on linux or darwin (amd64, arm64), or use a ClickHouse server", e.OS, e.Arch)
+			"run agentmeter on %s, or use a ClickHouse server (docs/operations/install.md)", e.OS, e.Arch, supported())
 	}
 	return fmt.Sprintf("the embedded ClickHouse engine is unsupported on %s/%s until %s@%s is verified: "+
-		"pin the digest that `npm view %s@%s dist.integrity` prints in internal/embedded/chdb, "+
-		"or name a library of your own with %s", e.OS, e.Arch, e.Package, Version, e.Package, Version, PathVariable)
+		"run agentmeter on %s, or use a ClickHouse server (docs/operations/install.md); "+
+		"or pin the digest that `npm view %s@%s dist.integrity` prints in internal/embedded/chdb, "+
+		"or name a library of your own with %s", e.OS, e.Arch, e.Package, Version, supported(), e.Package, Version, PathVariable)
+}
+
+// supported lists the platforms whose build was verified.
+func supported() string {
+	var list []string
+	for name, p := range platforms {
+		if p.Integrity != "" {
+			list = append(list, name)
+		}
+	}
+	slices.Sort(list)
+	return strings.Join(list, " or ")
 }
 
 // MissingError says that the library is not where it should be.

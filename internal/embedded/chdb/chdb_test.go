@@ -194,8 +194,14 @@ func TestUnverifiedPlatformsAreUnsupportedAndSaySo(t *testing.T) {
 			t.Errorf("%s: %v", key, err)
 		}
 	}
-	if _, err := lookup("plan9", "mips"); err == nil {
-		t.Error("plan9 is supported")
+	_, err := lookup("plan9", "mips")
+	if err == nil {
+		t.Fatal("plan9 is supported")
+	}
+	for key, p := range platforms { // it leads to none that is not
+		if named := strings.Contains(err.Error(), key); named != (p.Integrity != "") {
+			t.Errorf("named %s: %v, in %v", key, named, err)
+		}
 	}
 }
 
