@@ -237,6 +237,12 @@ func serve(ctx context.Context, dir, config string, stdin io.Reader, stdout, std
 		log.Error("test engine", "error", err)
 		return 1
 	}
+	// The engine writes schemas that come with a statement into the working directory,
+	// whatever format_schema_path says, and a test binary's is its package's.
+	if err := os.Chdir(dir); err != nil {
+		log.Error("test engine", "error", err)
+		return 1
+	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		log.Error("test engine", "error", err)
