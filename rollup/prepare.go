@@ -46,7 +46,7 @@ type preparer struct {
 // before, so it takes what comes meanwhile, too: blocks are larger and fewer where
 // ClickHouse is busy, and no record waits in a block that was closed early.
 type appending struct {
-	ended  context.Context // nil if there is no such block
+	ended  <-chan struct{} // nil if there is no such block
 	almost time.Time       // when it is time to prepare the next, going by the block before
 }
 
@@ -62,39 +62,35 @@ const (
 func (p *preparer) expect(took time.Duration) (done func()) {
 	took = min(took, longestAppend)
 	p.appending.almost = time.Now().Add(took - took/preparingShare)
-	p.appending.ended, done = context.WithCancel(context.Background())
-	return done
+	ended := make(chan struct{})
+	p.appending.ended = ended
+	return func() { close(ended) }
 }
 
 // window is how long a block's records are waited for once there is one: as long as
 // the linger says, and while the block before is being appended.
-type window struct {
-	*preparer
-	open   context.Context // nil before the first record
-	cancel context.CancelFunc
-}
-
-func (w *window) begin(ctx context.Context) {
-	soonest := time.Now().Add(w.config.BlockLinger)
-	if w.appending.ended == nil || !w.appending.almost.After(soonest) {
-		w.open, w.cancel = context.WithDeadline(ctx, soonest)
-		return
+func (p *preparer) window(ctx context.Context) (context.Context, context.CancelFunc) {
+	soonest := time.Now().Add(p.config.BlockLinger)
+	ended, almost := p.appending.ended, p.appending.almost
+	if ended == nil || !almost.After(soonest) {
+		return context.WithDeadline(ctx, soonest)
 	}
-	open, cancel := context.WithDeadline(ctx, w.appending.almost)
-	early := context.AfterFunc(w.appending.ended, func() {
-		linger := time.AfterFunc(time.Until(soonest), cancel)
-		context.AfterFunc(open, func() { linger.Stop() })
-	})
-	w.open, w.cancel = open, func() {
-		early()
-		cancel()
-	}
-}
-
-func (w *window) close() {
-	if w.cancel != nil {
-		w.cancel()
-	}
+	window, end := context.WithDeadline(ctx, almost)
+	go func() {
+		select {
+		case <-ended:
+		case <-window.Done():
+			return
+		}
+		linger := time.NewTimer(time.Until(soonest))
+		defer linger.Stop()
+		select {
+		case <-linger.C:
+			end()
+		case <-window.Done():
+		}
+	}()
+	return window, end
 }
 
 // preparedBlock is a block of which everything is decided.
@@ -186,15 +182,22 @@ func (p *preparer) prepare(ctx context.Context) (_ *preparedBlock, err error) {
 // cut waits for the records of the next block, and for a turn if they are many.
 func (p *preparer) cut(ctx context.Context) (b block, endTurn func(), err error) {
 	maxRows, endTurn := max(1, p.config.MaxBlockRows/smallShare), func() {}
-	w := window{preparer: p}
-	defer w.close()
-	if err := p.fill(ctx, &w, maxRows); err != nil {
+	var window context.Context
+	end := func() {}
+	defer func() { end() }()
+	began := func() context.Context { // with the first record
+		if window == nil {
+			window, end = p.window(ctx)
+		}
+		return window
+	}
+	if err := p.fill(ctx, began, maxRows); err != nil {
 		return block{}, nil, err
 	}
 	if len(p.pending) >= maxRows {
 		if end, ok := p.turns.take(ctx); ok {
 			maxRows, endTurn = p.config.MaxBlockRows, end
-			if err := p.fill(ctx, &w, maxRows); err != nil {
+			if err := p.fill(ctx, began, maxRows); err != nil {
 				endTurn()
 				return block{}, nil, err
 			}
@@ -243,14 +246,11 @@ func (b *preparedBlock) encode() (err error) {
 
 // fill waits until there is a record, then for more until there are enough for a
 // block or the window has closed.
-func (p *preparer) fill(ctx context.Context, w *window, rows int) error {
-	for len(p.pending) < rows {
+func (p *preparer) fill(ctx context.Context, window func() context.Context, rows int) error {
+	for closed := false; !closed && len(p.pending) < rows; {
 		poll := ctx
 		if len(p.pending) > 0 {
-			if w.open == nil {
-				w.begin(ctx)
-			}
-			poll = w.open
+			poll = window()
 		}
 		fetches := p.consumer.PollRecords(poll, rows-len(p.pending))
 		if ctx.Err() != nil {
@@ -265,9 +265,7 @@ func (p *preparer) fill(ctx context.Context, w *window, rows int) error {
 			return halt
 		}
 		p.pending = append(p.pending, fetches.Records()...)
-		if w.open != nil && w.open.Err() != nil {
-			break
-		}
+		closed = poll.Err() != nil
 	}
 	return nil
 }

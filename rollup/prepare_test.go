@@ -202,15 +202,12 @@ func TestWindowOfABlock(t *testing.T) {
 				p := &preparer{config: Config{BlockLinger: linger}}
 				began := time.Now()
 				if test.ends > 0 {
-					appended := p.expect(test.before)
-					defer appended()
-					defer time.AfterFunc(test.ends, appended).Stop()
+					time.AfterFunc(test.ends, p.expect(test.before))
 				}
 				<-time.After(test.first)
-				w := window{preparer: p}
-				defer w.close()
-				w.begin(t.Context())
-				<-w.open.Done()
+				window, end := p.window(t.Context())
+				defer end()
+				<-window.Done()
 				if got := time.Since(began); got != test.want {
 					t.Errorf("closed after %s, want %s", got, test.want)
 				}
