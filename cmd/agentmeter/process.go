@@ -284,7 +284,7 @@ func (p *process) waitReady(ctx context.Context) error {
 type httpFlags struct {
 	HTTPListen      string        `help:"Address of the HTTP listener. Port 0 takes a free one. Beyond loopback, anyone who reaches it can try tokens." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
 	MetricsListen   string        `help:"Address of a listener of its own for /metrics, /healthz and /readyz, without tokens: for Prometheus and probes, in a network that they share. Empty: none; beyond loopback the HTTP listener's /metrics needs a token with ops:read." placeholder:"HOST:PORT"`
-	HTTPMaxConns    int           `help:"Open connections at most. For one more an idle one is closed; where all are busy, what comes on those beyond is refused with 503." default:"4096"`
+	HTTPMaxConns    int           `help:"Open connections at most. While more than half of them are open, each is closed with its answer; while more than all are, requests are refused with 503." default:"4096"`
 	AttemptRate     int           `help:"How many requests a second without a valid token one address may send; ten times as many in a burst. More are refused with 429, valid ones never. 0: no limit." default:"10"`
 	TrustedProxies  []string      `help:"Addresses or networks of the proxies in front, whose X-Forwarded-For says where a request comes from. Empty: it comes from who connects." placeholder:"CIDR,…"`
 	TLSCert         string        `name:"tls-cert" help:"Certificate by which the listeners encrypt, PEM with what it was issued by. Read again when it changes. Empty: they do not encrypt." type:"path" placeholder:"FILE"`

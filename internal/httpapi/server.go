@@ -17,8 +17,8 @@ import (
 type Config struct {
 	// Listen is the host:port to listen on. Port 0 takes a free one.
 	Listen string
-	// MaxConnections bounds the open connections. For one more an idle one is
-	// closed; where all are busy, requests of those beyond get 503.
+	// MaxConnections bounds the open connections. While more than half of them are
+	// open, none is kept after its answer; while more than all are, requests get 503.
 	MaxConnections int
 	// ReadHeaderTimeout, ReadTimeout and WriteTimeout bound how long a request's
 	// headers, its body, and the whole exchange may take; streams extend the last
