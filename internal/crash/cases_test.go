@@ -674,7 +674,7 @@ func TestRetentionPastTheLedgersEnd(t *testing.T) {
 // it draws comes from the seed alone.
 func TestSeedDecidesEverythingDrawn(t *testing.T) {
 	draw := func() string {
-		r := &run{config: Config{Seed: 7}, stack: &stack{engine: &process{}, broker: &process{}, ingest: &process{}, query: &process{}, rebuild: &process{}, rollups: []*process{{}, {}}}}
+		r := &run{config: Config{Setup: Setup{Seed: 7}}, stack: &stack{engine: &process{}, broker: &process{}, ingest: &process{}, query: &process{}, rebuild: &process{}, rollups: []*process{{}, {}}}}
 		r.random = r.rand(0)
 		r.strikes = newDeck(r.random)
 		var out strings.Builder
@@ -697,7 +697,7 @@ func TestSeedDecidesEverythingDrawn(t *testing.T) {
 
 // Every point of a role that a run can reach is dealt once in a round.
 func TestEveryPointHasItsTurn(t *testing.T) {
-	r := &run{config: Config{Seed: 1}}
+	r := &run{config: Config{Setup: Setup{Seed: 1}}}
 	d := newDeck(r.rand(0))
 	for _, role := range []string{"rollup", "engine", "ingest", "broker"} {
 		dealt := make(map[string]bool)

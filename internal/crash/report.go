@@ -336,5 +336,18 @@ func (r *Report) WriteTable(w io.Writer) error {
 	for _, remark := range r.Remarks {
 		fmt.Fprintf(w, "remark: %s\n", remark)
 	}
+	r.conclude(w)
 	return nil
+}
+
+// conclude writes what the last verdict found.
+func (r *Report) conclude(w io.Writer) {
+	if len(r.Verdicts) == 0 {
+		return
+	}
+	last := r.Verdicts[len(r.Verdicts)-1]
+	for _, note := range last.Notes {
+		fmt.Fprintln(w, "wrong:", note)
+	}
+	fmt.Fprintf(w, "\nlast verdict: %s\n", last)
 }

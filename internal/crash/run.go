@@ -18,12 +18,7 @@ import (
 
 // Config says what a run does.
 type Config struct {
-	// Binary is a test build of agentmeter; see Build.
-	Binary string
-	// Dir is where data and logs go. It is made where it is missing.
-	Dir string
-	// Seed decides about events and faults.
-	Seed uint64
+	Setup
 	// Kills is how many kills of a process there are at least.
 	Kills int
 	// KillsEach is how many there are at least of the engine, and of rollups.
@@ -45,13 +40,7 @@ func DefaultConfig() Config {
 
 // Validate reports everything that is wrong with the configuration.
 func (c Config) Validate() error {
-	var faults []error
-	if c.Binary == "" {
-		faults = append(faults, errors.New("crash: binary: a test build is required"))
-	}
-	if c.Dir == "" {
-		faults = append(faults, errors.New("crash: dir: a directory is required"))
-	}
+	faults := []error{c.validate()}
 	if c.Kills < 0 || c.KillsEach < 0 {
 		faults = append(faults, errors.New("crash: kills: a number is required"))
 	}
