@@ -58,6 +58,12 @@ crash: engine-library ## Kill everything KILLS times (500) on the schedule of SE
 crash-cases: engine-library ## Test each named fault, and that weakened protocols are caught; see docs/faults.md.
 	AGENTMETER_CRASH=1 go test -count=1 -timeout 20m -v ./internal/crash
 
+OVERLOAD ?= 5m
+QUIET ?= 1m
+.PHONY: overload
+overload: engine-library ## Bring three times its capacity to ingest, then to query, for OVERLOAD (5m) each; see docs/overload-report.md.
+	go run ./internal/crash/cmd/overload -overload $(OVERLOAD) -quiet $(QUIET) -seed $(SEED) -report overload-report.json
+
 .PHONY: crash-ci
 crash-ci: ## The faults that every change has to survive: 100 kills and the named cases.
 	$(MAKE) --no-print-directory crash KILLS=100

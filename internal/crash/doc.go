@@ -13,4 +13,6 @@
 // is up to the machine, so a run can be repeated but not replayed. A verdict
 // that finds something keeps the data directory and says how to look at it.
 // Nothing of a run outlives the harness, however it ends.
+//
+// Overload uses the same processes: it brings more load than they can serve.
 package crash

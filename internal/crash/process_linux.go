@@ -58,6 +58,42 @@ func connected(port int) (alive, known bool) {
 	return false, known
 }
 
+// resident is the resident memory of a process and its children, in bytes.
+func resident(pid int) (int64, error) {
+	total := int64(0)
+	for _, each := range append(childrenOf(pid), pid) {
+		content, err := os.ReadFile("/proc/" + strconv.Itoa(each) + "/status")
+		if err != nil {
+			continue // it has just ended
+		}
+		for line := range strings.Lines(string(content)) {
+			kib, ok := strings.CutPrefix(line, "VmRSS:")
+			if !ok {
+				continue
+			}
+			n, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(kib), " kB"), 10, 64)
+			if err != nil {
+				return 0, err
+			}
+			total += n << 10
+		}
+	}
+	return total, nil
+}
+
+// descriptors is how many files a process and its children have open.
+func descriptors(pid int) (int, error) {
+	total := 0
+	for _, each := range append(childrenOf(pid), pid) {
+		entries, err := os.ReadDir("/proc/" + strconv.Itoa(each) + "/fd")
+		if err != nil {
+			continue // it has just ended
+		}
+		total += len(entries)
+	}
+	return total, nil
+}
+
 // noDescriptors lets a process and its children open no further file until loose
 // is called.
 func noDescriptors(pid int) (loose func() error, err error) {

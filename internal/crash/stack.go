@@ -39,6 +39,7 @@ type stackConfig struct {
 	variant    string
 	random     *rand.Rand
 	extra      []string // flags of every rollup
+	asking     []string // flags of query
 	sleeping   bool     // the rollups are started by somebody else
 	jars       string   // of a real Apache Kafka, which then is the broker
 	nodes      int      // of it
@@ -86,7 +87,7 @@ func startStack(ctx context.Context, config stackConfig) (_ *stack, err error) {
 	}
 	s.engine = role("engine", "engine", "--data-dir", config.dir, "--clickhouse-listen", engineAt)
 	s.ingest = role("ingest", "ingest", "--kafka", kafkaAt, "--token-key-file", key, "--http-listen", s.addresses["ingest"])
-	s.query = role("query", "query", "--clickhouse", "http://"+engineAt, "--token-key-file", key, "--http-listen", s.addresses["query"])
+	s.query = role("query", append([]string{"query", "--clickhouse", "http://" + engineAt, "--token-key-file", key, "--http-listen", s.addresses["query"]}, s.asking...)...)
 	s.rebuild = role("rebuild", "rebuild", "--kafka", kafkaAt, "--clickhouse", "http://"+engineAt)
 	for _, p := range append(s.brokers, s.engine) {
 		if _, err := p.start(); err != nil {

@@ -39,6 +39,7 @@ var (
 	progressSQL = readSQL("progress.sql")
 	idsSQL      = readSQL("ids.sql")
 	growthSQL   = readSQL("growth.sql")
+	batchesSQL  = readSQL("batches.sql")
 	tierSQL     = template.Must(template.New("tier").Parse(readSQL("tier.sql")))
 )
 
