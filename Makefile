@@ -64,6 +64,11 @@ QUIET ?= 1m
 overload: engine-library ## Bring three times its capacity to ingest, then to query, for OVERLOAD (5m) each; see docs/overload-report.md.
 	go run ./internal/crash/cmd/overload -overload $(OVERLOAD) -quiet $(QUIET) -seed $(SEED) -report overload-report.json
 
+SOAK ?= 30m
+.PHONY: soak
+soak: engine-library ## Mixed load and random faults for SOAK (30m) on the schedule of SEED: all is counted, nothing grows.
+	go run ./internal/crash/cmd/soak -for $(SOAK) -seed $(SEED) -report soak-report.json
+
 .PHONY: crash-ci
 crash-ci: ## The faults that every change has to survive: 100 kills and the named cases.
 	$(MAKE) --no-print-directory crash KILLS=100

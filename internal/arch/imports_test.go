@@ -79,6 +79,7 @@ var rules = map[string]rule{
 	"internal/crash":              {[]string{"schemas", "schemas/", "internal/kafka", "internal/kafka/kafkatest", "internal/fault"}, "kills everything that counts, and proves that nothing was lost or doubled by it"},
 	"internal/crash/cmd/crash":    {[]string{"internal/crash"}, "its command"},
 	"internal/crash/cmd/overload": {[]string{"internal/crash"}, "its command that brings more load than can be served"},
+	"internal/crash/cmd/soak":     {[]string{"internal/crash"}, "its command for a long run that looks for growth"},
 
 	"internal/arch": {nil, "these rules"},
 	"internal/e2e":  {nil, "the whole product, from outside"},

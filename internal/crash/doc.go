@@ -14,5 +14,6 @@
 // that finds something keeps the data directory and says how to look at it.
 // Nothing of a run outlives the harness, however it ends.
 //
-// Overload uses the same processes: it brings more load than they can serve.
+// Two other runs use the same processes: Overload brings more load than they can
+// serve, Soak goes on for long and looks for growth.
 package crash

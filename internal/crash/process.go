@@ -55,6 +55,9 @@ var starter = sync.OnceValue(func() chan<- func() {
 	return orders
 })
 
+// lifeLine begins the line that each life begins in its log.
+const lifeLine = "=== life"
+
 // start begins a new life, which obeys the plan.
 func (p *process) start(plan ...fault.Strike) (*life, error) {
 	p.mu.Lock()
@@ -70,7 +73,7 @@ func (p *process) start(plan ...fault.Strike) (*life, error) {
 	for i, strike := range plan {
 		texts[i] = strike.String()
 	}
-	fmt.Fprintf(log, "=== life %d at %s, plan %q\n", l.number, time.Now().UTC().Format(time.RFC3339Nano), strings.Join(texts, ","))
+	fmt.Fprintf(log, lifeLine+" %d at %s, plan %q\n", l.number, time.Now().UTC().Format(time.RFC3339Nano), strings.Join(texts, ","))
 	l.cmd = exec.Command(p.binary, p.args...) //nolint:gosec,noctx // the product under test, ended by kill
 	l.cmd.Stdout, l.cmd.Stderr = log, log
 	l.cmd.Env = append(append(append(os.Environ(), p.env...), p.next...),

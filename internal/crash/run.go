@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -64,6 +65,18 @@ func Run(ctx context.Context, config Config) (*Report, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
+	r, err := startRun(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	defer r.stack.close()
+	err = r.rounds(ctx)
+	r.report.finish(r)
+	return r.report, err
+}
+
+// startRun starts everything that a run needs; the caller closes the stack.
+func startRun(ctx context.Context, config Config) (*run, error) {
 	report := newReport(config)
 	random := rand.New(rand.NewPCG(config.Seed, 0)) //nolint:gosec // reproducible on purpose
 	s, err := startStack(ctx, stackConfig{
@@ -74,7 +87,6 @@ func Run(ctx context.Context, config Config) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer s.close()
 	r := &run{config: config, stack: s, book: newBook(), report: report, random: random, strikes: newDeck(random)}
 	r.operator = r.rand(3)
 	r.judge = newJudge(s, r.book)
@@ -82,9 +94,7 @@ func Run(ctx context.Context, config Config) (*Report, error) {
 		http:  newHTTPProducer(r.book, usualSending(), r.rand(1), "http://"+s.addresses["ingest"], s.token),
 		kafka: newKafkaProducer(r.book, usualSending(), r.rand(2), s.seeds(), s.partitions),
 	}
-	err = r.rounds(ctx)
-	report.finish(r)
-	return report, err
+	return r, nil
 }
 
 // run is a run under way.
@@ -184,64 +194,80 @@ func (r *run) enough() bool {
 
 // round lets the actors loose until there were as many kills as the goal says.
 func (r *run) round(ctx context.Context, actors []*actor, goal int) error {
-	sendingCtx, stopAll := context.WithCancel(ctx)
-	defer stopAll()
-	stopSending := r.producers.start(sendingCtx)
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	for _, px := range r.stack.proxies {
-		px.setChance(25)
-	}
-	var wait sync.WaitGroup
-	for _, a := range actors {
-		wait.Go(func() {
-			if err := a.torment(ctx); err != nil {
-				cancel(err)
-			}
+	return r.underLoad(ctx, r.stack.processes(), func(ctx context.Context) error {
+		return r.disturb(ctx, 25, actors, r.operate, func(ctx context.Context) error {
+			r.awaitKills(ctx, goal)
+			return errRoundOver
 		})
-	}
-	wait.Go(func() { r.scrape(ctx) })
-	wait.Go(func() { r.watchGrowth(ctx) })
-	wait.Go(func() {
-		if err := r.operate(ctx); err != nil {
-			cancel(err)
-		}
 	})
-	ticker := time.NewTicker(100 * time.Millisecond)
-	defer ticker.Stop()
+}
+
+// awaitKills waits until there were as many kills as the goal says.
+func (r *run) awaitKills(ctx context.Context, goal int) {
 	lastSaid := time.Now()
-	for ctx.Err() == nil && r.report.kills() < goal {
-		select {
-		case <-ctx.Done():
-		case <-ticker.C:
-		}
+	for r.report.kills() < goal && sleep(ctx, 100*time.Millisecond) {
 		if time.Since(lastSaid) > 10*time.Second {
 			lastSaid = time.Now()
 			c := r.book.counts()
 			r.say("%d kills (%s), %d ids, %d acknowledged", r.report.kills(), r.report.killsLine(), c.IDs, c.Acknowledged)
 		}
 	}
-	failure := context.Cause(ctx)
-	cancel(errRoundOver)
-	wait.Wait()
-	if failure != nil {
-		return failure
+}
+
+// underLoad does something while events come in, and then brings the dying back to
+// health; see heal.
+func (r *run) underLoad(ctx context.Context, dying []*process, do func(ctx context.Context) error) error {
+	ctx, stopAll := context.WithCancel(ctx)
+	defer stopAll()
+	stopSending := r.producers.start(ctx)
+	if err := do(ctx); err != nil {
+		return err
 	}
-	if err := r.heal(sendingCtx); err != nil {
+	if err := r.heal(ctx, dying); err != nil {
 		return err
 	}
 	return stopSending()
 }
 
+// disturb lets actors and others loose until one of them fails, or ends it with
+// errRoundOver, which is no error of disturb's. The chance is that of a fault between
+// rollups and engine, in a thousand.
+func (r *run) disturb(ctx context.Context, chance int, actors []*actor, others ...func(ctx context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	for _, px := range r.stack.proxies {
+		px.setChance(chance)
+	}
+	for _, a := range actors {
+		others = append(others, a.torment)
+	}
+	var wait sync.WaitGroup
+	for _, do := range others {
+		wait.Go(func() {
+			if err := do(ctx); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	wait.Go(func() { r.scrape(ctx) })
+	wait.Go(func() { r.watchGrowth(ctx) })
+	wait.Wait()
+	if err := context.Cause(ctx); !errors.Is(err, errRoundOver) {
+		return err
+	}
+	return nil
+}
+
 var errRoundOver = errors.New("the round is over")
 
-// heal brings everything back to health: every process runs without a plan,
-// and nothing is in the way. It begins with the death of all at once.
-func (r *run) heal(ctx context.Context) error {
+// heal brings the dying back to health: each of them runs without a plan, and
+// nothing is in the way. It begins with the death of all of them at once. Broker and
+// engine are among them.
+func (r *run) heal(ctx context.Context, dying []*process) error {
 	for _, px := range r.stack.proxies {
 		px.setChance(0)
 	}
-	for _, p := range r.stack.processes() {
+	for _, p := range dying {
 		p.signal(syscall.SIGCONT)
 		if l := p.current(); l != nil && !l.over() {
 			r.report.killed(p.name, "all at once")
@@ -260,10 +286,14 @@ func (r *run) heal(ctx context.Context) error {
 	for _, px := range r.stack.proxies {
 		px.letGo() // what was held back arrives now, after a restart
 	}
-	if _, err := r.stack.evict(ctx, true); err != nil {
+	everyone := len(dying) == len(r.stack.processes()) // no member is a living one
+	if _, err := r.stack.evict(ctx, everyone); err != nil {
 		r.report.remark("evict: %v", err)
 	}
 	for _, p := range append([]*process{r.stack.ingest, r.stack.query}, r.stack.rollups...) {
+		if !slices.Contains(dying, p) {
+			continue
+		}
 		if _, err := p.start(); err != nil {
 			return err
 		}
