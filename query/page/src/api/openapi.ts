@@ -281,6 +281,9 @@ export interface paths {
          * @description Columns `start,end,agent_id,agent_name,credits,messages,state`; one row a bar
          *     and agent, every agent, and a row with an empty agent and 0 for a bar without
          *     usage. There is no limit of bars.
+         *
+         *     An id or a name that a spreadsheet might run as a formula, and one that begins
+         *     with an apostrophe, has an apostrophe before it.
          */
         get: operations["exportUsage"];
         put?: never;
