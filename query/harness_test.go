@@ -18,11 +18,10 @@ import (
 
 	"agentmeter/internal/auth"
 	"agentmeter/internal/clickhouse"
-	"agentmeter/internal/embedded/enginetest"
+	"agentmeter/internal/clickhouse/schematest"
 	"agentmeter/internal/httpapi"
 	"agentmeter/internal/httpapi/contracttest"
 	"agentmeter/schemas"
-	schema "agentmeter/schemas/clickhouse"
 )
 
 // ledgerPartitions is how many partitions the test's topic has.
@@ -64,24 +63,17 @@ type world struct {
 // clocks are not the engine's.
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	url, database := enginetest.Start(t)
-	return newWorldAt(t, clickhouse.Config{URL: url, Database: database})
+	_, client := schematest.Tables(t)
+	return newWorldOf(t, client)
 }
 
 func newWorldAt(t testing.TB, config clickhouse.Config) *world {
 	t.Helper()
-	if _, err := clickhouse.Migrate(t.Context(), config, schema.Migrations); err != nil {
-		t.Fatalf("migrate: %v", err)
-	}
-	client, err := clickhouse.Open(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := client.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	return newWorldOf(t, schematest.Migrated(t, config))
+}
+
+func newWorldOf(t testing.TB, client *clickhouse.Client) *world {
+	t.Helper()
 	w := &world{client: client, stream: uuid.New()}
 	w.exec(t, "ALTER TABLE usage_minute REMOVE TTL", nil)
 	w.exec(t, "INSERT INTO usage_streams VALUES ({stream:UUID}, 'usage.events.v1', 4, [0, 0, 0, 0], now64())",
@@ -309,7 +301,7 @@ func newService(t testing.TB, client *clickhouse.Client, now time.Time, config C
 // mint makes a token for all workspaces.
 func (s *service) mint(t testing.TB, ttl time.Duration, scopes ...auth.Scope) string {
 	t.Helper()
-	token, err := s.key.Mint(auth.Grant{Workspace: auth.AllWorkspaces, Scopes: scopes, TTL: ttl})
+	token, err := s.key.Mint(auth.Grant{Workspace: schemas.AllWorkspaces, Scopes: scopes, TTL: ttl})
 	if err != nil {
 		t.Fatal(err)
 	}

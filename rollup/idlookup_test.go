@@ -11,24 +11,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"agentmeter/internal/clickhouse"
-	"agentmeter/internal/embedded/enginetest"
+	"agentmeter/internal/clickhouse/schematest"
 	"agentmeter/schemas"
-	tables "agentmeter/schemas/clickhouse"
 )
 
 // newTables is a client of the real engine with the schema in it.
 func newTables(t testing.TB) *clickhouse.Client {
 	t.Helper()
-	url, database := enginetest.Start(t)
-	config := clickhouse.Config{URL: url, Database: database}
-	if _, err := clickhouse.Migrate(t.Context(), config, tables.Migrations); err != nil {
-		t.Fatal(err)
-	}
-	client, err := clickhouse.Open(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = client.Close() })
+	_, client := schematest.Tables(t)
 	return client
 }
 

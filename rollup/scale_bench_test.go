@@ -22,6 +22,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"agentmeter/internal/clickhouse"
+	"agentmeter/internal/clickhouse/schematest"
 	"agentmeter/internal/embedded/enginetest"
 	"agentmeter/internal/kafka"
 	tables "agentmeter/schemas/clickhouse"
@@ -110,17 +111,8 @@ type scaled struct {
 
 func (s *stack) countByProcesses(b *testing.B, processes int, events int64) scaled {
 	b.Helper()
-	url, database := enginetest.Start(b)
-	config := clickhouse.Config{URL: url, Database: database}
-	if _, err := clickhouse.Migrate(b.Context(), config, tables.Migrations); err != nil {
-		b.Fatal(err)
-	}
-	client, err := clickhouse.Open(config)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer func() { _ = client.Close() }()
-	order, err := json.Marshal(rollupOrder{s.kafka.Brokers, url, database, uuid.NewString()})
+	config, client := schematest.Tables(b)
+	order, err := json.Marshal(rollupOrder{s.kafka.Brokers, config.URL, config.Database, uuid.NewString()})
 	if err != nil {
 		b.Fatal(err)
 	}

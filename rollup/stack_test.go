@@ -14,10 +14,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"agentmeter/internal/clickhouse"
-	"agentmeter/internal/embedded/enginetest"
+	"agentmeter/internal/clickhouse/schematest"
 	"agentmeter/internal/kafka"
 	"agentmeter/schemas"
-	tables "agentmeter/schemas/clickhouse"
 )
 
 // stack is a broker, an engine with the schema, and a producer that knows what
@@ -34,24 +33,14 @@ type stack struct {
 
 func newStack(t testing.TB, brokerOptions ...kfake.Opt) *stack {
 	t.Helper()
-	url, database := enginetest.Start(t)
-	config := clickhouse.Config{URL: url, Database: database}
-	if _, err := clickhouse.Migrate(t.Context(), config, tables.Migrations); err != nil {
-		t.Fatal(err)
-	}
-	client, err := clickhouse.Open(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = client.Close() })
-
+	config, client := schematest.Tables(t)
 	broker, err := kfake.NewCluster(append(brokerOptions, kfake.NumBrokers(1))...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(broker.Close)
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	s := &stack{t: t, url: url, client: client, log: log, kafka: kafka.Config{Brokers: broker.ListenAddrs(), ClientID: "test"}}
+	s := &stack{t: t, url: config.URL, client: client, log: log, kafka: kafka.Config{Brokers: broker.ListenAddrs(), ClientID: "test"}}
 	s.producer, err = kgo.NewClient(s.kafka.ProducerOptions(log)...)
 	if err != nil {
 		t.Fatal(err)

@@ -9,13 +9,14 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/goleak"
 
 	"agentmeter/internal/clickhouse"
-	"agentmeter/internal/embedded/enginetest"
+	"agentmeter/internal/clickhouse/schematest"
 	"agentmeter/internal/kafka"
 	tables "agentmeter/schemas/clickhouse"
 )
@@ -40,16 +41,7 @@ const worldPartitions = 4
 
 func newWorld(t testing.TB, brokers int) *world {
 	t.Helper()
-	url, database := enginetest.Start(t)
-	config := clickhouse.Config{URL: url, Database: database}
-	if _, err := clickhouse.Migrate(t.Context(), config, tables.Migrations); err != nil {
-		t.Fatal(err)
-	}
-	client, err := clickhouse.Open(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = client.Close() })
+	_, client := schematest.Tables(t)
 	w := &world{t: t, client: client}
 	w.brokers = brokers
 	t.Cleanup(func() { w.closeBroker() })
@@ -166,6 +158,12 @@ func (w *world) fill(more int) {
 // acknowledge makes the broker say that its log ends where the ledger does,
 // without any records.
 func (w *world) acknowledge() {
+	w.sayLogEnds(func(partition int32) (int64, *kerr.Error) { return w.ends[partition], nil })
+}
+
+// sayLogEnds makes the broker say that its log begins at 0 and where it ends, or
+// an error of Kafka's of a partition.
+func (w *world) sayLogEnds(end func(partition int32) (int64, *kerr.Error)) {
 	w.broker.ControlKey(int16(kmsg.ListOffsets), func(request kmsg.Request) (kmsg.Response, error, bool) {
 		w.broker.KeepControl()
 		asked := request.(*kmsg.ListOffsetsRequest)
@@ -176,8 +174,12 @@ func (w *world) acknowledge() {
 			for _, partition := range topic.Partitions {
 				p := kmsg.NewListOffsetsResponseTopicPartition()
 				p.Partition, p.Offset = partition.Partition, 0
+				at, fault := end(partition.Partition)
 				if partition.Timestamp == -1 {
-					p.Offset = w.ends[partition.Partition]
+					p.Offset = at
+				}
+				if fault != nil {
+					p.ErrorCode = fault.Code
 				}
 				one.Partitions = append(one.Partitions, p)
 			}
