@@ -98,6 +98,16 @@ func (st *standing) question(u usageRequest, grain calendar.Grain, edges []time.
 	return q
 }
 
+// barsOf is standingOf with the question about the bars that a request asks for.
+func (s *Service) barsOf(ctx context.Context, u usageRequest) (*standing, question, error) {
+	st, err := s.standingOf(ctx, u)
+	if err != nil {
+		return nil, question{}, err
+	}
+	q, err := st.barQuestion(u)
+	return st, q, err
+}
+
 // barQuestion makes the question about the bars that a request asks for.
 func (st *standing) barQuestion(u usageRequest) (question, error) {
 	grain, edges, err := barsOf(st.rng, u.grain)
@@ -133,11 +143,7 @@ func (s *Service) GetDashboard(w http.ResponseWriter, r *http.Request, _ api.Get
 		return
 	}
 	s.serve(w, u.explained(r), s.config.QueryTimeout, func(ctx context.Context) error {
-		st, err := s.standingOf(ctx, u)
-		if err != nil {
-			return err
-		}
-		q, err := st.barQuestion(u)
+		st, q, err := s.barsOf(ctx, u)
 		if err != nil {
 			return err
 		}

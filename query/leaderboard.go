@@ -36,11 +36,7 @@ func (s *Service) GetUsageAgents(w http.ResponseWriter, r *http.Request, _ api.G
 		return
 	}
 	s.serve(w, u.explained(r), s.config.QueryTimeout, func(ctx context.Context) error {
-		st, err := s.standingOf(ctx, u)
-		if err != nil {
-			return err
-		}
-		q, err := st.barQuestion(u)
+		st, q, err := s.barsOf(ctx, u)
 		if err != nil {
 			return err
 		}
