@@ -126,7 +126,7 @@ func BenchmarkDecode(b *testing.B) {
 	} {
 		b.Run(format.name, func(b *testing.B) {
 			in := bareIngest()
-			access := auth.Access{Workspace: auth.AllWorkspaces, Scopes: []auth.Scope{auth.EventsWrite}}
+			access := auth.Access{Workspace: schemas.AllWorkspaces, Scopes: []auth.Scope{auth.EventsWrite}}
 			b.ReportAllocs()
 			b.SetBytes(int64(len(format.body)))
 			for b.Loop() {
@@ -294,7 +294,7 @@ func newBenchServer(b *testing.B) *benchServer {
 	if err != nil {
 		b.Fatal(err)
 	}
-	token, err := key.Mint(auth.Grant{Workspace: auth.AllWorkspaces, Scopes: auth.Scopes, TTL: time.Hour})
+	token, err := key.Mint(auth.Grant{Workspace: schemas.AllWorkspaces, Scopes: auth.Scopes, TTL: time.Hour})
 	if err != nil {
 		b.Fatal(err)
 	}

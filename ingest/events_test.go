@@ -100,7 +100,7 @@ func TestABatchArrivesInItsOrder(t *testing.T) {
 
 func TestTheSameEventIsTheSameRecordInEveryFormat(t *testing.T) {
 	in := bareIngest()
-	access := auth.Access{Workspace: auth.AllWorkspaces, Scopes: []auth.Scope{auth.EventsWrite, auth.EventsImport}}
+	access := auth.Access{Workspace: schemas.AllWorkspaces, Scopes: []auth.Scope{auth.EventsWrite, auth.EventsImport}}
 	text := rapid.StringOfN(rapid.RuneFrom([]rune("abcXYZ019-_./\"\\ä漢😀<>&")), 1, 40, -1)
 	rapid.Check(t, func(t *rapid.T) {
 		id := text.Draw(t, "id")
@@ -651,7 +651,7 @@ func TestMetricsTellWhatWasAcceptedAndWhatWasNot(t *testing.T) {
 func TestDecodingCostsFewAllocations(t *testing.T) {
 	const n = 1000
 	in := bareIngest()
-	access := auth.Access{Workspace: auth.AllWorkspaces, Scopes: []auth.Scope{auth.EventsWrite}}
+	access := auth.Access{Workspace: schemas.AllWorkspaces, Scopes: []auth.Scope{auth.EventsWrite}}
 	events := sampleEvents(n)
 	for _, format := range formats[1:] {
 		mediaType := strings.TrimSuffix(format.mediaType, "; charset=utf-8")

@@ -20,6 +20,7 @@ import (
 
 	"agentmeter/internal/auth"
 	"agentmeter/internal/kafka"
+	"agentmeter/schemas"
 )
 
 // refuse answers produce requests with an error for every partition.
@@ -178,7 +179,7 @@ func TestASlowKafkaIs503AndItsBytesStayCounted(t *testing.T) {
 		t.Errorf("%v: one sender is to get its share, and no more", codes)
 	}
 	another := func(subject string) string {
-		token, err := s.key.Mint(auth.Grant{Subject: subject, Workspace: auth.AllWorkspaces, Scopes: []auth.Scope{auth.EventsWrite}, TTL: time.Hour})
+		token, err := s.key.Mint(auth.Grant{Subject: subject, Workspace: schemas.AllWorkspaces, Scopes: []auth.Scope{auth.EventsWrite}, TTL: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,6 +10,7 @@ import (
 	"agentmeter/internal/auth"
 	"agentmeter/internal/fair"
 	"agentmeter/internal/httpapi"
+	"agentmeter/schemas"
 )
 
 // What requests may hold is shared out between those who send. A body and what
@@ -30,7 +31,7 @@ const (
 // uses, or, of a token that covers all, its subject's.
 func senderOf(ctx context.Context) string {
 	access := auth.AccessFrom(ctx)
-	if access.Workspace == auth.AllWorkspaces {
+	if access.Workspace == schemas.AllWorkspaces {
 		return "*" + access.Subject
 	}
 	return string(access.Workspace)

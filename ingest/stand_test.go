@@ -81,7 +81,7 @@ func newStand(t testing.TB, edit ...func(*Config)) stand {
 	}
 	s.router = httpapi.NewRouter(httpapi.NewHealth(log), log, s.reg)
 	s.ingest.Mount(auth.NewGuard(s.key.Verifier(), nil).Mux(s.router))
-	s.token = s.mint(t, auth.AllWorkspaces, auth.EventsWrite, auth.AdjustmentsWrite, auth.DirectoryWrite)
+	s.token = s.mint(t, schemas.AllWorkspaces, auth.EventsWrite, auth.AdjustmentsWrite, auth.DirectoryWrite)
 	return s
 }
 

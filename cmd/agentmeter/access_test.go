@@ -432,7 +432,7 @@ func (w *accessWorld) callers(t *testing.T) []caller {
 			}
 			return unlessPublic(http.StatusUnauthorized)(a)
 		}},
-		caller{"a token for all workspaces", "all workspaces", withToken(w.mint(t, auth.AllWorkspaces, auth.Scopes...)), granted},
+		caller{"a token for all workspaces", "all workspaces", withToken(w.mint(t, schemas.AllWorkspaces, auth.Scopes...)), granted},
 	)
 	for algorithm, token := range w.issuer.Tokens(t, ownWorkspace, "events:write adjustments:write directory:write usage:read ops:read") {
 		all = append(all, caller{"a platform's token (" + algorithm + ")", "platform " + algorithm, withToken(token), granted})

@@ -12,6 +12,7 @@ import (
 
 	"agentmeter/internal/auth"
 	"agentmeter/internal/eventclient"
+	"agentmeter/schemas"
 )
 
 // targetFlags say to which instance events are sent.
@@ -66,7 +67,7 @@ func (d dataDir) endpoint(scopes ...auth.Scope) eventclient.Endpoint {
 		if err != nil {
 			return "", "", err
 		}
-		token, err = d.mint(where, auth.Grant{Subject: "cli", Workspace: auth.AllWorkspaces, Scopes: scopes, TTL: time.Hour})
+		token, err = d.mint(where, auth.Grant{Subject: "cli", Workspace: schemas.AllWorkspaces, Scopes: scopes, TTL: time.Hour})
 		return where.HTTP, token, err
 	}
 }

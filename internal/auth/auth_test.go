@@ -157,7 +157,7 @@ func TestATokenAllowsWhatWasGranted(t *testing.T) {
 	if left := time.Until(access.Expires); left < 50*time.Second || left > 62*time.Second {
 		t.Errorf("it lives for %v", left)
 	}
-	all, err := key.Verifier().Verify(t.Context(), mint(t, key, auth.AllWorkspaces, auth.UsageRead))
+	all, err := key.Verifier().Verify(t.Context(), mint(t, key, schemas.AllWorkspaces, auth.UsageRead))
 	if err != nil || !all.Covers("ws_a") || !all.Covers("ws_b") {
 		t.Errorf("%+v %v", all, err)
 	}

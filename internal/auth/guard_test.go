@@ -19,6 +19,7 @@ import (
 	"agentmeter/internal/auth"
 	"agentmeter/internal/httpapi"
 	"agentmeter/internal/httpapi/contracttest"
+	"agentmeter/schemas"
 	"agentmeter/schemas/api"
 )
 
@@ -280,7 +281,7 @@ func TestAOneTimeLinkSignsABrowserInOnce(t *testing.T) {
 func TestASessionCoversOneWorkspaceThatTheTokenCovers(t *testing.T) {
 	t.Parallel()
 	s := newStand(t, auth.DefaultSessionConfig())
-	all, one := mint(t, s.key, auth.AllWorkspaces, auth.UsageRead), mint(t, s.key, "ws_a", auth.UsageRead)
+	all, one := mint(t, s.key, schemas.AllWorkspaces, auth.UsageRead), mint(t, s.key, "ws_a", auth.UsageRead)
 	for _, tt := range []struct {
 		name, token, body string
 		status            int

@@ -45,9 +45,6 @@ func ParseScopes(text string) ([]Scope, error) {
 	return scopes, nil
 }
 
-// AllWorkspaces in a token covers every workspace.
-const AllWorkspaces = schemas.AllWorkspaces
-
 // Access is what a verified token or session allows.
 type Access struct {
 	Subject   string
@@ -61,7 +58,7 @@ func (a Access) Has(scope Scope) bool { return slices.Contains(a.Scopes, scope) 
 
 // Covers reports whether the workspace is within reach.
 func (a Access) Covers(workspace schemas.WorkspaceID) bool {
-	return a.Workspace == AllWorkspaces || a.Workspace == workspace
+	return a.Workspace == schemas.AllWorkspaces || a.Workspace == workspace
 }
 
 type accessKey struct{}

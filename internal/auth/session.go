@@ -144,7 +144,7 @@ func (s *Sessions) serveLink(w http.ResponseWriter, r *http.Request) {
 		httpapi.WriteError(w, r, httpapi.ErrNotFound)
 		return
 	}
-	if workspace == AllWorkspaces {
+	if workspace == schemas.AllWorkspaces {
 		httpapi.WriteError(w, r, httpapi.Invalid(schemas.FieldError{
 			Field: "workspace_id", Code: "workspace_id_missing",
 			Detail: "is required, because the token covers every workspace and a session covers one",

@@ -56,7 +56,7 @@ type Grant struct {
 // Validate reports everything that is wrong with the grant.
 func (g Grant) Validate() error {
 	var faults []error
-	if g.Workspace != AllWorkspaces {
+	if g.Workspace != schemas.AllWorkspaces {
 		if fault := schemas.ValidateID("workspace", string(g.Workspace)); fault != nil {
 			faults = append(faults, *fault)
 		}
