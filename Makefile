@@ -31,12 +31,12 @@ run: build ## Run everything with a demo workspace; data in $(DATA_DIR).
 .PHONY: test
 test: build page-modules test-tools ## Run all tests: Go, page, and the whole product in a real browser.
 	go vet ./...
-	AGENTMETER_REQUIRE_BROWSER=1 go test -tags synctests -timeout 25m ./...
+	AGENTMETER_SLOW=1 AGENTMETER_REQUIRE_BROWSER=1 go test -tags synctests -timeout 25m ./...
 	cd query/page && npm run --silent typecheck && npm run --silent test
 
 .PHONY: e2e
 e2e: build page-modules test-tools ## Test the whole product from outside, with the page in a real browser.
-	AGENTMETER_REQUIRE_BROWSER=1 go test -count=1 -timeout 15m -v ./internal/e2e
+	AGENTMETER_SLOW=1 AGENTMETER_REQUIRE_BROWSER=1 go test -count=1 -timeout 15m -v ./internal/e2e
 
 .PHONY: test-deploy
 test-deploy: engine-library ## Check what operators copy: compose file, Helm chart, image, ClickHouse's users.

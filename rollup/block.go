@@ -30,6 +30,32 @@ type block struct {
 	rows   []row
 }
 
+// blockSize is how much a block may be: rows, and bytes of the records that they
+// are made of.
+type blockSize struct{ rows, bytes int }
+
+// maxBlockBytes bounds what a block takes of memory, which is some three times as
+// much, however long the texts of its events are. Of ordinary ones a block of the
+// largest number of rows by default has a quarter of it.
+const maxBlockBytes = 32 << 20
+
+// part is one of n equal ones, of at least one row.
+func (s blockSize) part(n int) blockSize { return blockSize{max(1, s.rows/n), s.bytes / n} }
+
+// sizeOf is the size of records.
+func sizeOf(records []*kgo.Record) (size blockSize) {
+	for _, record := range records {
+		size.bytes += recordBytes(record)
+	}
+	size.rows = len(records)
+	return size
+}
+
+func recordBytes(r *kgo.Record) int { return len(r.Key) + len(r.Value) }
+
+// fills reports whether a block of at most so much would be full.
+func (s blockSize) fills(most blockSize) bool { return s.rows >= most.rows || s.bytes >= most.bytes }
+
 // dayOf is the day that a record is stored on. Blocks never span two, so that
 // a block is one part in a ledger that is partitioned by it.
 func dayOf(kafkaTime time.Time) time.Time {
@@ -37,26 +63,28 @@ func dayOf(kafkaTime time.Time) time.Time {
 }
 
 // cutBlock forms the next block from records that follow one another and begin
-// at or after next, the offset where the ledger ends. It takes at most maxRows
-// rows and stops where the day changes; rest are the records that it did not
-// take. Offsets that Kafka skipped become gaps, so that the rows of a partition
-// are an unbroken run. records must not be empty.
-func cutBlock(next int64, records []*kgo.Record, maxRows int) (b block, rest []*kgo.Record) {
+// at or after next, the offset where the ledger ends. It takes what fits, and stops
+// where the day changes; rest are the records that it did not take. Offsets that
+// Kafka skipped become gaps, so that the rows of a partition are an unbroken run.
+// records must not be empty.
+func cutBlock(next int64, records []*kgo.Record, most blockSize) (b block, rest []*kgo.Record) {
 	b = block{lo: next, hi: next, day: dayOf(records[0].Timestamp)}
 	dayEnd := b.day.Add(time.Duration(schemas.StepDay))
-	b.rows = make([]row, 0, min(records[len(records)-1].Offset+1-next, int64(maxRows)))
+	b.rows = make([]row, 0, min(records[len(records)-1].Offset+1-next, int64(most.rows)))
+	bytes := 0
 	for i, record := range records {
 		if record.Timestamp.Before(b.day) || !record.Timestamp.Before(dayEnd) {
 			return b, records[i:]
 		}
 		for b.hi < record.Offset {
-			if len(b.rows) == maxRows {
+			if len(b.rows) == most.rows {
 				return b, records[i:]
 			}
 			b.rows = append(b.rows, row{offset: b.hi, kafkaTime: record.Timestamp, outcome: schemas.OutcomeGap})
 			b.hi++
 		}
-		if len(b.rows) == maxRows {
+		// A record that is larger than a block may be is one of its own.
+		if bytes += recordBytes(record); len(b.rows) == most.rows || bytes > most.bytes && len(b.rows) > 0 {
 			return b, records[i:]
 		}
 		r := row{offset: record.Offset, kafkaTime: record.Timestamp, record: record}

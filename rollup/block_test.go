@@ -27,7 +27,10 @@ func drawRecords(t *rapid.T) (next int64, records []*kgo.Record) {
 func TestBlocksAreAnUnbrokenRunOfOffsets(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		next, records := drawRecords(t)
-		maxRows := rapid.IntRange(1, 10).Draw(t, "rows")
+		maxRows, maxBytes := rapid.IntRange(1, 10).Draw(t, "rows"), rapid.IntRange(0, 60).Draw(t, "bytes")
+		for _, r := range records {
+			r.Value = make([]byte, rapid.IntRange(0, 30).Draw(t, "size"))
+		}
 		last := records[len(records)-1].Offset
 		delivered := make(map[int64]bool)
 		for _, r := range records {
@@ -36,12 +39,15 @@ func TestBlocksAreAnUnbrokenRunOfOffsets(t *testing.T) {
 		position, rest := next, records
 		for len(rest) > 0 {
 			var b block
-			b, rest = cutBlock(position, rest, maxRows)
+			b, rest = cutBlock(position, rest, blockSize{maxRows, maxBytes})
 			if b.lo != position || b.hi != b.lo+int64(len(b.rows)) {
 				t.Fatalf("block [%d, %d) with %d rows follows position %d", b.lo, b.hi, len(b.rows), position)
 			}
 			if len(b.rows) == 0 || len(b.rows) > maxRows {
 				t.Fatalf("block of %d rows, want 1 to %d", len(b.rows), maxRows)
+			}
+			if size := sizeOf(recordsOf(b)); size.bytes > maxBytes && size.rows > 1 {
+				t.Fatalf("block of %d records with %d bytes, want at most %d", size.rows, size.bytes, maxBytes)
 			}
 			for i, r := range b.rows {
 				if r.offset != b.lo+int64(i) {
@@ -100,4 +106,13 @@ func TestFirstCopyOfAnIDCounts(t *testing.T) {
 			}
 		}
 	})
+}
+
+func recordsOf(b block) (records []*kgo.Record) {
+	for i := range b.rows {
+		if record := b.rows[i].record; record != nil {
+			records = append(records, record)
+		}
+	}
+	return records
 }

@@ -54,7 +54,7 @@ func TestRowsDoNotDependOnWhereBlocksAreCut(t *testing.T) {
 				maxRows := rapid.IntRange(1, 12).Draw(t, label+" rows")
 				before := pending
 				var b block
-				b, pending = cutBlock(position, before, maxRows)
+				b, pending = cutBlock(position, before, blockSize{maxRows, math.MaxInt})
 				if b.lo != position || b.hi != b.lo+int64(len(b.rows)) || len(b.rows) == 0 || len(b.rows) > maxRows {
 					t.Fatalf("block [%d, %d) of %d rows follows %d", b.lo, b.hi, len(b.rows), position)
 				}
@@ -371,7 +371,7 @@ func TestLedgerKeepsWhatWasSent(t *testing.T) {
 		}
 		for p, records := range pending {
 			l := &ledger{client: s.client, stream: known.id, partition: p, timeout: time.Minute}
-			b, rest := cutBlock(next[p], records, len(records))
+			b, rest := cutBlock(next[p], records, blockSize{len(records), math.MaxInt})
 			if len(rest) > 0 {
 				t.Fatalf("%d records are left", len(rest))
 			}

@@ -127,6 +127,11 @@ func partialBlock(end ledgerEnd) *haltError {
 	return &haltError{"partial block at the ledger's end: " + end.partial + "; the table was changed by hand or lost a part: restore it, or see docs/counting.md, When a partition halts"}
 }
 
+func tooLargeBatch(batch *kgo.ErrDecompressTooLarge) *haltError {
+	return &haltError{fmt.Sprintf("Kafka holds a batch at offsets %d to %d that is more than %d bytes once it is decompressed; have its events sent again in smaller ones, delete the log's records below offset %d (kafka-delete-records), and accept their loss with agentmeter accept-loss --partition %d --through %d",
+		batch.Offset, batch.NextOffset-1, kafka.MaxBatchBytes, batch.NextOffset, batch.Partition, batch.NextOffset)}
+}
+
 func closedLedger() *haltError {
 	return &haltError{"the ledger of this topic was closed by an adoption of another one that was not carried through: recreate the topic (agentmeter migrate), run agentmeter adopt-topic, and send again what was not counted"}
 }

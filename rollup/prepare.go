@@ -181,7 +181,8 @@ func (p *preparer) prepare(ctx context.Context) (_ *preparedBlock, err error) {
 
 // cut waits for the records of the next block, and for a turn if they are many.
 func (p *preparer) cut(ctx context.Context) (b block, endTurn func(), err error) {
-	maxRows, endTurn := max(1, p.config.MaxBlockRows/smallShare), func() {}
+	whole := blockSize{p.config.MaxBlockRows, maxBlockBytes}
+	most, endTurn := whole.part(smallShare), func() {}
 	var window context.Context
 	end := func() {}
 	defer func() { end() }()
@@ -191,19 +192,19 @@ func (p *preparer) cut(ctx context.Context) (b block, endTurn func(), err error)
 		}
 		return window
 	}
-	if err := p.fill(ctx, began, maxRows); err != nil {
+	if err := p.fill(ctx, began, most); err != nil {
 		return block{}, nil, err
 	}
-	if len(p.pending) >= maxRows {
+	if sizeOf(p.pending).fills(most) {
 		if end, ok := p.turns.take(ctx); ok {
-			maxRows, endTurn = p.config.MaxBlockRows, end
-			if err := p.fill(ctx, began, maxRows); err != nil {
+			most, endTurn = whole, end
+			if err := p.fill(ctx, began, most); err != nil {
 				endTurn()
 				return block{}, nil, err
 			}
 		}
 	}
-	b, p.pending = cutBlock(p.next, p.pending, maxRows)
+	b, p.pending = cutBlock(p.next, p.pending, most)
 	p.next = b.hi
 	return b, endTurn, nil
 }
@@ -246,17 +247,21 @@ func (b *preparedBlock) encode() (err error) {
 
 // fill waits until there is a record, then for more until there are enough for a
 // block or the window has closed.
-func (p *preparer) fill(ctx context.Context, window func() context.Context, rows int) error {
-	for closed := false; !closed && len(p.pending) < rows; {
+func (p *preparer) fill(ctx context.Context, window func() context.Context, most blockSize) error {
+	size := sizeOf(p.pending)
+	for closed := false; !closed && !size.fills(most); {
 		poll := ctx
 		if len(p.pending) > 0 {
 			poll = window()
 		}
-		fetches := p.consumer.PollRecords(poll, rows-len(p.pending))
+		fetches := p.consumer.PollRecords(poll, most.rows-size.rows)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		for _, e := range fetches.Errors() {
+			if tooLarge := new(kgo.ErrDecompressTooLarge); errors.As(e.Err, &tooLarge) {
+				return tooLargeBatch(tooLarge)
+			}
 			if !errors.Is(e.Err, context.DeadlineExceeded) && !errors.Is(e.Err, context.Canceled) {
 				return fmt.Errorf("fetch: %w", e.Err) // taking over again decides what it means
 			}
@@ -264,7 +269,10 @@ func (p *preparer) fill(ctx context.Context, window func() context.Context, rows
 		if halt := p.foreign(fetches); halt != nil {
 			return halt
 		}
-		p.pending = append(p.pending, fetches.Records()...)
+		records := fetches.Records()
+		p.pending = append(p.pending, records...)
+		more := sizeOf(records)
+		size = blockSize{size.rows + more.rows, size.bytes + more.bytes}
 		closed = poll.Err() != nil
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"agentmeter/internal/kafka"
+	"agentmeter/internal/slowtest"
 )
 
 // stages are the three roles on the embedded broker and an engine that may make
@@ -93,6 +94,7 @@ func (s *stages) restore(name string) {
 }
 
 func TestRestoredBackupCatchesUpFromKafka(t *testing.T) {
+	slowtest.Begin(t)
 	s := startStages(t)
 	const workspace = "ws_backup"
 	read := s.token(workspace, "usage:read")
@@ -130,6 +132,7 @@ func TestRestoredBackupCatchesUpFromKafka(t *testing.T) {
 
 // What neither the backup nor Kafka has is lost, and that is said, not guessed.
 func TestRestoredBackupThatKafkaCannotCompleteSaysSo(t *testing.T) {
+	slowtest.Begin(t)
 	s := startStages(t)
 	const workspace = "ws_lost"
 	read, write := s.token(workspace, "usage:read"), s.token(workspace, "events:write")
@@ -181,6 +184,7 @@ func TestRestoredBackupThatKafkaCannotCompleteSaysSo(t *testing.T) {
 }
 
 func TestLostClickHouseIsCountedAgainFromKafka(t *testing.T) {
+	slowtest.Begin(t)
 	s := startStages(t)
 	const workspace = "ws_anew"
 	read, write := s.token(workspace, "usage:read"), s.token(workspace, "events:write,directory:write")
@@ -246,6 +250,7 @@ func dropAllButTheLast(t *testing.T, address string) map[int32]int64 {
 
 // The embedded mode's own backup: a stopped data directory, copied.
 func TestCopiedDataDirectoryIsABackup(t *testing.T) {
+	slowtest.Begin(t)
 	dir, copied := t.TempDir(), filepath.Join(t.TempDir(), "data-copy")
 	const workspace = "ws_copy"
 	w := newTraffic(t, workspace)

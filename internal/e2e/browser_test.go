@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"agentmeter/internal/slowtest"
 	"agentmeter/schemas"
 )
 
@@ -52,6 +53,7 @@ func requireBrowser(t *testing.T) {
 // TestPageInARealBrowser runs the browser tests of query/page/e2e against a
 // whole stack that has counted known events.
 func TestPageInARealBrowser(t *testing.T) {
+	slowtest.Begin(t)
 	requireBrowser(t)
 	i := runOn(t, t.TempDir())
 	known := sendKnownEvents(t, i)
@@ -71,6 +73,7 @@ func TestPageInARealBrowser(t *testing.T) {
 // only says how to reach the processes, for running single files against them
 // (node --test e2e/stack/NAME.test.mjs), until it is interrupted.
 func TestPageOnASteeredStack(t *testing.T) {
+	slowtest.Begin(t)
 	requireBrowser(t)
 	environment := steer(t).environment()
 	if os.Getenv("AGENTMETER_E2E_HOLD") != "" {

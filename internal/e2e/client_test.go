@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"agentmeter/client"
+	"agentmeter/internal/slowtest"
 	"agentmeter/schemas"
 	"agentmeter/schemas/api"
 )
@@ -24,6 +25,7 @@ import (
 // answers them, through a front that now and then loses a request, an answer, or
 // a stream.
 func TestGoClientAgainstTheWholeProduct(t *testing.T) {
+	slowtest.Begin(t)
 	i := runOn(t, t.TempDir())
 	target, err := url.Parse(i.endpoints.HTTP)
 	if err != nil {

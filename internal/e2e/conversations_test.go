@@ -13,12 +13,15 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"agentmeter/internal/slowtest"
 )
 
 // With a key, the id of a conversation is nowhere but with whoever sent it: not in
 // Kafka, ClickHouse, answers, logs or metrics. What was counted before the key came,
 // or by another, counts once still.
 func TestConversationIDsAreStoredNowhere(t *testing.T) {
+	slowtest.Begin(t)
 	const secret = "conv-planted-4520123456"
 	dir := t.TempDir()
 	key := []byte("0123456789abcdef0123456789abcdef")

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"agentmeter/internal/kafka"
+	"agentmeter/internal/slowtest"
 )
 
 // resend goes on sending the workspace's first n events again, whether anybody
@@ -42,6 +43,7 @@ func (w *traffic) resend(ingest func() string, token string, n int) (taken *atom
 // docs/operations/partitions.md, step by step, under a client that sends what it
 // sent before again and again.
 func TestPartitionsChangeByACutOver(t *testing.T) {
+	slowtest.Begin(t)
 	s := startStages(t)
 	const workspace, partitions, before = "ws_cutover", 6, 300
 	read, write := s.token(workspace, "usage:read"), s.token(workspace, "events:write")

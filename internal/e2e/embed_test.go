@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"agentmeter/internal/slowtest"
 )
 
 // site is what ends TLS in front of something, by a certificate of the test's
@@ -60,6 +62,7 @@ func (s *site) handle(handler http.Handler) {
 // TestPageInAFrame runs the browser tests of query/page/e2e/embed: the example
 // of a platform's app shows the page in a frame, each site over https.
 func TestPageInAFrame(t *testing.T) {
+	slowtest.Begin(t)
 	requireBrowser(t)
 	usage, app, other := newSite(t, "usage.meter.test"), newSite(t, "app.platform.test"), newSite(t, "other.test")
 	i := runOn(t, t.TempDir(), "--page-url", usage.origin, "--page-embed", app.origin,

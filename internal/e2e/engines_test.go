@@ -5,12 +5,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"agentmeter/internal/slowtest"
 )
 
 func nowText() string { return time.Now().UTC().Format(time.RFC3339Nano) }
 
 // Other people's tools can talk to the two embedded engines.
 func TestOtherToolsCanTalkToTheEmbeddedEngines(t *testing.T) {
+	slowtest.Begin(t)
 	i := runOn(t, t.TempDir())
 	status, content := call(t, "POST", i.endpoints.HTTP+"/v1/events", i.token("ws_tools", "events:write"),
 		strings.NewReader(`{"id":"e1","workspace_id":"ws_tools","agent_id":"agt","occurred_at":"`+nowText()+`","channel":"embed","credits":"2.25"}`))

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"agentmeter/internal/slowtest"
 )
 
 // conflict sends an event under the id of one that was counted, with another
@@ -83,6 +85,7 @@ func (s *stages) eraseAndKill(workspace, table string) {
 }
 
 func TestErasedWorkspaceIsGoneAndStaysGone(t *testing.T) {
+	slowtest.Begin(t)
 	s := startStages(t)
 	const gone, stays = "ws_gone", "ws_stays"
 	write := s.token("*", "events:write,events:import,directory:write")

@@ -4,11 +4,14 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"agentmeter/internal/slowtest"
 )
 
 // Prometheus and probes reach a listener of their own, which asks for no token;
 // the other one goes on asking everybody who comes from elsewhere.
 func TestMetricsHaveAListenerOfTheirOwn(t *testing.T) {
+	slowtest.Begin(t)
 	_, kafka := startPrinted(t, "broker", "--data-dir", t.TempDir(), "--kafka-listen", "127.0.0.1:0")
 	metrics := "http://" + freeAddress(t)
 	ingest, base := startStage(t, "ingest", "--data-dir", t.TempDir(), "--kafka", kafka, "--metrics-listen", strings.TrimPrefix(metrics, "http://"))

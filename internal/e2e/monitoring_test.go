@@ -25,6 +25,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"agentmeter/internal/monitoring"
+	"agentmeter/internal/slowtest"
 )
 
 var update = flag.Bool("update", false, "write the table of metrics in docs/operations/monitoring.md anew")
@@ -44,6 +45,7 @@ var rare = []monitoring.Metric{
 // what they export is what is documented, on boards and in alerts, and a real
 // Prometheus evaluates all of it.
 func TestMonitoring(t *testing.T) {
+	slowtest.Begin(t)
 	dir := t.TempDir()
 	_, kafka := startPrinted(t, "broker", "--data-dir", dir, "--kafka-listen", "127.0.0.1:0")
 	_, clickhouse := startPrinted(t, "engine", "--data-dir", dir, "--clickhouse-listen", "127.0.0.1:0")

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"agentmeter/internal/slowtest"
 	"agentmeter/schemas"
 )
 
@@ -18,6 +19,7 @@ import (
 // message is counted exactly: what it sends twice once, and what comes over
 // HTTP, too, once as well.
 func TestDirectProducerIsCountedExactly(t *testing.T) {
+	slowtest.Begin(t)
 	producer := filepath.Join(t.TempDir(), "producer")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", producer, "agentmeter/client/examples/producer").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"agentmeter/internal/slowtest"
 )
 
 // freeAddress is an address that nobody listens on a moment ago. The stages
@@ -127,6 +129,7 @@ func TestDataDirectoryHasOneHolder(t *testing.T) {
 }
 
 func TestEachKindOfCallerIsToldApart(t *testing.T) {
+	slowtest.Begin(t)
 	i := runOn(t, t.TempDir())
 	base := i.endpoints.HTTP
 	write, read := i.token("ws_a", "events:write"), i.token("ws_a", "usage:read")
@@ -182,6 +185,7 @@ func TestEachKindOfCallerIsToldApart(t *testing.T) {
 
 // A stop that comes while it is still starting is an orderly one.
 func TestStoppedWhileStartingIsNoFailure(t *testing.T) {
+	slowtest.Begin(t)
 	p := start(t, "run", "--data-dir", t.TempDir(), "--http-listen", "127.0.0.1:0", "--kafka-listen", "127.0.0.1:0", "--clickhouse-listen", "127.0.0.1:0")
 	p.waitFor("to begin", startPatience, func() error {
 		_, err := os.Stat(filepath.Join(p.cmd.Args[3], "kafka"))

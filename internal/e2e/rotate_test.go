@@ -12,11 +12,14 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"agentmeter/internal/slowtest"
 )
 
 // Whoever has a token, a session or a link that is good goes on while the key is
 // rotated, between processes that share its file.
 func TestTheKeyIsRotatedUnderTraffic(t *testing.T) {
+	slowtest.Begin(t)
 	dir := t.TempDir()
 	_, kafka := startPrinted(t, "broker", "--data-dir", dir, "--kafka-listen", "127.0.0.1:0")
 	_, clickhouse := startPrinted(t, "engine", "--data-dir", dir, "--clickhouse-listen", "127.0.0.1:0")

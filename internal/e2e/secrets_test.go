@@ -19,6 +19,7 @@ import (
 	"testing"
 
 	"agentmeter/internal/certtest"
+	"agentmeter/internal/slowtest"
 )
 
 // planted are secrets by name, each of which is given to a process in the way that it
@@ -154,6 +155,7 @@ func askAround(t *testing.T, base string, secrets planted) []byte {
 
 // Secrets come in by files and headers, and nowhere out.
 func TestSecretsComeOutNowhere(t *testing.T) {
+	slowtest.Begin(t)
 	files := t.TempDir()
 	write := func(name, content string) string {
 		t.Helper()

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"agentmeter/internal/certtest"
+	"agentmeter/internal/slowtest"
 )
 
 // issued writes a certificate for this machine by an authority, under names that do
@@ -70,6 +71,7 @@ func expectTLS(t *testing.T, trust *tls.Config, url string, want int) error {
 }
 
 func TestAnInstanceEncryptsAllThatItSpeaks(t *testing.T) {
+	slowtest.Begin(t)
 	authority, err := certtest.New("e2e authority")
 	if err != nil {
 		t.Fatal(err)
@@ -149,6 +151,7 @@ func TestAnInstanceEncryptsAllThatItSpeaks(t *testing.T) {
 }
 
 func TestEachRoleEncryptsAndKnowsWhoAsksForMetrics(t *testing.T) {
+	slowtest.Begin(t)
 	authority, err := certtest.New("e2e authority")
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"agentmeter/internal/slowtest"
 	"agentmeter/schemas"
 )
 
@@ -110,6 +111,7 @@ type notYetError struct{ found string }
 func (e notYetError) Error() string { return "found " + e.found }
 
 func TestTraceIsCountedToTheCreditAndAgainChangesNothing(t *testing.T) {
+	slowtest.Begin(t)
 	dir := t.TempDir()
 	i := runOn(t, dir)
 	token := i.token("ws_trace", "usage:read")
@@ -142,6 +144,7 @@ func TestTraceIsCountedToTheCreditAndAgainChangesNothing(t *testing.T) {
 }
 
 func TestTraceSurvivesKillInTheMiddleOfItsImport(t *testing.T) {
+	slowtest.Begin(t)
 	dir := t.TempDir()
 	i := runOn(t, dir)
 	stateDir := t.TempDir() // the import's own progress file

@@ -14,6 +14,8 @@ import (
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
+
+	"agentmeter/internal/slowtest"
 )
 
 // collected are the spans that a collector was sent.
@@ -70,6 +72,7 @@ func (c *collected) of(traceID string) map[string]*otlp.Span {
 // One trace leads from a caller's own span to the insert that made its event
 // count, through Kafka, and a collector that is gone costs nothing else.
 func TestATraceLeadsFromTheRequestToTheInsert(t *testing.T) {
+	slowtest.Begin(t)
 	const (
 		traceID = "4bf92f3577b34da6a3ce929d0e0e4736"
 		parent  = "00f067aa0ba902b7"

@@ -3,11 +3,14 @@ package e2e
 import (
 	"strings"
 	"testing"
+
+	"agentmeter/internal/slowtest"
 )
 
 // An upgrade that changes the schema, as docs/operations/upgrade.md has it, and
 // one in the wrong order: what is counted waits for its tables.
 func TestUpgradeOfTheSchemaUnderTraffic(t *testing.T) {
+	slowtest.Begin(t)
 	s := startStages(t)
 	const workspace = "ws_upgrade"
 	read := s.token(workspace, "usage:read")
@@ -53,6 +56,7 @@ func (s *stages) schemaBeforeErasures() {
 // A newer release has migrated the tables: what migrates says so and leaves them
 // alone; roles, which never migrate, go on counting.
 func TestNewerSchemaIsRefusedByMigrationsAndBearableForRoles(t *testing.T) {
+	slowtest.Begin(t)
 	s := startStages(t)
 	const workspace = "ws_newer"
 	read, write := s.token(workspace, "usage:read"), s.token(workspace, "events:write")
@@ -75,6 +79,7 @@ func TestNewerSchemaIsRefusedByMigrationsAndBearableForRoles(t *testing.T) {
 }
 
 func TestNewerDataDirectoryIsRefused(t *testing.T) {
+	slowtest.Begin(t)
 	dir := t.TempDir()
 	i := runOn(t, dir)
 	sql(t, i.endpoints.ClickHouse, "INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, 1)")

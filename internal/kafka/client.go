@@ -79,6 +79,11 @@ func (c Config) Validate() error {
 	return errors.Join(faults...)
 }
 
+// MaxBatchBytes is how large a batch that is read may be once it is decompressed.
+// What a few bytes in Kafka would grow to is never held: a batch beyond it is an
+// error of its reader's. Our own producers send a sixtieth of it at a time.
+const MaxBatchBytes = 64 << 20
+
 // Options are the options that every client shares.
 func (c Config) Options(log *slog.Logger) []kgo.Opt {
 	dial := kgo.DialTimeout(5 * time.Second)
@@ -90,6 +95,7 @@ func (c Config) Options(log *slog.Logger) []kgo.Opt {
 		kgo.ClientID(c.ClientID),
 		kgo.WithLogger(slogAdapter{log}),
 		kgo.RetryBackoffFn(backoff),
+		kgo.MaxDecompressBatchBytes(MaxBatchBytes),
 		dial,
 	}
 	if c.TLS != nil {
