@@ -41,6 +41,9 @@ const (
 	rejectionOverhead    = 512
 	// A rejection is held as it is, and encoded for the answer.
 	rejectionCopies = 2
+	// toldInWords is how much of an answer says what is wrong in words. Of more
+	// items it says the codes.
+	toldInWords = 1 << 20
 )
 
 // batch collects what became of a request's items: records of those that are
@@ -57,6 +60,7 @@ type batch struct {
 
 	items    int
 	single   bool // the body is one item, not a list
+	words    int  // bytes of what is said of the rejected ones
 	rejected []api.RejectedItem
 	faults   []schemas.FieldError // of rejected items, the first MaxFieldErrors
 	tooLarge int                  // rejected items that were just too large
@@ -230,6 +234,9 @@ func (b *batch) reject(id string, faults ...schemas.FieldError) {
 		}
 	}
 	item.Detail = strings.Join(texts, "; ")
+	if b.words += len(item.Detail); b.words > toldInWords {
+		item.Detail = "what is wrong is said in words of the first items only"
+	}
 	b.told.owed += int64(rejectionCopies*len(item.Detail)) + rejectionOverhead
 	b.rejected = append(b.rejected, item)
 }

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -36,16 +37,24 @@ const (
 	minBodyBuffer     = 1 << 10
 	usualCompression  = 4
 	maxPooledBytes    = 2 << 20
+	// firstBodyBuffer is the most that a request has for what it only promises:
+	// more is taken as it arrives.
+	firstBodyBuffer = 512 << 10
 	// maxZstdWindow is the window that every zstd decoder must support; larger
 	// ones only let a small request ask for much memory.
 	maxZstdWindow = 8 << 20
+	// smallZstdWindow is enough for what is compressed as a whole, as batches are.
+	smallZstdWindow = 1 << 20
+	// What decompressors hold beside a window.
+	gzipOverhead, zstdOverhead = 64 << 10, 256 << 10
 )
 
 // readers pools what reading a body needs.
 type readers struct {
 	buffers sync.Pool // *[]byte
 	gzips   sync.Pool // *gzip.Reader
-	zstds   sync.Pool // *zstd.Decoder
+	zstds   sync.Pool // *zstd.Decoder of small windows
+	wides   sync.Pool // *zstd.Decoder of any window that is taken
 }
 
 func errBodyTooLarge(limit int64) error {
@@ -53,14 +62,17 @@ func errBodyTooLarge(limit int64) error {
 }
 
 // readBody reads and decompresses a request's body, and stops at the limit:
-// what a small body would grow to is never held in memory.
+// what a small body would grow to is never held in memory, and what decompressing
+// takes counts like the body itself.
 func (in *Ingest) readBody(w http.ResponseWriter, r *http.Request) (*body, error) {
 	limit := in.config.MaxBodyBytes
 	if r.ContentLength > limit {
 		return nil, errBodyTooLarge(limit)
 	}
 	raw := &rawBody{reader: http.MaxBytesReader(w, r.Body, limit)}
-	plain, done, err := in.readers.decompress(r, raw)
+	working := in.holding(r.Context())
+	defer working.release()
+	plain, done, err := in.readers.decompress(r, raw, &working)
 	if err != nil {
 		return nil, err
 	}
@@ -82,16 +94,17 @@ func (in *Ingest) readBody(w http.ResponseWriter, r *http.Request) (*body, error
 }
 
 // sizeHint is how much of the body to make room for at first: all of it, and
-// the byte that says there is no more, where its length is known.
+// the byte that says there is no more, where its length is known and not large.
 func sizeHint(r *http.Request) int64 {
+	hint := int64(unknownBodyBuffer)
 	switch {
 	case r.ContentLength < 0:
-		return unknownBodyBuffer
 	case r.Header.Get("Content-Encoding") == "":
-		return r.ContentLength + 1
+		hint = r.ContentLength + 1
 	default:
-		return usualCompression*r.ContentLength + minBodyBuffer
+		hint = usualCompression*r.ContentLength + minBodyBuffer
 	}
+	return min(hint, firstBodyBuffer)
 }
 
 // fill reads to the end. Reservation and buffer grow ahead of the data. One
@@ -138,7 +151,7 @@ func decompressError(limit int64, err error) error {
 	case errors.As(err, &tooLarge), errors.Is(err, zstd.ErrDecoderSizeExceeded):
 		return errBodyTooLarge(limit)
 	case errors.Is(err, zstd.ErrWindowSizeExceeded):
-		return httpapi.TooLarge("window_too_large", fmt.Sprintf("The zstd frame needs a window of more than %d bytes; compress with a smaller one.", maxZstdWindow))
+		return httpapi.TooLarge("window_too_large", fmt.Sprintf("A zstd frame needs a window of more than %d bytes, or of more than %d where the first frame needs less; compress with a smaller one.", maxZstdWindow, smallZstdWindow))
 	default:
 		return &httpapi.Problem{
 			Status: http.StatusBadRequest, Code: "encoding_invalid",
@@ -147,9 +160,9 @@ func decompressError(limit int64, err error) error {
 	}
 }
 
-// decompress wraps the raw body by the request's Content-Encoding. done gives
-// the decompressor back.
-func (rs *readers) decompress(r *http.Request, raw *rawBody) (plain io.Reader, done func(), err error) {
+// decompress wraps the raw body by the request's Content-Encoding, and takes what
+// that needs of the budget. done gives the decompressor back.
+func (rs *readers) decompress(r *http.Request, raw *rawBody, working *holding) (plain io.Reader, done func(), err error) {
 	encodings := r.Header.Values("Content-Encoding")
 	encoding := ""
 	if len(encodings) == 1 {
@@ -159,6 +172,9 @@ func (rs *readers) decompress(r *http.Request, raw *rawBody) (plain io.Reader, d
 	case len(encodings) == 0, encoding == "identity":
 		return raw, func() {}, nil
 	case encoding == "gzip", encoding == "x-gzip":
+		if err := working.take(gzipOverhead); err != nil {
+			return nil, nil, err
+		}
 		reader, ok := rs.gzips.Get().(*gzip.Reader)
 		if !ok {
 			reader = new(gzip.Reader)
@@ -172,19 +188,27 @@ func (rs *readers) decompress(r *http.Request, raw *rawBody) (plain io.Reader, d
 		}
 		return reader, func() { rs.gzips.Put(reader) }, nil
 	case encoding == "zstd":
-		decoder, ok := rs.zstds.Get().(*zstd.Decoder)
+		frames := bufio.NewReaderSize(raw, zstdHeaderBuffer)
+		window, pool := int64(smallZstdWindow), &rs.zstds
+		if zstdWindow(frames) > smallZstdWindow {
+			window, pool = maxZstdWindow, &rs.wides
+		}
+		if err := working.take(window + zstdOverhead); err != nil {
+			return nil, nil, err
+		}
+		decoder, ok := pool.Get().(*zstd.Decoder)
 		if !ok {
 			// One at a time: no goroutines that would have to be ended.
-			decoder, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxZstdWindow))
+			decoder, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(uint64(window)))
 			if err != nil {
 				return nil, nil, fmt.Errorf("make zstd decoder: %w", err)
 			}
 		}
 		giveBack := func() {
 			_ = decoder.Reset(nil) // lets go of the body
-			rs.zstds.Put(decoder)
+			pool.Put(decoder)
 		}
-		if err := decoder.Reset(raw); err != nil {
+		if err := decoder.Reset(frames); err != nil {
 			giveBack()
 			return nil, nil, decompressError(0, err)
 		}
@@ -194,6 +218,23 @@ func (rs *readers) decompress(r *http.Request, raw *rawBody) (plain io.Reader, d
 		problem.Headers = map[string]string{"Accept-Encoding": "gzip, zstd"}
 		return nil, nil, problem
 	}
+}
+
+// zstdHeaderBuffer holds the header of a frame.
+const zstdHeaderBuffer = 64
+
+// zstdWindow is the window that the first frame asks for; that of a later one may
+// not be of a larger class. What is no frame is the decoder's to find out.
+func zstdWindow(frames *bufio.Reader) uint64 {
+	begin, _ := frames.Peek(zstd.HeaderMaxSize) // there may be less, or an error that reading meets again
+	var header zstd.Header
+	if err := header.Decode(begin); err != nil {
+		return maxZstdWindow
+	}
+	if header.SingleSegment {
+		return header.FrameContentSize
+	}
+	return header.WindowSize
 }
 
 // rawBody remembers why reading the connection failed, which decompressors

@@ -2,7 +2,9 @@ package ingest
 
 import (
 	"bytes"
+	"fmt"
 	"mime"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,12 +13,11 @@ import (
 	"agentmeter/schemas"
 )
 
-// CloudEvents 1.0 in JSON. Here jsontext looks for duplicate members too: the
-// names of extension attributes are anyone's.
+// CloudEvents 1.0 in JSON.
 
 // decodeCloudEvent reads one envelope (structured mode).
 func decodeCloudEvent(body []byte, b *batch) error {
-	values := jsontext.NewDecoder(bytes.NewBuffer(body))
+	values := jsontext.NewDecoder(bytes.NewBuffer(body), wellFormed)
 	if values.PeekKind() != jsontext.KindBeginObject {
 		return notThis(values, "a CloudEvent")
 	}
@@ -26,7 +27,7 @@ func decodeCloudEvent(body []byte, b *batch) error {
 
 // decodeCloudEvents reads an array of envelopes (batch mode).
 func decodeCloudEvents(body []byte, b *batch) error {
-	values := jsontext.NewDecoder(bytes.NewBuffer(body))
+	values := jsontext.NewDecoder(bytes.NewBuffer(body), wellFormed)
 	if values.PeekKind() != jsontext.KindBeginArray {
 		return notThis(values, "an array of CloudEvents")
 	}
@@ -74,6 +75,9 @@ type envelope struct {
 	data   []byte
 }
 
+// maxAttributes is how many members an envelope has at most.
+const maxAttributes = 64
+
 func decodeEnvelope(value []byte) (envelope, []schemas.FieldError) {
 	var (
 		f                                     fields
@@ -81,11 +85,22 @@ func decodeEnvelope(value []byte) (envelope, []schemas.FieldError) {
 		specVersion, kind, mediaType, ignored string
 	)
 	walk := members(value)
+	names := make([]string, 0, maxAttributes)
 	for {
 		name, value, ok := walk.next()
 		if !ok {
 			break
 		}
+		// Those of extensions are anyone's.
+		switch {
+		case slices.Contains(names, name):
+			f.fault(presentable(name), codeFieldDuplicate, "is given more than once")
+			continue
+		case len(names) == maxAttributes:
+			f.fault("", codeCloudEvent, fmt.Sprintf("has more than %d attributes", maxAttributes))
+			return e, f.faults
+		}
+		names = append(names, name)
 		switch name {
 		case "specversion":
 			f.text(name, value, &specVersion)

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
-	"net/mail"
-	"net/url"
 	"sync"
 	"time"
 
@@ -17,21 +15,6 @@ import (
 	"agentmeter/schemas"
 	"agentmeter/schemas/api"
 	"agentmeter/schemas/usagev1"
-)
-
-// Limits of the directory's fields.
-const (
-	maxSlots         = 1_000_000_000
-	maxLinkBytes     = 2048
-	maxEmailBytes    = 254
-	maxTimezoneBytes = 64
-)
-
-// The years that a billing anchor may lie in; only its day of the month
-// matters.
-const (
-	minAnchorYear = 1970
-	maxAnchorYear = 2200
 )
 
 // PutWorkspace implements PUT /v1/workspaces/{ws}.
@@ -205,16 +188,16 @@ func decodeWorkspace(document []byte) (*usagev1.Workspace, []schemas.FieldError)
 	}{
 		{"name", func(name string, value jsonValue) { f.shortText(name, value, &settings.Name) }},
 		{"timezone", func(name string, value jsonValue) {
-			f.checked(name, value, &settings.Timezone, timezoneProblem)
+			f.checked(name, value, &settings.Timezone, schemas.TimezoneProblem)
 		}},
 		{"billing_anchor", func(name string, value jsonValue) {
-			f.checked(name, value, &settings.BillingAnchor, anchorProblem)
+			f.checked(name, value, &settings.BillingAnchor, schemas.AnchorProblem)
 		}},
 		{"agent_slots", func(name string, value jsonValue) { f.slots(name, value, &settings.AgentSlots) }},
 		{"seats", func(name string, value jsonValue) { f.slots(name, value, &settings.Seats) }},
 		{"links", func(_ string, value jsonValue) { settings.Links = f.links(value) }},
 		{"support_email", func(name string, value jsonValue) {
-			f.checked(name, value, &settings.SupportEmail, emailProblem)
+			f.checked(name, value, &settings.SupportEmail, schemas.EmailProblem)
 		}},
 		{"product_name", func(name string, value jsonValue) { f.shortText(name, value, &settings.ProductName) }},
 	}
@@ -271,15 +254,12 @@ func (f *fields) slots(name string, value jsonValue, into **int64) {
 	if !f.whole(name, value, &n) {
 		return
 	}
-	if n < 0 || n > maxSlots {
-		f.fault(name, name+"_out_of_range", fmt.Sprintf("lies outside 0 to %d", maxSlots))
+	if n < 0 || n > schemas.MaxSlots {
+		f.fault(name, name+"_out_of_range", fmt.Sprintf("lies outside 0 to %d", schemas.MaxSlots))
 		return
 	}
 	*into = &n
 }
-
-// linkNames are the pages that the dashboard can link to.
-var linkNames = [...]string{"billing", "credits_explained", "auto_recharge", "plans", "agent_analytics"}
 
 // links reads the object of links. Empty and null ones are left out.
 func (f *fields) links(value jsonValue) map[string]string {
@@ -290,7 +270,7 @@ func (f *fields) links(value jsonValue) map[string]string {
 		f.fault("links", "links_invalid", "is not an object")
 		return nil
 	}
-	links := make(map[string]string, len(linkNames))
+	links := make(map[string]string, len(schemas.LinkNames))
 	inner := fields{}
 	walk := members(value.raw)
 members:
@@ -299,11 +279,11 @@ members:
 		if !ok {
 			break
 		}
-		for i, known := range linkNames {
+		for i, known := range schemas.LinkNames {
 			if known == name {
 				var link string
 				if inner.once(known, 1<<i) {
-					inner.checked(known, value, &link, linkProblem)
+					inner.checked(known, value, &link, schemas.LinkProblem)
 				}
 				if link != "" {
 					links[known] = link
@@ -321,45 +301,4 @@ members:
 		f.fault("links."+fault.Field, code, fault.Detail)
 	}
 	return links
-}
-
-func timezoneProblem(name string) string {
-	if len(name) <= maxTimezoneBytes {
-		if _, err := schemas.LoadZone(name); err == nil {
-			return ""
-		}
-	}
-	return "is not an IANA time zone such as Europe/Copenhagen"
-}
-
-func anchorProblem(date string) string {
-	day, err := time.Parse(time.DateOnly, date)
-	switch {
-	case err != nil:
-		return "is not a calendar date; write it like 2026-01-31"
-	case day.Year() < minAnchorYear || day.Year() > maxAnchorYear:
-		return fmt.Sprintf("lies outside the years %d to %d", minAnchorYear, maxAnchorYear)
-	default:
-		return ""
-	}
-}
-
-func emailProblem(address string) string {
-	parsed, err := mail.ParseAddress(address)
-	if len(address) > maxEmailBytes || err != nil || parsed.Address != address {
-		return "is not an e-mail address such as support@example.com"
-	}
-	return ""
-}
-
-func linkProblem(link string) string {
-	parsed, err := url.Parse(link)
-	switch {
-	case len(link) > maxLinkBytes:
-		return fmt.Sprintf("is longer than %d bytes", maxLinkBytes)
-	case err != nil, parsed.Scheme != "http" && parsed.Scheme != "https", parsed.Host == "", parsed.User != nil:
-		return "is not an http or https URL"
-	default:
-		return ""
-	}
 }

@@ -366,7 +366,7 @@ func TestEveryBodyGetsItsAnswer(t *testing.T) {
 		{"an array as one CloudEvent", "application/cloudevents+json", "", "[" + ce(ceData) + "]", answer{status: 400, code: "json_invalid"}},
 		{"one CloudEvent as an array", "application/cloudevents-batch+json", "", ce(ceData), answer{status: 400, code: "json_invalid"}},
 		{"an empty array of CloudEvents", "application/cloudevents-batch+json", "", "[]", answer{status: 422, code: "batch_empty"}},
-		{"a duplicate in an envelope", "application/cloudevents-batch+json", "", "[" + ce(ceData) + "," + ce(`"id":"j",`+ceData) + "]", answer{status: 400, code: "json_invalid"}},
+		{"a duplicate in an envelope", "application/cloudevents-batch+json", "", "[" + ce(ceData) + "," + ce(`"id":"j",`+ceData) + "]", answer{accepted: 1, rejected: []string{"", "field_duplicate"}}},
 		{"odd CloudEvents", "application/cloudevents-batch+json", "", "[" + strings.Join([]string{
 			ce(ceData), "7", `{}`, ce(`"data":[]`), ce(`"data_base64":"e30="`), ce(`"datacontenttype":"text/xml",` + ceData),
 			ce(`"myExtension":1,` + ceData), ce(`"nested":{},` + ceData), strings.Replace(ce(ceData), "1.0", "0.3", 1), ce(`"time":"yesterday",` + ceData),

@@ -32,6 +32,9 @@ type directoryPartition struct {
 	admin      *kadm.Client
 	partition  int32
 	consumer   []kgo.Opt
+
+	skipped  int       // changes that were passed over
+	skipSaid time.Time // when that was said last
 }
 
 var (
@@ -136,10 +139,15 @@ func (d *directoryPartition) store(ctx context.Context, stream uuid.UUID, record
 			continue // it stands where an erased workspace's last change was
 		}
 		var change usagev1.DirectoryChange
-		if err := change.UnmarshalVT(record.Value); err != nil || change.WorkspaceId == "" {
-			// Only ingest writes this topic; what does not decode is shown and
-			// passed over, since nothing is counted by it.
-			d.log.ErrorContext(ctx, "directory change not understood", "offset", record.Offset, "error", err)
+		problem := ""
+		if err := change.UnmarshalVT(record.Value); err != nil {
+			problem = err.Error()
+		} else {
+			problem = schemas.DirectoryProblem(&change)
+		}
+		if problem != "" {
+			// Ingest sends no such; nothing is counted by it.
+			d.skip(ctx, record.Offset, problem)
 			continue
 		}
 		if erased[schemas.WorkspaceID(change.WorkspaceId)] {
@@ -152,12 +160,7 @@ func (d *directoryPartition) store(ctx context.Context, stream uuid.UUID, record
 			w := of.Workspace
 			anchor := time.Unix(0, 0).UTC()
 			if w.BillingAnchor != "" {
-				parsed, err := time.Parse(time.DateOnly, w.BillingAnchor)
-				if err != nil {
-					d.log.ErrorContext(ctx, "billing anchor not understood", "offset", record.Offset, "error", err)
-					continue
-				}
-				anchor = parsed
+				anchor, _ = time.Parse(time.DateOnly, w.BillingAnchor) // it was checked
 			}
 			links := w.Links
 			if links == nil {
@@ -174,8 +177,6 @@ func (d *directoryPartition) store(ctx context.Context, stream uuid.UUID, record
 			members = append(members, func(b driver.Batch) error {
 				return b.Append(ws, of.Member.MemberId, from, of.Member.Name, of.Member.Deleted, offset, stream)
 			})
-		default:
-			d.log.ErrorContext(ctx, "directory change of an unknown kind; is the rollup older than ingest?", "offset", record.Offset)
 		}
 	}
 	err = errors.Join(
@@ -188,6 +189,19 @@ func (d *directoryPartition) store(ctx context.Context, stream uuid.UUID, record
 	}
 	d.metrics.directory.Add(float64(len(workspaces) + len(agents) + len(members)))
 	return nil
+}
+
+// skipInterval is how often it is said that changes are passed over.
+const skipInterval = 10 * time.Second
+
+// skip passes over a change that is none, and says so now and then.
+func (d *directoryPartition) skip(ctx context.Context, offset int64, problem string) {
+	d.skipped++
+	if now := time.Now(); now.Sub(d.skipSaid) >= skipInterval {
+		d.log.ErrorContext(ctx, "directory change passed over; is the rollup older than ingest, or does something else write the topic?",
+			"offset", offset, "problem", problem, "passed_over", d.skipped)
+		d.skipSaid = now
+	}
 }
 
 func (d *directoryPartition) insert(ctx context.Context, statement string, rows []func(driver.Batch) error) error {

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"html/template"
@@ -134,7 +133,7 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 		}
 	} else {
 		header.Set("Content-Type", "application/problem+json")
-		if err := json.NewEncoder(&body).Encode(document); err != nil {
+		if err := encoder(&body).Encode(document); err != nil {
 			panic(fmt.Sprintf("httpapi: encode problem: %v", err)) // plain strings and numbers
 		}
 	}

@@ -230,10 +230,18 @@ func (rec *recorder) Flush() {
 // Unwrap lets http.ResponseController reach the connection.
 func (rec *recorder) Unwrap() http.ResponseWriter { return rec.ResponseWriter }
 
+// encoder writes JSON as it is: no answer is read as HTML, and what a caller sent
+// comes back six times as long where each < is escaped.
+func encoder(into *bytes.Buffer) *json.Encoder {
+	e := json.NewEncoder(into)
+	e.SetEscapeHTML(false)
+	return e
+}
+
 // WriteJSON answers with v as JSON.
 func WriteJSON(w http.ResponseWriter, r *http.Request, status int, v any) {
 	var body bytes.Buffer
-	if err := json.NewEncoder(&body).Encode(v); err != nil {
+	if err := encoder(&body).Encode(v); err != nil {
 		WriteError(w, r, fmt.Errorf("encode answer: %w", err))
 		return
 	}
