@@ -3,6 +3,7 @@ package ingest
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -16,6 +17,8 @@ import (
 
 	"agentmeter/internal/auth"
 	"agentmeter/internal/httpapi"
+	"agentmeter/schemas"
+	"agentmeter/schemas/usagev1"
 )
 
 // hostile are bodies that are meant to hurt, and what becomes of them. Text and
@@ -129,7 +132,7 @@ func FuzzEdge(f *testing.F) {
 	f.Add(uint8(0), `multipart/form-data; boundary="`, "identity, gzip", []byte("--"))
 	log := slog.New(slog.DiscardHandler)
 	config := DefaultConfig()
-	config.MaxBodyBytes, config.MaxEventBytes, config.MaxEvents, config.MaxInFlightBytes = 64<<10, 4<<10, 50, 8<<20
+	config.MaxBodyBytes, config.MaxEventBytes, config.MaxEvents, config.MaxInFlightBytes = 64<<10, 4<<10, 50, 32<<20
 	in, err := New(config, failingClient(f), log, prometheus.NewRegistry())
 	if err != nil {
 		f.Fatal(err)
@@ -169,6 +172,120 @@ func FuzzEdge(f *testing.F) {
 		}
 		if held, turns := in.budget.InUse(), in.turns.InUse(); held != 0 || turns != 0 {
 			t.Fatalf("%d bytes of memory and %d of turns stay reserved", held, turns)
+		}
+	})
+}
+
+// What decompressing takes is of the budget before anything of the body is: a few
+// bytes that ask for a window and then say nothing hold what they asked for.
+func TestWindowsAreOfTheBudget(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	wide := []byte("\x28\xb5\x2f\xfd\x00\x68") // a frame whose window has 8 MiB
+	event := eventJSON(nil)
+	whole := compress(t, "zstd", []byte(event))
+	for name, test := range map[string]struct {
+		encoding string
+		body     []byte
+		want     int64
+	}{
+		"a wide window":       {"zstd", wide, maxZstdWindow + zstdOverhead},
+		"one of a whole body": {"zstd", whole, smallZstdWindow + zstdOverhead},
+		"gzip":                {"gzip", compress(t, "gzip", []byte("{}")), gzipOverhead},
+		"none":                {"identity", []byte("{}"), 0},
+	} {
+		r := httptest.NewRequest(http.MethodPost, "/v1/events", nil)
+		r.Header.Set("Content-Encoding", test.encoding)
+		held := s.ingest.holding(t.Context())
+		plain, done, err := s.ingest.readers.decompress(r, &rawBody{reader: bytes.NewReader(test.body)}, &held)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if held.paid != test.want || s.ingest.budget.InUse() != test.want {
+			t.Errorf("%s: %d bytes are held, %d of the budget, want %d", name, held.paid, s.ingest.budget.InUse(), test.want)
+		}
+		if name == "one of a whole body" {
+			if got, err := io.ReadAll(plain); err != nil || string(got) != event {
+				t.Errorf("%s: read as %q, %v", name, got, err)
+			}
+		}
+		done()
+		held.release()
+	}
+	// A later frame has no more than what the first one asked for.
+	body := append(bytes.Clone(whole), append(wide, "\x0b\x00\x00x"...)...)
+	w := s.do(t, call{mediaType: "application/json", encoding: "zstd", body: body})
+	if problem := problemIn(t, w); w.Code != http.StatusRequestEntityTooLarge || problem.Code != "window_too_large" {
+		t.Errorf("a wider frame behind: %d %s", w.Code, w.Body)
+	}
+	if used := s.ingest.budget.InUse(); used != 0 {
+		t.Errorf("%d bytes stay reserved", used)
+	}
+}
+
+// A sender who promises much and sends nothing holds little.
+func TestPromisedBytesAreTakenAsTheyCome(t *testing.T) {
+	t.Parallel()
+	r := httptest.NewRequest(http.MethodPost, "/v1/events", http.NoBody)
+	for length, want := range map[int64]int64{-1: unknownBodyBuffer, 100: 101, 16 << 20: firstBodyBuffer} {
+		if r.ContentLength = length; sizeHint(r) != want {
+			t.Errorf("of %d bytes %d are taken at first, want %d", length, sizeHint(r), want)
+		}
+	}
+}
+
+// What is wrong with a great many items is not said in as many words.
+func TestAnswersOfRejectionsAreBounded(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	items := make([]string, 5000)
+	for i := range items {
+		items[i] = `{"` + strings.Repeat("<", 400) + `":1}`
+	}
+	w := s.do(t, call{mediaType: "application/json", body: []byte("[" + strings.Join(items, ",") + "]")})
+	if problem := problemIn(t, w); w.Code != http.StatusUnprocessableEntity || problem.Rejected == nil || len(*problem.Rejected) != len(items) {
+		t.Fatalf("%d: %.300s", w.Code, w.Body)
+	}
+	if size := w.Body.Len(); size > 3<<20 {
+		t.Errorf("the answer has %d bytes", size)
+	}
+}
+
+// FuzzDirectory reads whatever it is as the documents of the directory. What is taken
+// is what Kafka's readers take.
+func FuzzDirectory(f *testing.F) {
+	for _, seed := range append([]string{
+		`{"name":"Acme","timezone":"Europe/Copenhagen","billing_anchor":"2026-01-31","agent_slots":3,"seats":null,"links":{"billing":"https://a.example/b"},"support_email":"a@b.example","product_name":"x"}`,
+		`{"name":"\u202e","timezone":"../../etc","billing_anchor":"2026-02-30","agent_slots":1e99,"links":{"billing":"javascript:alert(1)"}}`,
+		`{"links":{"billing":"a","billing":"b"},"seats":"7","name":1}`,
+	}, fuzzSeeds...) {
+		f.Add([]byte(seed), "ws", "a")
+	}
+	f.Fuzz(func(t *testing.T, document []byte, ws, id string) {
+		request := func() (*httptest.ResponseRecorder, *http.Request) {
+			return httptest.NewRecorder(), httptest.NewRequest(http.MethodPut, "/", bytes.NewReader(document))
+		}
+		in := &Ingest{}
+		w, r := request()
+		body, err := in.readDocument(w, r)
+		if err != nil {
+			return
+		}
+		settings, faults := decodeWorkspace(body)
+		if faults = append(faults, validWorkspace(ws)...); len(faults) == 0 {
+			change := &usagev1.DirectoryChange{WorkspaceId: ws, ChangedAtUs: 1, Change: &usagev1.DirectoryChange_Workspace{Workspace: settings}}
+			if problem := schemas.DirectoryProblem(change); problem != "" {
+				t.Errorf("a change that is accepted is none: %s", problem)
+			}
+		}
+		w, r = request()
+		if name, faults, err := in.readName(w, r, ws, "agent_id", id); err == nil && len(faults) == 0 {
+			change := agentChange(ws, &usagev1.Agent{AgentId: id, Name: name})
+			change.ChangedAtUs = 1
+			if problem := schemas.DirectoryProblem(change); problem != "" {
+				t.Errorf("a change that is accepted is none: %s", problem)
+			}
 		}
 	})
 }

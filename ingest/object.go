@@ -191,15 +191,17 @@ func (f *fields) text(name string, value jsonValue, into *string) {
 	}
 }
 
+const notWhole = "is not a whole number; write it like 3"
+
 // whole reads a whole number, as a JSON number or in a string. It reports
 // whether there was one.
 func (f *fields) whole(name string, value jsonValue, into *int64) bool {
-	amount, ok := f.decimal(name, value, "is not a whole number")
+	amount, ok := f.decimal(name, value, notWhole)
 	if !ok {
 		return false
 	}
 	if amount%schemas.MicroPerCredit != 0 {
-		f.fault(name, name+"_invalid", "is not a whole number")
+		f.fault(name, name+"_invalid", notWhole)
 		return false
 	}
 	*into = int64(amount / schemas.MicroPerCredit)
@@ -230,7 +232,11 @@ func (f *fields) decimal(name string, value jsonValue, otherwise string) (schema
 		case errors.Is(err, schemas.ErrCreditsRange):
 			code = name + "_out_of_range"
 		}
-		f.fault(name, code, "is "+err.Error())
+		detail := "is " + err.Error()
+		if otherwise == notWhole && code == name+"_invalid" {
+			detail = notWhole // decimals are not asked for
+		}
+		f.fault(name, code, detail)
 		return 0, false
 	}
 	return amount, true

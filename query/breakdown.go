@@ -75,7 +75,7 @@ func (s *Service) GetBreakdown(w http.ResponseWriter, r *http.Request, _ api.Get
 		answer.Explain = explanationFrom(ctx).answer()
 		s.metrics.answers.WithLabelValues(u.route, string(answer.Completeness)).Inc()
 		w.Header().Set("Cache-Control", "private, no-cache")
-		httpapi.WriteJSON(w, r, http.StatusOK, answer)
+		writeAnswer(ctx, w, r, answer)
 		return nil
 	})
 }

@@ -175,7 +175,7 @@ func (s *Service) GetDashboard(w http.ResponseWriter, r *http.Request, _ api.Get
 			header.Set("ETag", entityTag(u, st, q, reading).String())
 		}
 		s.metrics.answers.WithLabelValues(u.route, string(answer.Completeness)).Inc()
-		httpapi.WriteJSON(w, r, http.StatusOK, answer)
+		writeAnswer(ctx, w, r, answer)
 		return nil
 	})
 }

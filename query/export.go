@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -37,50 +38,95 @@ func (s *Service) ExportUsage(w http.ResponseWriter, r *http.Request, _ api.Expo
 		httpapi.WriteError(w, r, err)
 		return
 	}
-	begun := false
-	err := s.answer(r.Context(), s.config.ExportTimeout, func(ctx context.Context) error {
-		st, err := s.standingOf(ctx, u)
-		if err != nil {
-			return err
-		}
-		grain := u.grain
-		if grain == "" {
-			grain = calendar.AutoGrain(st.rng.Interval, st.rng.Zone)
-		}
-		out := csv.NewWriter(w)
-		for edges := range chunks(calendar.Edges(st.rng.Interval, st.zone, grain), exportBars) {
-			q := st.question(u, grain, edges)
-			q.interval = schemas.NewInterval(edges[0], edges[len(edges)-1])
-			f, err := s.figuresOf(ctx, u.route, q, false)
-			if err != nil {
-				return err
-			}
-			if !begun {
-				begun = true
-				header := w.Header()
-				header.Set("Content-Type", "text/csv; charset=utf-8; header=present")
-				header.Set("Content-Disposition", fmt.Sprintf(`attachment; filename="%s"`, exportName(u, st.rng)))
-				header.Set("Cache-Control", "private, no-cache")
-				w.WriteHeader(http.StatusOK)
-				_ = out.Write(exportColumns) // its error is that of Flush
-			}
-			// The server's limit is on answers of ordinary length.
-			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
-			f.export(out, q, st)
-			if out.Flush(); out.Error() != nil {
-				return out.Error()
-			}
-		}
-		s.metrics.answers.WithLabelValues(u.route, string(st.watermark.completeness(st.rng.Interval, st.now))).Inc()
-		return nil
-	})
+	begun, err := s.export(w, r, u)
 	switch {
 	case err == nil:
+	case begun && r.Context().Err() != nil: // whoever asked has left
+		panic(http.ErrAbortHandler)
 	case begun:
 		s.log.WarnContext(r.Context(), "export cut off", "error", err, "trace_id", httpapi.TraceID(r.Context()))
 		panic(http.ErrAbortHandler)
 	default:
 		httpapi.WriteError(w, r, err)
+	}
+}
+
+// export writes the file. begun reports whether some of it was written. A question's slot is
+// held while some bars are read, and not while they are written.
+func (s *Service) export(w http.ResponseWriter, r *http.Request, u usageRequest) (begun bool, err error) {
+	ctx, cancel := context.WithTimeoutCause(r.Context(), s.config.ExportTimeout, errTimeout)
+	defer cancel()
+	var st *standing
+	if err := s.answer(ctx, s.config.ExportTimeout, func(ctx context.Context) (err error) {
+		st, err = s.standingOf(ctx, u)
+		return err
+	}); err != nil {
+		return false, err
+	}
+	grain := u.grain
+	if grain == "" {
+		grain = calendar.AutoGrain(st.rng.Interval, st.rng.Zone)
+	}
+	header := w.Header()
+	describe := func() {
+		header.Set("Content-Type", "text/csv; charset=utf-8; header=present")
+		header.Set("Content-Disposition", fmt.Sprintf(`attachment; filename="%s"`, exportName(u, st.rng)))
+		header.Set("Cache-Control", "private, no-cache")
+		w.WriteHeader(http.StatusOK)
+	}
+	if r.Method == http.MethodHead {
+		describe()
+		return true, nil
+	}
+	out := csv.NewWriter(w)
+	for edges := range chunks(calendar.Edges(st.rng.Interval, st.zone, grain), exportBars) {
+		q := st.question(u, grain, edges)
+		q.interval = schemas.NewInterval(edges[0], edges[len(edges)-1])
+		var f *figures
+		read := func() error {
+			return s.answer(ctx, s.config.ExportTimeout, func(ctx context.Context) (err error) {
+				f, err = s.figuresOf(ctx, u.route, q, false)
+				return err
+			})
+		}
+		err := read()
+		for begun && errors.Is(err, errBusy) { // half a file is none
+			if !pause(ctx, exportPause) {
+				return true, context.Cause(ctx)
+			}
+			err = read()
+		}
+		if err != nil {
+			return begun, err
+		}
+		if !begun {
+			begun = true
+			describe()
+			_ = out.Write(exportColumns) // its error is that of Flush
+		}
+		// The server's limit is on answers of ordinary length.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+		f.export(out, q, st)
+		if out.Flush(); out.Error() != nil {
+			return true, out.Error()
+		}
+	}
+	s.metrics.answers.WithLabelValues(u.route, string(st.watermark.completeness(st.rng.Interval, st.now))).Inc()
+	return begun, nil
+}
+
+// exportPause is how long an export that has begun waits where all slots are taken.
+const exportPause = time.Second
+
+// pause waits, and reports false where ctx has ended before.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
 	}
 }
 

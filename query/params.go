@@ -245,7 +245,7 @@ func (p *parameters) rangeFault(err error, first, last string) {
 	case errors.Is(err, calendar.ErrEndFirst):
 		p.fault(last, "end_before_start", "lies before "+first)
 	case errors.Is(err, calendar.ErrOutside):
-		p.fault(first, "range_outside", fmt.Sprintf("and %s must lie in the years %d to %d", last,
+		p.fault(first, "range_outside", fmt.Sprintf("or %s lies outside the years %d to %d", last,
 			schemas.MinOccurredAt.Year(), schemas.MaxOccurredAt.Year()-1))
 	case errors.Is(err, calendar.ErrEmpty):
 		p.fault(last, "range_empty", "leaves no instant in the range")

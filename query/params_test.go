@@ -150,3 +150,17 @@ func TestFaultsAreAnsweredWithAProblemDocument(t *testing.T) {
 		})
 	}
 }
+
+// FuzzIfNoneMatch reads whatever it is as the tags that somebody knows.
+func FuzzIfNoneMatch(f *testing.F) {
+	own := answerTag{"version", "moment"}
+	f.Add(own.String())
+	f.Add(`W/"version.other" , "x", *`)
+	f.Add(`"`)
+	f.Fuzz(func(t *testing.T, header string) {
+		tag := own.matching(header)
+		if tag != "" && !strings.Contains(header, "*") && !strings.Contains(header, tag) {
+			t.Errorf("%q matches %q", header, tag)
+		}
+	})
+}

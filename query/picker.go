@@ -72,7 +72,7 @@ func (s *Service) ListAgents(w http.ResponseWriter, r *http.Request, _ api.ListA
 			})
 		}
 		w.Header().Set("Cache-Control", "private, no-cache")
-		httpapi.WriteJSON(w, r, http.StatusOK, answer)
+		writeAnswer(ctx, w, r, answer)
 		return nil
 	})
 }

@@ -17,6 +17,10 @@ import (
 	"agentmeter/internal/httpapi"
 )
 
+// maxResultRows bounds what one statement answers, and so what a question holds:
+// how many agents a workspace has is whatever sends its events.
+const maxResultRows = 1_000_000
+
 // read puts one statement to ClickHouse and gives each block of its answer,
 // decoded into columns, to onBlock.
 func (s *Service) read(ctx context.Context, route, name, sql string, params map[string]string, columns proto.Results, onBlock func(rows int)) error {
@@ -31,6 +35,7 @@ func (s *Service) readStatement(ctx context.Context, route, name string, stateme
 		"max_threads": strconv.Itoa(s.config.QueryThreads),
 		// A statement whose request has ended must not keep ClickHouse busy. It
 		// stops those alone that are declared to change nothing.
+		"max_result_rows": strconv.Itoa(maxResultRows), "result_overflow_mode": "throw",
 		"readonly": "2", "cancel_http_readonly_queries_on_client_close": "1",
 	}
 	if deadline, ok := ctx.Deadline(); ok {
@@ -70,6 +75,11 @@ func storeError(ctx context.Context, err error) error {
 	switch clickhouse.ExceptionCode(err) {
 	case clickhouse.CodeTooManyQueries, clickhouse.CodeMemoryLimitExceeded, clickhouse.CodeNotEnoughSpace:
 		return httpapi.Unavailable("storage_busy", "The figures cannot be read just now. Try again.", retryAfter, err)
+	case clickhouse.CodeTooManyResultRows:
+		return &httpapi.Problem{
+			Status: http.StatusBadRequest, Code: "too_many_figures", Cause: err,
+			Detail: fmt.Sprintf("The answer would be made of more than %d figures. Ask for less time, for a coarser grain, or for one agent.", maxResultRows),
+		}
 	case clickhouse.CodeNoServer:
 		return httpapi.Unavailable("storage_unavailable", "The figures cannot be read just now. Try again.", retryAfter, err)
 	case clickhouse.CodeTimeoutExceeded:

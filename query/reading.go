@@ -168,8 +168,7 @@ func (s *Service) heldFiguresOf(ctx context.Context, route string, q question, r
 			f.add(p.bar, p.of == partComparison, who, c.tally)
 		}
 	}
-	f.finish()
-	return f, usual, nil
+	return f, usual, f.finish()
 }
 
 func totalOf(cells []heldCell) (sum tally) {

@@ -61,7 +61,7 @@ func (s *Service) GetReconcile(w http.ResponseWriter, r *http.Request, _ api.Get
 		}
 		s.metrics.answers.WithLabelValues(u.route, string(answer.Completeness)).Inc()
 		w.Header().Set("Cache-Control", "private, no-cache")
-		httpapi.WriteJSON(w, r, http.StatusOK, answer)
+		writeAnswer(ctx, w, r, answer)
 		return nil
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/ClickHouse/ch-go/proto"
@@ -187,8 +188,21 @@ func (s *Service) answer(ctx context.Context, timeout time.Duration, answer func
 	if err != nil {
 		return err
 	}
+	release = sync.OnceFunc(release)
 	defer release()
+	ctx = context.WithValue(ctx, slotKey{}, release)
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errTimeout)
 	defer cancel()
 	return answer(ctx)
+}
+
+type slotKey struct{}
+
+// writeAnswer answers with v as JSON, after the question's slot has been given back:
+// whoever reads slowly keeps nobody else waiting.
+func writeAnswer(ctx context.Context, w http.ResponseWriter, r *http.Request, v any) {
+	if release, ok := ctx.Value(slotKey{}).(func()); ok {
+		release()
+	}
+	httpapi.WriteJSON(w, r, http.StatusOK, v)
 }

@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ClickHouse/ch-go/proto"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"agentmeter/internal/auth"
@@ -445,5 +446,89 @@ func TestAnEngineThatIsShortOfSomethingSaysWhenToComeAgain(t *testing.T) {
 		}
 		_ = client.Close()
 		short.Close()
+	}
+}
+
+// slowWriter takes nothing until it is let go.
+type slowWriter struct {
+	*httptest.ResponseRecorder
+
+	begun, letGo chan struct{}
+}
+
+func (w *slowWriter) Write(p []byte) (int, error) {
+	select {
+	case w.begun <- struct{}{}:
+	default:
+	}
+	<-w.letGo
+	return w.ResponseRecorder.Write(p)
+}
+
+// Whoever reads an answer slowly takes none of the turns of others.
+func TestASlowReaderHoldsNoTurn(t *testing.T) {
+	w := newWorld(t)
+	w.insert(t, []event{used("ws", "a", frozen, 1)})
+	w.progress(t, frozen)
+	s, router := newService(t, w.client, frozen, with(func(c *Config) { c.MaxConcurrent, c.MaxWaiting, c.WaitTimeout = 1, 1, time.Millisecond }))
+	for _, path := range []string{
+		"/v1/usage/dashboard?workspace=ws", "/v1/usage/agents?workspace=ws", "/v1/usage/breakdown?workspace=ws&by=model", "/v1/usage/reconcile?workspace=ws",
+		"/v1/usage/export.csv?workspace=ws", "/v1/workspaces/ws", "/v1/agents?workspace=ws", "/w/ws/usage/figures", "/w/ws/usage/proof",
+	} {
+		request := func() *http.Request {
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, http.NoBody)
+			r.Header.Set("Authorization", "Bearer "+s.token)
+			return r
+		}
+		slow := &slowWriter{httptest.NewRecorder(), make(chan struct{}, 1), make(chan struct{})}
+		done := make(chan struct{})
+		go func() {
+			router.ServeHTTP(slow, request())
+			close(done)
+		}()
+		<-slow.begun
+		quick := httptest.NewRecorder()
+		router.ServeHTTP(quick, request())
+		close(slow.letGo)
+		<-done
+		if quick.Code != http.StatusOK || slow.Code != http.StatusOK {
+			t.Errorf("%s: %d beside a slow reader, who is answered %d: %s", path, quick.Code, slow.Code, quick.Body)
+		}
+	}
+}
+
+func TestHeadOfAnExportReadsNoFigures(t *testing.T) {
+	w := newWorld(t)
+	w.insert(t, []event{used("ws", "a", frozen, 1)})
+	w.progress(t, frozen)
+	s, router := newService(t, w.client, frozen, DefaultConfig())
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodHead, "/v1/usage/export.csv?workspace=ws", http.NoBody)
+	r.Header.Set("Authorization", "Bearer "+s.token)
+	recorder := httptest.NewRecorder()
+	router.ServeHTTP(recorder, r)
+	if recorder.Code != http.StatusOK || !strings.HasPrefix(recorder.Header().Get("Content-Type"), "text/csv") || recorder.Body.Len() > 0 {
+		t.Errorf("%d, %v, %d bytes", recorder.Code, recorder.Header(), recorder.Body.Len())
+	}
+}
+
+// However many agents somebody makes up, a question about them holds no more than so
+// much.
+func TestAnswersAreBounded(t *testing.T) {
+	f := newFigures(question{edges: []time.Time{frozen.Add(-time.Hour), frozen}})
+	for i := range maxAgents + 10 {
+		f.add(0, false, strconv.Itoa(i), tally{events: 1})
+	}
+	var problem *httpapi.Problem
+	if err := f.finish(); !errors.As(err, &problem) || problem.Code != "too_many_agents" || len(f.byID) > maxAgents {
+		t.Errorf("%d agents: %v", len(f.byID), err)
+	}
+	w := newWorld(t)
+	s, _ := newService(t, w.client, frozen, DefaultConfig())
+	var number proto.ColUInt64
+	err := s.readStatement(t.Context(), "test", "test", clickhouse.Statement{
+		SQL: "SELECT number FROM numbers(10) FORMAT Native", Settings: map[string]string{"max_result_rows": "5"},
+	}, proto.Results{{Name: "number", Data: &number}}, func(int) {})
+	if problem = nil; !errors.As(err, &problem) || problem.Code != "too_many_figures" || problem.Status != http.StatusBadRequest {
+		t.Errorf("more rows than there may be: %v", err)
 	}
 }

@@ -3,11 +3,14 @@ package query
 import (
 	"cmp"
 	"context"
+	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
 	"github.com/ClickHouse/ch-go/proto"
 
+	"agentmeter/internal/httpapi"
 	"agentmeter/query/calendar"
 	"agentmeter/schemas"
 )
@@ -86,6 +89,7 @@ type figures struct {
 	index         barIndex
 	previousIndex barIndex
 	byID          map[string]*agentUsage
+	tooMany       bool // agents
 }
 
 // barIndex finds bars by their start as Unix seconds.
@@ -169,8 +173,7 @@ func (s *Service) figuresOf(ctx context.Context, route string, q question, withP
 	if err != nil {
 		return nil, err
 	}
-	f.finish()
-	return f, nil
+	return f, f.finish()
 }
 
 // row is one line of a statement of branches. Its who is valid until the next.
@@ -282,8 +285,16 @@ func (f *figures) add(bar int, compared bool, who string, t tally) {
 	a.bars = append(a.bars, barTally{bar, t})
 }
 
+// maxAgents is how many agents a question may be about. The page and its API are
+// for what people look at; beyond it is what somebody makes up.
+const maxAgents = 200_000
+
 func (f *figures) agent(id string) *agentUsage {
 	a := f.byID[id]
+	if a == nil && len(f.byID) >= maxAgents {
+		f.tooMany = true
+		return &agentUsage{}
+	}
 	if a == nil {
 		a = &agentUsage{id: id}
 		f.byID[id] = a
@@ -291,8 +302,15 @@ func (f *figures) agent(id string) *agentUsage {
 	return a
 }
 
-// finish puts the agents in order and merges what several tiers said of a bar.
-func (f *figures) finish() {
+// finish puts the agents in order and merges what several tiers said of a bar. It is
+// an error where there are too many agents.
+func (f *figures) finish() error {
+	if f.tooMany {
+		return &httpapi.Problem{
+			Status: http.StatusBadRequest, Code: "too_many_agents",
+			Detail: fmt.Sprintf("More than %d agents used something in this time. Ask for one agent, or for less time.", maxAgents),
+		}
+	}
 	for _, a := range f.byID {
 		slices.SortFunc(a.bars, func(x, y barTally) int { return cmp.Compare(x.bar, y.bar) })
 		merged := a.bars[:0]
@@ -309,6 +327,7 @@ func (f *figures) finish() {
 		}
 	}
 	slices.SortFunc(f.agents, heavierFirst)
+	return nil
 }
 
 // heavierFirst is the leaderboard's order: by credits, then messages, then id.

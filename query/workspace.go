@@ -28,7 +28,7 @@ func (s *Service) GetWorkspace(w http.ResponseWriter, r *http.Request, id api.Wo
 		answer := workspaceAnswer(id, held)
 		answer.Timezone = zone.String()
 		w.Header().Set("Cache-Control", "private, no-cache")
-		httpapi.WriteJSON(w, r, http.StatusOK, answer)
+		writeAnswer(ctx, w, r, answer)
 		return nil
 	})
 }

@@ -47,7 +47,7 @@ func (c *eraseCommand) Run(ctx context.Context, s streams) error {
 	if p.clickhouse.Sharded() {
 		return &exitError{exitUnclear, errors.New("a workspace cannot be erased from a cluster yet: docs/operations/cluster.md says why, and what to do; nothing was changed")}
 	}
-	e := &erasure{pipeline: p, log: log, streams: s, of: c.of(), remains: s.out}
+	e := &erasure{pipeline: p, log: log, streams: s, remains: s.out}
 	if c.Again {
 		erased, err := rollup.ErasedWorkspaces(ctx, p.clickhouse)
 		if err != nil {
@@ -82,7 +82,7 @@ func (c *eraseCommand) Run(ctx context.Context, s streams) error {
 	}
 	switch {
 	case left:
-		fmt.Fprintf(e.remains, "Nothing was changed. To erase it for good: agentmeter erase %s --yes\n", e.of)
+		fmt.Fprintf(e.remains, "Nothing was changed. To erase it for good, add --yes to the same command.\n")
 		return &exitError{code: exitNo}
 	case c.Yes:
 		what := fmt.Sprintf("%d workspaces are", len(workspaces))
@@ -98,18 +98,6 @@ func (c *eraseCommand) Run(ctx context.Context, s streams) error {
 // maxErasedAtOnce keeps statements, which name each workspace, below what
 // ClickHouse takes.
 const maxErasedAtOnce = 200
-
-// of is which workspaces are meant, as flags.
-func (c *eraseCommand) of() string {
-	switch {
-	case c.Again:
-		return "--again"
-	case c.List != "":
-		return "--list " + c.List
-	default:
-		return "--workspace " + c.Workspace
-	}
-}
 
 // named are the workspaces that the command line or its file names.
 func (c *eraseCommand) named() ([]schemas.WorkspaceID, error) {
@@ -178,7 +166,6 @@ type erasure struct {
 	*pipeline
 	log     *slog.Logger
 	streams streams
-	of      string    // the flags that say which workspaces
 	remains io.Writer // where a look says what there is
 }
 

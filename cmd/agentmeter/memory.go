@@ -5,6 +5,8 @@ import (
 	"os"
 	"runtime/debug"
 	"runtime/metrics"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -24,6 +26,25 @@ const rollupGrowth = 40
 func collectEarly() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(rollupGrowth)
+	}
+}
+
+// memoryLimitFile is where Linux says how much memory a container may take.
+const memoryLimitFile = "/sys/fs/cgroup/memory.max"
+
+// limitMemory has Go collect, rather than be killed, where a container's memory is
+// about to run out, unless whoever runs it has set GOMEMLIMIT. A tenth is left for
+// what is not Go's.
+func limitMemory(file string) {
+	if os.Getenv("GOMEMLIMIT") != "" {
+		return
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return // there is no container
+	}
+	if limit, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil && limit > 0 { // else it is "max"
+		debug.SetMemoryLimit(limit / 10 * 9)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"net/url"
 	"runtime"
 	"slices"
 	"time"
@@ -194,6 +195,9 @@ func (p *process) openClickHouse(config clickhouse.Config) (*clickhouse.Client, 
 		return nil, misuse("%w", err)
 	}
 	p.closers = append(p.closers, client.Close)
+	if at, err := url.Parse(config.URL); err == nil && at.Scheme == "http" && config.Password != "" && !httpapi.IsLoopbackHost(at.Hostname()) {
+		p.log.Warn("the password for ClickHouse goes over the network in the clear; give an https address", "host", at.Host)
+	}
 	return client, nil
 }
 
@@ -245,6 +249,7 @@ func (p *process) listenForMetrics(ctx context.Context, config httpapi.Config) e
 
 // run starts the stages and blocks until they have stopped.
 func (p *process) run(ctx context.Context, onReady func(context.Context) error) error {
+	limitMemory(memoryLimitFile)
 	go returnMemory(ctx)
 	err := lifecycle.Run(ctx, p.log, func(ctx context.Context) error {
 		if err := p.waitReady(ctx); err != nil || ctx.Err() != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -23,7 +24,7 @@ type simulateCommand struct {
 
 func (*simulateCommand) Help() string {
 	return example("agentmeter simulate --data-dir data --workspace ws_sim --rate 200 --for 1m").
-		help("Sends the traffic of a handful of agents. Where the server is slower than the rate, events are left out and counted; nothing queues up.")
+		help("Sends the traffic of a handful of agents. Where the server is slower than the rate, events are left out and counted; nothing queues up. Exit status: 0 events were accepted and none rejected, 1 some were rejected or none accepted, 2 misuse.")
 }
 
 func (c *simulateCommand) Run(ctx context.Context, s streams) error {
@@ -33,6 +34,9 @@ func (c *simulateCommand) Run(ctx context.Context, s streams) error {
 	}
 	if fault := schemas.ValidateWorkspaceID("workspace", c.Workspace); fault != nil {
 		return misuse("--workspace: %s", fault.Detail)
+	}
+	if c.For < 0 {
+		return misuse("--for: %v is negative; 0s goes on until it is interrupted", c.For)
 	}
 	endpoint, _, err := c.endpoint()
 	if err != nil {
@@ -70,6 +74,14 @@ func (c *simulateCommand) Run(ctx context.Context, s streams) error {
 		defer cancel()
 	}
 	totals, err := sender.Stream(ctx, stream)
-	fmt.Fprintf(s.out, "%d events accepted, %d rejected, %d left out because the server was slower\n", totals.Accepted, totals.Rejected, totals.Skipped)
-	return err
+	fmt.Fprintf(s.out, "%d events accepted, %d rejected, %d left out because the server was slower or not there\n", totals.Accepted, totals.Rejected, totals.Skipped)
+	switch {
+	case err != nil:
+		return err
+	case totals.Rejected > 0:
+		return fmt.Errorf("%d events were rejected; does the token cover %s?", totals.Rejected, c.Workspace)
+	case totals.Accepted == 0 && totals.Skipped > 0:
+		return errors.New("no event was accepted; is the server there, and is this its address?")
+	}
+	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"time"
 
 	"agentmeter/internal/auth"
@@ -35,6 +36,8 @@ func (c *tokenCommand) Run(s streams) error {
 		if err := dataDir(c.DataDir).existing(); err != nil {
 			return misuse("%w", err)
 		}
+	} else if _, err := os.Stat(c.TokenKeyFile); err != nil { // a new key would sign what nobody accepts
+		return misuse("--token-key-file: %w; give the file that the server reads", err)
 	}
 	key, err := loadKey(c.TokenKeyFile, dataDir(c.DataDir))
 	if err != nil {
@@ -51,7 +54,7 @@ func (c *tokenCommand) Run(s streams) error {
 type rotateKeyCommand struct {
 	dataDirFlags
 	TokenKeyFile string        `help:"Key to rotate. Empty: access.key in the data directory." type:"path" placeholder:"FILE"`
-	Grace        time.Duration `help:"For how long what the old key signed stays valid, unless it ends earlier of itself. 0s ends it at once." default:"24h"`
+	Grace        time.Duration `help:"For how long what the old key signed stays valid, unless it ends earlier of itself. 0s ends it at once. Keys from before it keep their own times." default:"24h"`
 	Prepare      bool          `help:"Only make the next key, which verifies and does not sign yet, for processes that have copies of the file. The next call has it sign."`
 }
 
@@ -78,6 +81,9 @@ func (c *rotateKeyCommand) Run(s streams) error {
 	said := "The next key is prepared: it verifies, and does not sign yet. Once every process has this file, rotate again without --prepare."
 	if rotation.Signs {
 		said = "A new key signs. What the old one signed is valid until " + rotation.OldEnds.UTC().Format(time.RFC3339) + "."
+		if rotation.Older > 0 {
+			said += fmt.Sprintf(" %d older keys verify still, the last of them until %s; a new file ends everybody's tokens.", rotation.Older, rotation.OlderEnds.UTC().Format(time.RFC3339))
+		}
 	}
 	_, err = fmt.Fprintln(s.out, said)
 	return err

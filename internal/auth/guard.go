@@ -154,6 +154,9 @@ func unauthorized(err error, what string) *httpapi.Problem {
 		Headers: map[string]string{"WWW-Authenticate": `Bearer realm="agentmeter", error="invalid_token"`},
 		Cause:   err,
 	}
+	if what == "link" { // whoever follows one is a person
+		problem.Detail = "This link is not valid any more: it can be used once, within a minute. Go back to where you got it, and ask for another."
+	}
 	if errors.Is(err, ErrTokenExpired) {
 		problem.Code, problem.Detail = what+"_expired", fmt.Sprintf("The %s has expired.", what)
 		problem.Headers["WWW-Authenticate"] = `Bearer realm="agentmeter", error="invalid_token", error_description="expired"`

@@ -352,9 +352,8 @@ func TestACookieOverHTTPSIsSecure(t *testing.T) {
 		planted := *cookie
 		planted.Name = "agentmeter_session"
 		w := s.ask(t, "GET /v1/usage/dashboard", "ws_a", byHTTPS, func(r *http.Request) { r.AddCookie(&planted) })
-		// What a proxy says is only believed where it makes the cookie stricter.
-		if want := map[string]int{"a proxy's": passed, "our own": 401}[name]; w.Code != want {
-			t.Errorf("%s: a cookie that any host could set: %d, want %d", name, w.Code, want)
+		if w.Code != 401 {
+			t.Errorf("%s: a cookie that any host could set is taken: %d", name, w.Code)
 		}
 	}
 }

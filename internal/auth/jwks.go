@@ -16,6 +16,8 @@ import (
 	"github.com/MicahParks/jwkset"
 	"github.com/MicahParks/keyfunc/v3"
 	"github.com/golang-jwt/jwt/v5"
+
+	"agentmeter/internal/httpapi"
 )
 
 // JWKSConfig lets a platform's own issuer sign access tokens, by public keys
@@ -45,8 +47,9 @@ func (c JWKSConfig) Validate() error {
 		faults = append(faults, errors.New("jwks url and jwks file are both set; set one"))
 	}
 	if c.URL != "" {
-		if parsed, err := url.Parse(c.URL); err != nil || parsed.Host == "" || (parsed.Scheme != "https" && parsed.Scheme != "http") {
-			faults = append(faults, fmt.Errorf("jwks url %q: not an http or https URL", c.URL))
+		// Whoever can change the answer on its way makes the keys.
+		if parsed, err := url.Parse(c.URL); err != nil || parsed.Host == "" || (parsed.Scheme != "https" && (parsed.Scheme != "http" || !httpapi.IsLoopbackHost(parsed.Hostname()))) {
+			faults = append(faults, fmt.Errorf("jwks url %q: not an https URL, nor an http one on this machine", c.URL))
 		}
 	}
 	if c.Issuer == "" {
@@ -92,7 +95,11 @@ func newJWKSVerifier(ctx context.Context, config JWKSConfig, transport http.Roun
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	keys := &keySet{url: config.URL, log: log, client: &http.Client{Timeout: jwksFetchTimeout, Transport: transport}, asked: make(chan chan struct{})}
+	keys := &keySet{url: config.URL, log: log, client: &http.Client{
+		Timeout: jwksFetchTimeout, Transport: transport,
+		// The keys are those at the address that was configured.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}, asked: make(chan chan struct{})}
 	if config.File != "" {
 		raw, err := os.ReadFile(config.File)
 		if err == nil {

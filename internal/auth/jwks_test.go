@@ -288,3 +288,54 @@ func TestAKeySetThatIsMissingIsSaid(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestAKeySetComesFromWhereItIsSaidTo(t *testing.T) {
+	t.Parallel()
+	for address, allowed := range map[string]bool{
+		"https://id.example.com/keys": true, "http://127.0.0.1:8080/keys": true, "http://localhost/keys": true,
+		"http://id.example.com/keys": false, "http://127.0.0.1.example.com/": false, "ftp://127.0.0.1/": false, "/keys": false,
+	} {
+		err := auth.JWKSConfig{URL: address, Issuer: "platform", Audience: "usage"}.Validate()
+		if (err == nil) != allowed {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+	issuer := authtest.NewIssuer(t)
+	set := issuer.KeySet(t)
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(set) }))
+	defer elsewhere.Close()
+	redirecting := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusFound))
+	defer redirecting.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	verifier, err := auth.NewJWKSVerifier(ctx, auth.JWKSConfig{URL: redirecting.URL, Issuer: "platform", Audience: "usage"}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for algorithm, token := range issuer.Tokens(t, "ws_a", "usage:read") {
+		if access, err := verifier.Verify(ctx, token); err == nil {
+			t.Errorf("%s: keys from elsewhere allow %+v", algorithm, access)
+		}
+	}
+}
+
+// FuzzKeySet reads whatever it is as an issuer's answer.
+func FuzzKeySet(f *testing.F) {
+	f.Add(authtest.NewIssuer(f).KeySet(f))
+	f.Add([]byte(`{"keys":[{"kty":"oct","k":"AAAA","kid":"a"},{"kty":"RSA","n":"AQAB","e":"AQAB"},{"kty":"EC","crv":"P-256","x":"","y":""}]}`))
+	f.Add([]byte(`{"keys":null}`))
+	f.Fuzz(func(_ *testing.T, raw []byte) {
+		_ = auth.ParseKeySet(raw) // it says what is wrong, and does not fall over it
+	})
+}
+
+// FuzzKeys reads whatever it is as the content of a key file.
+func FuzzKeys(f *testing.F) {
+	f.Add(make([]byte, 32))
+	f.Add(make([]byte, 200))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		if again, ok := auth.DecodeKeys(content); ok && !bytes.Equal(again, content) {
+			t.Errorf("%x becomes %x", content, again)
+		}
+	})
+}

@@ -163,6 +163,10 @@ type Rotation struct {
 	Signs bool
 	// OldEnds is when what the old key signed ends at the latest.
 	OldEnds time.Time
+	// Older keys verify still, the last of them until OlderEnds: what is put away
+	// now is not all that there is.
+	Older     int
+	OlderEnds time.Time
 }
 
 // RotateKey replaces the key that signs by a new one, or by the one that was prepared,
@@ -193,6 +197,10 @@ func RotateKey(path string, grace time.Duration, prepare bool) (Rotation, error)
 			prepared = other.secret
 		case other.ends.After(now):
 			next.others = append(next.others, other)
+			rotation.Older++
+			if other.ends.After(rotation.OlderEnds) {
+				rotation.OlderEnds = other.ends
+			}
 		}
 	}
 	switch {

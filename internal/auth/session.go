@@ -237,7 +237,7 @@ func (s *Sessions) redeem(ctx context.Context, code string) (schemas.WorkspaceID
 // access reads the session's cookie. found is false where there is none.
 func (s *Sessions) access(r *http.Request) (access Access, found bool, err error) {
 	cookie, err := r.Cookie(secureCookieName)
-	if errors.Is(err, http.ErrNoCookie) && !s.mustBeSecure() && r.TLS == nil {
+	if errors.Is(err, http.ErrNoCookie) && !s.secure(r) {
 		cookie, err = r.Cookie(cookieName)
 	}
 	if err != nil {

@@ -28,6 +28,7 @@ const (
 	CodeNotEnoughSpace      = 243 // for what does not fit into memory
 	CodeNoServer            = 279 // ALL_CONNECTION_TRIES_FAILED, of a cluster's shard
 	CodeThrowIf             = 395 // FUNCTION_THROW_IF_VALUE_IS_NON_ZERO: the guard refused
+	CodeTooManyResultRows   = 396 // TOO_MANY_ROWS_OR_BYTES: more than max_result_rows
 )
 
 // ExceptionCode returns the code of the ClickHouse exception in err's chain,

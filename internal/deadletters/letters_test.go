@@ -242,3 +242,20 @@ func TestErasuresLeaveOthersLettersTheirTime(t *testing.T) {
 		o.send(2, 20, "payload_conflict", "", encoded(validEvent("e1")))
 	}
 }
+
+// FuzzLetter reads whatever it is as a record of the dead-letter topic.
+func FuzzLetter(f *testing.F) {
+	stream := uuid.New()
+	value, err := (&usagev1.DeadLetter{Stream: stream[:], Partition: 3, Offset: 7, Code: "undecodable", Value: []byte("x")}).MarshalVT()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(value, []byte("7/1764000000000"))
+	f.Fuzz(func(t *testing.T, value, header []byte) {
+		record := &kgo.Record{Value: value, Offset: 5, Partition: 1, Headers: []kgo.RecordHeader{{Key: "agentmeter-origin", Value: header}}}
+		letter, ok := letterOf(record, 4)
+		if ok && letter.Position != 21 {
+			t.Errorf("position %d", letter.Position)
+		}
+	})
+}

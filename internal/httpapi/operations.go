@@ -41,7 +41,7 @@ func FromLoopback(r *http.Request) bool {
 			return false
 		}
 	}
-	return isLoopbackHost(hostOnly(r.Host))
+	return IsLoopbackHost(hostOnly(r.Host))
 }
 
 func hostOnly(hostport string) string {
@@ -51,7 +51,8 @@ func hostOnly(hostport string) string {
 	return hostport
 }
 
-func isLoopbackHost(host string) bool {
+// IsLoopbackHost reports whether a host, without a port, is this machine.
+func IsLoopbackHost(host string) bool {
 	if host == "localhost" {
 		return true
 	}

@@ -87,6 +87,9 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	header.Set("Cross-Origin-Resource-Policy", "same-origin")
 	header.Set("Cache-Control", "no-store")
+	if r.TLS != nil {
+		header.Set("Strict-Transport-Security", "max-age=31536000")
+	}
 
 	rt.metrics.inFlight.Inc()
 	defer func() {
@@ -156,8 +159,10 @@ func (rt *Router) recovered(out *recorder, r *http.Request, panicked any) {
 		out.cutOff = true
 		return
 	}
-	rt.log.ErrorContext(r.Context(), "handler panicked", "route", r.Pattern, "trace_id", TraceID(r.Context()),
-		"panic", fmt.Sprint(panicked), "stack", string(debug.Stack()))
+	if suppressed, ok := rt.throttle.allow("panic", time.Now()); ok {
+		rt.log.ErrorContext(r.Context(), "handler panicked", "route", r.Pattern, "trace_id", TraceID(r.Context()),
+			"panic", fmt.Sprint(panicked), "stack", string(debug.Stack()), "similar_lines_held_back", suppressed)
+	}
 	if out.status != 0 {
 		out.cutOff = true
 		return

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -330,6 +331,34 @@ func FuzzTraceparent(f *testing.F) {
 		id := w.Header().Get(httpapi.TraceHeader)
 		if len(id) != 32 || strings.Trim(id, "0123456789abcdef") != "" || strings.Trim(id, "0") == "" {
 			t.Fatalf("trace id %q", id)
+		}
+	})
+}
+
+func TestOverTLSBrowsersAreToldToStayThere(t *testing.T) {
+	t.Parallel()
+	router := httpapi.NewRouter(httpapi.NewHealth(slog.New(slog.DiscardHandler)), slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	for scheme, want := range map[string]string{"http": "", "https": "max-age=31536000"} {
+		w := httptest.NewRecorder()
+		router.ServeHTTP(w, httptest.NewRequest(http.MethodGet, scheme+"://a.example/", nil))
+		if got := w.Header().Get("Strict-Transport-Security"); got != want {
+			t.Errorf("%s: %q, want %q", scheme, got, want)
+		}
+	}
+}
+
+// FuzzClientAddr reads whatever it is as what proxies say of whom they asked for.
+func FuzzClientAddr(f *testing.F) {
+	f.Add("198.51.100.7", "10.0.0.1:1234")
+	f.Add("[2001:db8::1]:80, ::ffff:10.0.0.2, unknown,", "10.0.0.1:1")
+	proxies := httpapi.Proxies{netip.MustParsePrefix("10.0.0.0/8")}
+	f.Fuzz(func(t *testing.T, forwarded, peer string) {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.RemoteAddr = peer
+		r.Header["X-Forwarded-For"] = []string{forwarded}
+		addr := proxies.ClientAddr(r)
+		if from, err := netip.ParseAddrPort(peer); err == nil && !strings.HasPrefix(from.Addr().Unmap().String(), "10.") && addr != from.Addr().Unmap().WithZone("") {
+			t.Errorf("whoever is no proxy says that %s asks: %s", peer, addr)
 		}
 	})
 }

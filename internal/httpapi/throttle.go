@@ -6,7 +6,7 @@ import (
 )
 
 // throttle lets one log line a key and interval through and counts the rest.
-// Keys are problem codes, so the map is bounded.
+// Keys are problem codes and the like, so the map is bounded.
 type throttle struct {
 	interval time.Duration
 

@@ -495,7 +495,7 @@ func (f *fileImport) explain(ctx context.Context, err error) error {
 	case errors.As(err, &refused):
 		switch refused.Status {
 		case http.StatusUnauthorized:
-			return misuse(fmt.Errorf("%w; the token is missing, wrong or has run out: make one with `agentmeter token` and the scope events:write", err))
+			return misuse(fmt.Errorf("%w; the token is missing, wrong or has run out: make one with `agentmeter token` and the scopes events:write and, for old events, events:import", err))
 		case http.StatusForbidden:
 			return misuse(fmt.Errorf("%w; the token needs the scope events:write, and events:import for events older than the server's limit", err))
 		case http.StatusNotFound, http.StatusMethodNotAllowed:

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -1068,5 +1069,18 @@ func copyState(t *testing.T, from, to string) {
 				t.Error(err)
 			}
 		}
+	}
+}
+
+// What can be read only once is not looked at and then read: it would be empty.
+func TestWhatIsNoFileIsRefused(t *testing.T) {
+	b := newBench(t, nil)
+	pipe := filepath.Join(b.dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := importer.Run(t.Context(), b.opts, pipe)
+	if !errors.Is(err, importer.ErrMisuse) || !strings.Contains(err.Error(), "agentmeter import - <") {
+		t.Errorf("a named pipe: %v", err)
 	}
 }

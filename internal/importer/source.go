@@ -62,6 +62,10 @@ func (o sources) open(name string) (*source, error) {
 		s.name = "stdin"
 		raw = &interruptibleReader{ctx: o.ctx, r: o.stdin}
 	} else {
+		// What is no regular file can be opened only once, and opening a named pipe waits.
+		if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+			return nil, fmt.Errorf("%s: is not a regular file; send it through the standard input: agentmeter import - < %s", name, name)
+		}
 		file, err := os.Open(name)
 		if err != nil {
 			return nil, err

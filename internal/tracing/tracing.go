@@ -18,6 +18,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/time/rate"
 )
 
 // Scope is the instrumentation scope of every span.
@@ -80,9 +81,7 @@ func Start(ctx context.Context, config Config, log *slog.Logger) (trace.TracerPr
 	}))
 	provider := sdk.NewTracerProvider(
 		sdk.WithBatcher(exporter, sdk.WithMaxQueueSize(queueSpans)),
-		// Not the caller's decision: whoever can send a request could have each of
-		// theirs traced. A caller that samples by the trace id, too, finds its own.
-		sdk.WithSampler(sdk.TraceIDRatioBased(config.Sample)),
+		sdk.WithSampler(sampler(config.Sample)),
 		sdk.WithResource(resource.NewSchemaless(
 			attribute.String("service.name", config.Service), attribute.String("service.version", config.Version))),
 	)
@@ -94,6 +93,34 @@ func Start(ctx context.Context, config Config, log *slog.Logger) (trace.TracerPr
 		}
 		return nil
 	}, nil
+}
+
+// maxTraces is how many requests a second begin to be traced at most. The share that
+// is sampled goes by the trace id, so that a caller that samples by it, too, finds
+// its own; but callers choose their ids, and could have each of their requests traced.
+const maxTraces = 100
+
+// sampler decides by the trace id at the entry, whatever the caller has decided, and
+// goes by that within the process.
+func sampler(share float64) sdk.Sampler {
+	entry := &boundedSampler{Sampler: sdk.TraceIDRatioBased(share), limiter: rate.NewLimiter(maxTraces, maxTraces)}
+	return sdk.ParentBased(entry, sdk.WithRemoteParentSampled(entry), sdk.WithRemoteParentNotSampled(entry))
+}
+
+// boundedSampler is another one, up to a number of spans a second.
+type boundedSampler struct {
+	sdk.Sampler
+
+	limiter *rate.Limiter
+}
+
+// ShouldSample implements sdk.Sampler.
+func (s *boundedSampler) ShouldSample(p sdk.SamplingParameters) sdk.SamplingResult {
+	result := s.Sampler.ShouldSample(p)
+	if result.Decision == sdk.RecordAndSample && !s.limiter.Allow() {
+		result.Decision = sdk.Drop
+	}
+	return result
 }
 
 var w3c = propagation.TraceContext{}

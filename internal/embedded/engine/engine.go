@@ -99,7 +99,7 @@ func Open(cfg Config) (_ *Engine, err error) {
 	}
 	e.pool = newPool(cfg.MaxStatements, cfg.MaxWaiting, e.openSession)
 	e.ids.running = make(map[string]struct{})
-	e.log.Info("engine started", "dir", dir, "version", e.version, "took", time.Since(e.started))
+	e.log.Info("engine started", "dir", dir, "version", e.version, "took", time.Since(e.started).Round(time.Millisecond).String())
 	return e, nil
 }
 
