@@ -20,8 +20,7 @@ type flights struct {
 	byKey map[any]*flight
 }
 
-// longestFlight bounds what questions share. Each has a limit of its own, which
-// is shorter.
+// longestFlight bounds what questions share, whatever their own limit is.
 const longestFlight = time.Minute
 
 type flight struct {
