@@ -139,7 +139,7 @@ func (d *directoryPartition) store(ctx context.Context, stream uuid.UUID, record
 			continue // it stands where an erased workspace's last change was
 		}
 		var change usagev1.DirectoryChange
-		problem := ""
+		var problem string
 		if err := change.UnmarshalVT(record.Value); err != nil {
 			problem = err.Error()
 		} else {

@@ -42,6 +42,8 @@ var rules = map[string]rule{
 	"internal/tracing":                     {nil, "follows a request by OpenTelemetry, off by default"},
 	"internal/clickhouse":                  {[]string{"schemas/", "internal/tracing"}, "how to speak to ClickHouse"},
 	"internal/clickhouse/clickhousetest":   {[]string{"schemas/clickhouse", "internal/embedded/enginetest"}, "gives tests what of a cluster an embedded engine can be"},
+	"internal/clickhouse/schematest":       {[]string{"schemas/clickhouse", "internal/clickhouse", "internal/embedded/enginetest"}, "gives tests the schema on the real engine"},
+	"internal/slowtest":                    {nil, "names the tests that take long, which go test alone leaves out"},
 	"internal/httpapi":                     {[]string{"schemas", "schemas/", "internal/tracing"}, "the HTTP edge: problems, limits, health, drain"},
 	"internal/httpapi/contracttest":        {[]string{"schemas"}, "holds recorded answers to the contract, for tests"},
 	"internal/auth":                        {[]string{"schemas", "schemas/", "internal/httpapi"}, "who may do what"},

@@ -451,7 +451,7 @@ type AgentUsage struct {
 	// PreviousMessages A whole number; null is unknown, "0" a known zero.
 	PreviousMessages *NullableCount `json:"previous_messages"`
 
-	// Share Percent with one decimal. The shares of all rows add up to 100.0.
+	// Share Percent with one decimal. The shares of all rows add up to 100.0. Amounts below zero have 0.0, and so has every row where nothing is above zero.
 	//
 	// Examples: 62.0
 	Share Share `json:"share"`
@@ -529,7 +529,7 @@ type BreakdownItem struct {
 	// Examples: 12421.5
 	Credits Decimal `json:"credits"`
 
-	// Key The channel, model or conversation id; empty: events that name none.
+	// Key The channel, model or conversation id; empty: events that name none, and adjustments.
 	Key string `json:"key"`
 
 	// Messages A whole number. It can be negative where adjustments exceed what they correct.
@@ -537,7 +537,7 @@ type BreakdownItem struct {
 	// Examples: 7701
 	Messages Count `json:"messages"`
 
-	// Share Percent with one decimal. The shares of all rows add up to 100.0.
+	// Share Percent with one decimal. The shares of all rows add up to 100.0. Amounts below zero have 0.0, and so has every row where nothing is above zero.
 	//
 	// Examples: 62.0
 	Share Share `json:"share"`
@@ -557,7 +557,7 @@ type BreakdownRest struct {
 	// Examples: 7701
 	Messages Count `json:"messages"`
 
-	// Share Percent with one decimal. The shares of all rows add up to 100.0.
+	// Share Percent with one decimal. The shares of all rows add up to 100.0. Amounts below zero have 0.0, and so has every row where nothing is above zero.
 	//
 	// Examples: 62.0
 	Share Share `json:"share"`
@@ -609,20 +609,18 @@ type Dashboard struct {
 	Completeness Completeness `json:"completeness"`
 
 	// Explain How an answer was made, for operators. Times are of the service's clock.
-	Explain     *Explanation `json:"explain,omitempty"`
-	Freshness   Freshness    `json:"freshness"`
-	Insights    Insights     `json:"insights"`
-	LastUsageAt *time.Time   `json:"last_usage_at"`
+	Explain   *Explanation `json:"explain,omitempty"`
+	Freshness Freshness    `json:"freshness"`
+	Insights  Insights     `json:"insights"`
 
-	// PlaygroundMessages A whole number. It can be negative where adjustments exceed what they correct.
-	//
-	// Examples: 7701
+	// LastUsageAt When something was used last, ever, to the quarter of an hour.
+	LastUsageAt *time.Time `json:"last_usage_at"`
+
+	// PlaygroundMessages Messages of Playground tests in the range, which count nowhere.
 	PlaygroundMessages Count      `json:"playground_messages"`
 	Range              UsageRange `json:"range"`
 
-	// RecordedEvents A whole number. It can be negative where adjustments exceed what they correct.
-	//
-	// Examples: 7701
+	// RecordedEvents Events of the range that were counted, adjustments among them.
 	RecordedEvents Count   `json:"recorded_events"`
 	Series         []Bar   `json:"series"`
 	Summary        Summary `json:"summary"`
@@ -859,7 +857,7 @@ type Link = string
 
 // LiveUpdate The data of the stream's `watermark` events.
 type LiveUpdate struct {
-	// Changed Whether this workspace has new figures since the event before, or, in a stream's first event, since the one that Last-Event-ID names. After news it is said twice more, since what was asked for at that moment may not have had all of them.
+	// Changed Whether this workspace has new figures since the event before, or, in a stream's first event, since the one that Last-Event-ID names. After news it is said twice more, with the next two blocks that are counted, since what was asked for at that moment may not have had all of them.
 	Changed        bool       `json:"changed"`
 	CountedThrough *time.Time `json:"counted_through"`
 	LagSeconds     *float64   `json:"lag_seconds"`
@@ -874,7 +872,7 @@ type NullableDecimal = string
 // NullableSpan defines model for NullableSpan.
 type NullableSpan = Span
 
-// OutcomeCounts What became of the range's recorded events.
+// OutcomeCounts What became of the range's recorded events. duplicate: sent again, and counted before. invalid: not counted, as an id that was counted with other content; `agentmeter deadletter list` shows them.
 type OutcomeCounts struct {
 	// Adjustment A whole number. It can be negative where adjustments exceed what they correct.
 	//
@@ -909,10 +907,10 @@ type Preset string
 //
 // Examples: {"code":"not_found","detail":"There is no such thing, or it is not yours.","errors":[],"instance":"urn:agentmeter:trace:4bf92f3577b34da6a3ce929d0e0e4736","status":404,"title":"Not Found","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","type":"urn:agentmeter:problem:not-found"}
 type Problem struct {
-	// Accepted On POST /v1/events, where nothing was accepted (422, or 413 for events that are too large).
+	// Accepted Where something is sent to be counted and nothing was accepted (422, or 413 for events that are too large).
 	Accepted *ProblemAccepted `json:"accepted,omitempty"`
 
-	// Code Stable; meant for programs.
+	// Code Stable; meant for programs. The table above has all of them.
 	Code   string `json:"code"`
 	Detail string `json:"detail"`
 
@@ -935,7 +933,7 @@ type Problem struct {
 	Type string `json:"type"`
 }
 
-// ProblemAccepted On POST /v1/events, where nothing was accepted (422, or 413 for events that are too large).
+// ProblemAccepted Where something is sent to be counted and nothing was accepted (422, or 413 for events that are too large).
 type ProblemAccepted int
 
 // Readiness defines model for Readiness.
@@ -967,7 +965,7 @@ type Reconciliation struct {
 	Freshness Freshness    `json:"freshness"`
 	Ledger    LedgerTotals `json:"ledger"`
 
-	// Outcomes What became of the range's recorded events.
+	// Outcomes What became of the range's recorded events. duplicate: sent again, and counted before. invalid: not counted, as an id that was counted with other content; `agentmeter deadletter list` shows them.
 	Outcomes OutcomeCounts `json:"outcomes"`
 	Range    UsageRange    `json:"range"`
 	Rollups  LedgerTotals  `json:"rollups"`
@@ -1002,7 +1000,7 @@ type SessionRequest struct {
 	WorkspaceID *string `json:"workspace_id,omitempty"`
 }
 
-// Share Percent with one decimal. The shares of all rows add up to 100.0.
+// Share Percent with one decimal. The shares of all rows add up to 100.0. Amounts below zero have 0.0, and so has every row where nothing is above zero.
 //
 // Examples: 62.0
 type Share = string
@@ -1049,7 +1047,7 @@ type SpikeAgent struct {
 	// ID 1 to 128 characters, no control characters, no white space around it.
 	ID Identifier `json:"id"`
 
-	// Share Percent with one decimal. The shares of all rows add up to 100.0.
+	// Share Percent with one decimal. The shares of all rows add up to 100.0. Amounts below zero have 0.0, and so has every row where nothing is above zero.
 	//
 	// Examples: 62.0
 	Share Share `json:"share"`
@@ -1320,7 +1318,7 @@ type ListAgentsParams struct {
 	// Query Part of a name or id; case and accents do not matter.
 	Query *string `form:"query,omitempty" json:"query,omitempty"`
 
-	// Cursor The `next_cursor` of the page before.
+	// Cursor The `next_cursor` of the page before, with all other parameters as they were.
 	Cursor *CursorParam `form:"cursor,omitempty" json:"cursor,omitempty"`
 
 	// Limit How many rows a page holds.
@@ -1371,7 +1369,7 @@ type GetUsageAgentsParams struct {
 	// Order By default descending, and ascending for the name.
 	Order *SortOrder `form:"order,omitempty" json:"order,omitempty"`
 
-	// Cursor The `next_cursor` of the page before.
+	// Cursor The `next_cursor` of the page before, with all other parameters as they were.
 	Cursor *CursorParam `form:"cursor,omitempty" json:"cursor,omitempty"`
 
 	// Limit How many rows a page holds.
@@ -1750,7 +1748,13 @@ type ClientInterface interface {
 	// events, else 413; 1 MiB an event, else the item is rejected as
 	// `event_too_large` (413 where nothing else was sent). `occurred_at` may lie 35
 	// days back and 5 minutes ahead; a token that also has the scope
-	// `events:import` may go back to any date.
+	// `events:import` may go back to any date. (Give the examples below a time of
+	// today.)
+	//
+	// **The same id again** counts once. With other content than it was counted with
+	// it is acknowledged and not counted: it shows under `invalid` in
+	// `GET /v1/usage/reconcile` and among the dead letters. So is nothing counted of a
+	// workspace that was erased.
 	//
 	// **CloudEvents 1.0**, structured (`application/cloudevents+json`) and batch
 	// mode: the event is `data`. The envelope fills what `data` leaves out: `id`
@@ -1795,7 +1799,13 @@ type ClientInterface interface {
 	// events, else 413; 1 MiB an event, else the item is rejected as
 	// `event_too_large` (413 where nothing else was sent). `occurred_at` may lie 35
 	// days back and 5 minutes ahead; a token that also has the scope
-	// `events:import` may go back to any date.
+	// `events:import` may go back to any date. (Give the examples below a time of
+	// today.)
+	//
+	// **The same id again** counts once. With other content than it was counted with
+	// it is acknowledged and not counted: it shows under `invalid` in
+	// `GET /v1/usage/reconcile` and among the dead letters. So is nothing counted of a
+	// workspace that was erased.
 	//
 	// **CloudEvents 1.0**, structured (`application/cloudevents+json`) and batch
 	// mode: the event is `data`. The envelope fills what `data` leaves out: `id`
@@ -1840,7 +1850,13 @@ type ClientInterface interface {
 	// events, else 413; 1 MiB an event, else the item is rejected as
 	// `event_too_large` (413 where nothing else was sent). `occurred_at` may lie 35
 	// days back and 5 minutes ahead; a token that also has the scope
-	// `events:import` may go back to any date.
+	// `events:import` may go back to any date. (Give the examples below a time of
+	// today.)
+	//
+	// **The same id again** counts once. With other content than it was counted with
+	// it is acknowledged and not counted: it shows under `invalid` in
+	// `GET /v1/usage/reconcile` and among the dead letters. So is nothing counted of a
+	// workspace that was erased.
 	//
 	// **CloudEvents 1.0**, structured (`application/cloudevents+json`) and batch
 	// mode: the event is `data`. The envelope fills what `data` leaves out: `id`
@@ -1885,7 +1901,13 @@ type ClientInterface interface {
 	// events, else 413; 1 MiB an event, else the item is rejected as
 	// `event_too_large` (413 where nothing else was sent). `occurred_at` may lie 35
 	// days back and 5 minutes ahead; a token that also has the scope
-	// `events:import` may go back to any date.
+	// `events:import` may go back to any date. (Give the examples below a time of
+	// today.)
+	//
+	// **The same id again** counts once. With other content than it was counted with
+	// it is acknowledged and not counted: it shows under `invalid` in
+	// `GET /v1/usage/reconcile` and among the dead letters. So is nothing counted of a
+	// workspace that was erased.
 	//
 	// **CloudEvents 1.0**, structured (`application/cloudevents+json`) and batch
 	// mode: the event is `data`. The envelope fills what `data` leaves out: `id`
@@ -1952,6 +1974,9 @@ type ClientInterface interface {
 	// and agent, every agent, and a row with an empty agent and 0 for a bar without
 	// usage. There is no limit of bars.
 	//
+	// Times are in UTC; `tz` says where bars begin. `compare` is taken and changes
+	// nothing.
+	//
 	// An id or a name that a spreadsheet might run as a formula, and one that begins
 	// with an apostrophe, has an apostrophe before it.
 	//
@@ -2017,7 +2042,7 @@ type ClientInterface interface {
 
 	// PutAgentWithBody Register or rename an agent
 	//
-	// The agent occupies a slot from now on, unless it does already.
+	// The agent occupies a slot from now on, unless it does already. So does one that is not registered and has used something in the range.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -2026,7 +2051,7 @@ type ClientInterface interface {
 
 	// PutAgent Register or rename an agent
 	//
-	// The agent occupies a slot from now on, unless it does already.
+	// The agent occupies a slot from now on, unless it does already. So does one that is not registered and has used something in the range.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2159,7 +2184,13 @@ func (c *Client) ListAgents(ctx context.Context, params *ListAgentsParams, reqEd
 // events, else 413; 1 MiB an event, else the item is rejected as
 // `event_too_large` (413 where nothing else was sent). `occurred_at` may lie 35
 // days back and 5 minutes ahead; a token that also has the scope
-// `events:import` may go back to any date.
+// `events:import` may go back to any date. (Give the examples below a time of
+// today.)
+//
+// **The same id again** counts once. With other content than it was counted with
+// it is acknowledged and not counted: it shows under `invalid` in
+// `GET /v1/usage/reconcile` and among the dead letters. So is nothing counted of a
+// workspace that was erased.
 //
 // **CloudEvents 1.0**, structured (`application/cloudevents+json`) and batch
 // mode: the event is `data`. The envelope fills what `data` leaves out: `id`
@@ -2214,7 +2245,13 @@ func (c *Client) PostEventsWithBody(ctx context.Context, contentType string, bod
 // events, else 413; 1 MiB an event, else the item is rejected as
 // `event_too_large` (413 where nothing else was sent). `occurred_at` may lie 35
 // days back and 5 minutes ahead; a token that also has the scope
-// `events:import` may go back to any date.
+// `events:import` may go back to any date. (Give the examples below a time of
+// today.)
+//
+// **The same id again** counts once. With other content than it was counted with
+// it is acknowledged and not counted: it shows under `invalid` in
+// `GET /v1/usage/reconcile` and among the dead letters. So is nothing counted of a
+// workspace that was erased.
 //
 // **CloudEvents 1.0**, structured (`application/cloudevents+json`) and batch
 // mode: the event is `data`. The envelope fills what `data` leaves out: `id`
@@ -2269,7 +2306,13 @@ func (c *Client) PostEventsWithApplicationCloudeventsPlusJSONBody(ctx context.Co
 // events, else 413; 1 MiB an event, else the item is rejected as
 // `event_too_large` (413 where nothing else was sent). `occurred_at` may lie 35
 // days back and 5 minutes ahead; a token that also has the scope
-// `events:import` may go back to any date.
+// `events:import` may go back to any date. (Give the examples below a time of
+// today.)
+//
+// **The same id again** counts once. With other content than it was counted with
+// it is acknowledged and not counted: it shows under `invalid` in
+// `GET /v1/usage/reconcile` and among the dead letters. So is nothing counted of a
+// workspace that was erased.
 //
 // **CloudEvents 1.0**, structured (`application/cloudevents+json`) and batch
 // mode: the event is `data`. The envelope fills what `data` leaves out: `id`
@@ -2324,7 +2367,13 @@ func (c *Client) PostEventsWithApplicationCloudeventsBatchPlusJSONBody(ctx conte
 // events, else 413; 1 MiB an event, else the item is rejected as
 // `event_too_large` (413 where nothing else was sent). `occurred_at` may lie 35
 // days back and 5 minutes ahead; a token that also has the scope
-// `events:import` may go back to any date.
+// `events:import` may go back to any date. (Give the examples below a time of
+// today.)
+//
+// **The same id again** counts once. With other content than it was counted with
+// it is acknowledged and not counted: it shows under `invalid` in
+// `GET /v1/usage/reconcile` and among the dead letters. So is nothing counted of a
+// workspace that was erased.
 //
 // **CloudEvents 1.0**, structured (`application/cloudevents+json`) and batch
 // mode: the event is `data`. The envelope fills what `data` leaves out: `id`
@@ -2450,6 +2499,9 @@ func (c *Client) GetDashboard(ctx context.Context, params *GetDashboardParams, r
 // Columns `start,end,agent_id,agent_name,credits,messages,state`; one row a bar
 // and agent, every agent, and a row with an empty agent and 0 for a bar without
 // usage. There is no limit of bars.
+//
+// Times are in UTC; `tz` says where bars begin. `compare` is taken and changes
+// nothing.
 //
 // An id or a name that a spreadsheet might run as a formula, and one that begins
 // with an apostrophe, has an apostrophe before it.
@@ -2586,7 +2638,7 @@ func (c *Client) DeleteAgent(ctx context.Context, ws WorkspacePathParam, id Enti
 
 // PutAgentWithBody Register or rename an agent
 //
-// The agent occupies a slot from now on, unless it does already.
+// The agent occupies a slot from now on, unless it does already. So does one that is not registered and has used something in the range.
 //
 // Takes any type of body and a specified content type.
 //
@@ -2605,7 +2657,7 @@ func (c *Client) PutAgentWithBody(ctx context.Context, ws WorkspacePathParam, id
 
 // PutAgent Register or rename an agent
 //
-// The agent occupies a slot from now on, unless it does already.
+// The agent occupies a slot from now on, unless it does already. So does one that is not registered and has used something in the range.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -4267,7 +4319,13 @@ type ClientWithResponsesInterface interface {
 	// events, else 413; 1 MiB an event, else the item is rejected as
 	// `event_too_large` (413 where nothing else was sent). `occurred_at` may lie 35
 	// days back and 5 minutes ahead; a token that also has the scope
-	// `events:import` may go back to any date.
+	// `events:import` may go back to any date. (Give the examples below a time of
+	// today.)
+	//
+	// **The same id again** counts once. With other content than it was counted with
+	// it is acknowledged and not counted: it shows under `invalid` in
+	// `GET /v1/usage/reconcile` and among the dead letters. So is nothing counted of a
+	// workspace that was erased.
 	//
 	// **CloudEvents 1.0**, structured (`application/cloudevents+json`) and batch
 	// mode: the event is `data`. The envelope fills what `data` leaves out: `id`
@@ -4312,7 +4370,13 @@ type ClientWithResponsesInterface interface {
 	// events, else 413; 1 MiB an event, else the item is rejected as
 	// `event_too_large` (413 where nothing else was sent). `occurred_at` may lie 35
 	// days back and 5 minutes ahead; a token that also has the scope
-	// `events:import` may go back to any date.
+	// `events:import` may go back to any date. (Give the examples below a time of
+	// today.)
+	//
+	// **The same id again** counts once. With other content than it was counted with
+	// it is acknowledged and not counted: it shows under `invalid` in
+	// `GET /v1/usage/reconcile` and among the dead letters. So is nothing counted of a
+	// workspace that was erased.
 	//
 	// **CloudEvents 1.0**, structured (`application/cloudevents+json`) and batch
 	// mode: the event is `data`. The envelope fills what `data` leaves out: `id`
@@ -4357,7 +4421,13 @@ type ClientWithResponsesInterface interface {
 	// events, else 413; 1 MiB an event, else the item is rejected as
 	// `event_too_large` (413 where nothing else was sent). `occurred_at` may lie 35
 	// days back and 5 minutes ahead; a token that also has the scope
-	// `events:import` may go back to any date.
+	// `events:import` may go back to any date. (Give the examples below a time of
+	// today.)
+	//
+	// **The same id again** counts once. With other content than it was counted with
+	// it is acknowledged and not counted: it shows under `invalid` in
+	// `GET /v1/usage/reconcile` and among the dead letters. So is nothing counted of a
+	// workspace that was erased.
 	//
 	// **CloudEvents 1.0**, structured (`application/cloudevents+json`) and batch
 	// mode: the event is `data`. The envelope fills what `data` leaves out: `id`
@@ -4402,7 +4472,13 @@ type ClientWithResponsesInterface interface {
 	// events, else 413; 1 MiB an event, else the item is rejected as
 	// `event_too_large` (413 where nothing else was sent). `occurred_at` may lie 35
 	// days back and 5 minutes ahead; a token that also has the scope
-	// `events:import` may go back to any date.
+	// `events:import` may go back to any date. (Give the examples below a time of
+	// today.)
+	//
+	// **The same id again** counts once. With other content than it was counted with
+	// it is acknowledged and not counted: it shows under `invalid` in
+	// `GET /v1/usage/reconcile` and among the dead letters. So is nothing counted of a
+	// workspace that was erased.
 	//
 	// **CloudEvents 1.0**, structured (`application/cloudevents+json`) and batch
 	// mode: the event is `data`. The envelope fills what `data` leaves out: `id`
@@ -4474,6 +4550,9 @@ type ClientWithResponsesInterface interface {
 	// Columns `start,end,agent_id,agent_name,credits,messages,state`; one row a bar
 	// and agent, every agent, and a row with an empty agent and 0 for a bar without
 	// usage. There is no limit of bars.
+	//
+	// Times are in UTC; `tz` says where bars begin. `compare` is taken and changes
+	// nothing.
 	//
 	// An id or a name that a spreadsheet might run as a formula, and one that begins
 	// with an apostrophe, has an apostrophe before it.
@@ -4550,7 +4629,7 @@ type ClientWithResponsesInterface interface {
 
 	// PutAgentWithBodyWithResponse Register or rename an agent
 	//
-	// The agent occupies a slot from now on, unless it does already.
+	// The agent occupies a slot from now on, unless it does already. So does one that is not registered and has used something in the range.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -4559,7 +4638,7 @@ type ClientWithResponsesInterface interface {
 
 	// PutAgentWithResponse Register or rename an agent
 	//
-	// The agent occupies a slot from now on, unless it does already.
+	// The agent occupies a slot from now on, unless it does already. So does one that is not registered and has used something in the range.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6917,7 +6996,13 @@ func (c *ClientWithResponses) ListAgentsWithResponse(ctx context.Context, params
 // events, else 413; 1 MiB an event, else the item is rejected as
 // `event_too_large` (413 where nothing else was sent). `occurred_at` may lie 35
 // days back and 5 minutes ahead; a token that also has the scope
-// `events:import` may go back to any date.
+// `events:import` may go back to any date. (Give the examples below a time of
+// today.)
+//
+// **The same id again** counts once. With other content than it was counted with
+// it is acknowledged and not counted: it shows under `invalid` in
+// `GET /v1/usage/reconcile` and among the dead letters. So is nothing counted of a
+// workspace that was erased.
 //
 // **CloudEvents 1.0**, structured (`application/cloudevents+json`) and batch
 // mode: the event is `data`. The envelope fills what `data` leaves out: `id`
@@ -6968,7 +7053,13 @@ func (c *ClientWithResponses) PostEventsWithBodyWithResponse(ctx context.Context
 // events, else 413; 1 MiB an event, else the item is rejected as
 // `event_too_large` (413 where nothing else was sent). `occurred_at` may lie 35
 // days back and 5 minutes ahead; a token that also has the scope
-// `events:import` may go back to any date.
+// `events:import` may go back to any date. (Give the examples below a time of
+// today.)
+//
+// **The same id again** counts once. With other content than it was counted with
+// it is acknowledged and not counted: it shows under `invalid` in
+// `GET /v1/usage/reconcile` and among the dead letters. So is nothing counted of a
+// workspace that was erased.
 //
 // **CloudEvents 1.0**, structured (`application/cloudevents+json`) and batch
 // mode: the event is `data`. The envelope fills what `data` leaves out: `id`
@@ -7019,7 +7110,13 @@ func (c *ClientWithResponses) PostEventsWithApplicationCloudeventsPlusJSONBodyWi
 // events, else 413; 1 MiB an event, else the item is rejected as
 // `event_too_large` (413 where nothing else was sent). `occurred_at` may lie 35
 // days back and 5 minutes ahead; a token that also has the scope
-// `events:import` may go back to any date.
+// `events:import` may go back to any date. (Give the examples below a time of
+// today.)
+//
+// **The same id again** counts once. With other content than it was counted with
+// it is acknowledged and not counted: it shows under `invalid` in
+// `GET /v1/usage/reconcile` and among the dead letters. So is nothing counted of a
+// workspace that was erased.
 //
 // **CloudEvents 1.0**, structured (`application/cloudevents+json`) and batch
 // mode: the event is `data`. The envelope fills what `data` leaves out: `id`
@@ -7070,7 +7167,13 @@ func (c *ClientWithResponses) PostEventsWithApplicationCloudeventsBatchPlusJSONB
 // events, else 413; 1 MiB an event, else the item is rejected as
 // `event_too_large` (413 where nothing else was sent). `occurred_at` may lie 35
 // days back and 5 minutes ahead; a token that also has the scope
-// `events:import` may go back to any date.
+// `events:import` may go back to any date. (Give the examples below a time of
+// today.)
+//
+// **The same id again** counts once. With other content than it was counted with
+// it is acknowledged and not counted: it shows under `invalid` in
+// `GET /v1/usage/reconcile` and among the dead letters. So is nothing counted of a
+// workspace that was erased.
 //
 // **CloudEvents 1.0**, structured (`application/cloudevents+json`) and batch
 // mode: the event is `data`. The envelope fills what `data` leaves out: `id`
@@ -7178,6 +7281,9 @@ func (c *ClientWithResponses) GetDashboardWithResponse(ctx context.Context, para
 // Columns `start,end,agent_id,agent_name,credits,messages,state`; one row a bar
 // and agent, every agent, and a row with an empty agent and 0 for a bar without
 // usage. There is no limit of bars.
+//
+// Times are in UTC; `tz` says where bars begin. `compare` is taken and changes
+// nothing.
 //
 // An id or a name that a spreadsheet might run as a formula, and one that begins
 // with an apostrophe, has an apostrophe before it.
@@ -7296,7 +7402,7 @@ func (c *ClientWithResponses) DeleteAgentWithResponse(ctx context.Context, ws Wo
 
 // PutAgentWithBodyWithResponse Register or rename an agent
 //
-// The agent occupies a slot from now on, unless it does already.
+// The agent occupies a slot from now on, unless it does already. So does one that is not registered and has used something in the range.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -7311,7 +7417,7 @@ func (c *ClientWithResponses) PutAgentWithBodyWithResponse(ctx context.Context, 
 
 // PutAgentWithResponse Register or rename an agent
 //
-// The agent occupies a slot from now on, unless it does already.
+// The agent occupies a slot from now on, unless it does already. So does one that is not registered and has used something in the range.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

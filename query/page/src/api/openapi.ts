@@ -43,7 +43,13 @@ export interface paths {
          *     events, else 413; 1 MiB an event, else the item is rejected as
          *     `event_too_large` (413 where nothing else was sent). `occurred_at` may lie 35
          *     days back and 5 minutes ahead; a token that also has the scope
-         *     `events:import` may go back to any date.
+         *     `events:import` may go back to any date. (Give the examples below a time of
+         *     today.)
+         *
+         *     **The same id again** counts once. With other content than it was counted with
+         *     it is acknowledged and not counted: it shows under `invalid` in
+         *     `GET /v1/usage/reconcile` and among the dead letters. So is nothing counted of a
+         *     workspace that was erased.
          *
          *     **CloudEvents 1.0**, structured (`application/cloudevents+json`) and batch
          *     mode: the event is `data`. The envelope fills what `data` leaves out: `id`
@@ -127,7 +133,7 @@ export interface paths {
         get?: never;
         /**
          * Register or rename an agent
-         * @description The agent occupies a slot from now on, unless it does already.
+         * @description The agent occupies a slot from now on, unless it does already. So does one that is not registered and has used something in the range.
          */
         put: operations["putAgent"];
         post?: never;
@@ -281,6 +287,9 @@ export interface paths {
          * @description Columns `start,end,agent_id,agent_name,credits,messages,state`; one row a bar
          *     and agent, every agent, and a row with an empty agent and 0 for a bar without
          *     usage. There is no limit of bars.
+         *
+         *     Times are in UTC; `tz` says where bars begin. `compare` is taken and changes
+         *     nothing.
          *
          *     An id or a name that a spreadsheet might run as a formula, and one that begins
          *     with an apostrophe, has an apostrophe before it.
@@ -522,7 +531,7 @@ export interface components {
         /** @description A whole number; null is unknown, "0" a known zero. */
         NullableCount: string | null;
         /**
-         * @description Percent with one decimal. The shares of all rows add up to 100.0.
+         * @description Percent with one decimal. The shares of all rows add up to 100.0. Amounts below zero have 0.0, and so has every row where nothing is above zero.
          * @example 62.0
          */
         Share: string;
@@ -920,9 +929,14 @@ export interface components {
             insights: components["schemas"]["Insights"];
             freshness: components["schemas"]["Freshness"];
             completeness: components["schemas"]["Completeness"];
+            /** @description Messages of Playground tests in the range, which count nowhere. */
             playground_messages: components["schemas"]["Count"];
+            /** @description Events of the range that were counted, adjustments among them. */
             recorded_events: components["schemas"]["Count"];
-            /** Format: date-time */
+            /**
+             * Format: date-time
+             * @description When something was used last, ever, to the quarter of an hour.
+             */
             last_usage_at: string | null;
             explain?: components["schemas"]["Explanation"];
         };
@@ -950,7 +964,7 @@ export interface components {
             next_cursor: string | null;
         };
         BreakdownItem: {
-            /** @description The channel, model or conversation id; empty: events that name none. */
+            /** @description The channel, model or conversation id; empty: events that name none, and adjustments. */
             key: string;
             credits: components["schemas"]["Decimal"];
             messages: components["schemas"]["Count"];
@@ -979,7 +993,7 @@ export interface components {
             counted_through: string | null;
             /** Format: double */
             lag_seconds: number | null;
-            /** @description Whether this workspace has new figures since the event before, or, in a stream's first event, since the one that Last-Event-ID names. After news it is said twice more, since what was asked for at that moment may not have had all of them. */
+            /** @description Whether this workspace has new figures since the event before, or, in a stream's first event, since the one that Last-Event-ID names. After news it is said twice more, with the next two blocks that are counted, since what was asked for at that moment may not have had all of them. */
             changed: boolean;
         };
         LedgerTotals: {
@@ -1017,7 +1031,7 @@ export interface components {
             difference: components["schemas"]["LedgerTotals"];
             differing_buckets: components["schemas"]["Count"];
         };
-        /** @description What became of the range's recorded events. */
+        /** @description What became of the range's recorded events. duplicate: sent again, and counted before. invalid: not counted, as an id that was counted with other content; `agentmeter deadletter list` shows them. */
         OutcomeCounts: {
             counted: components["schemas"]["Count"];
             adjustment: components["schemas"]["Count"];
@@ -1087,7 +1101,7 @@ export interface components {
              * @description `urn:agentmeter:trace:` and the trace id.
              */
             instance: string;
-            /** @description Stable; meant for programs. */
+            /** @description Stable; meant for programs. The table above has all of them. */
             code: string;
             /** @description What is wrong with which field; at most 100. */
             errors: components["schemas"]["FieldProblem"][];
@@ -1095,7 +1109,7 @@ export interface components {
             trace_id: string;
             suggested_grain?: components["schemas"]["Grain"];
             /**
-             * @description On POST /v1/events, where nothing was accepted (422, or 413 for events that are too large).
+             * @description Where something is sent to be counted and nothing was accepted (422, or 413 for events that are too large).
              * @constant
              */
             accepted?: 0;
@@ -1282,7 +1296,7 @@ export interface components {
         TimeZoneParam: string;
         /** @description `1` adds to the answer how it was made. It needs a token with the scope `ops:read` beside `usage:read`, and the answer has no ETag. */
         ExplainParam: components["schemas"]["ExplainChoice"];
-        /** @description The `next_cursor` of the page before. */
+        /** @description The `next_cursor` of the page before, with all other parameters as they were. */
         CursorParam: string;
         /** @description How many rows a page holds. */
         LimitParam: number;
@@ -1313,8 +1327,8 @@ export interface operations {
             content: {
                 "application/json": components["schemas"]["EventOrEvents"];
                 /**
-                 * @example {"id":"m-1","workspace_id":"ws_acme","agent_id":"agt_support","occurred_at":"2026-11-24T09:31:47Z","channel":"api","credits":"0.25"}
-                 *     {"id":"m-2","workspace_id":"ws_acme","agent_id":"agt_sales","occurred_at":"2026-11-24T09:31:48Z","channel":"whatsapp","credits":"1"}
+                 * @example {"id":"m-3","workspace_id":"ws_acme","agent_id":"agt_support","occurred_at":"2026-11-24T09:31:47Z","channel":"api","credits":"0.25"}
+                 *     {"id":"m-4","workspace_id":"ws_acme","agent_id":"agt_sales","occurred_at":"2026-11-24T09:31:48Z","channel":"whatsapp","credits":"1"}
                  */
                 "application/x-ndjson": string;
                 "application/x-protobuf": string;
@@ -1323,7 +1337,7 @@ export interface operations {
                  *       "specversion": "1.0",
                  *       "type": "com.example.message.answered",
                  *       "source": "agt_support",
-                 *       "id": "m-1",
+                 *       "id": "m-5",
                  *       "time": "2026-11-24T09:31:47Z",
                  *       "data": {
                  *         "workspace_id": "ws_acme",
@@ -1770,7 +1784,7 @@ export interface operations {
                 sort?: components["schemas"]["AgentSort"];
                 /** @description By default descending, and ascending for the name. */
                 order?: components["schemas"]["SortOrder"];
-                /** @description The `next_cursor` of the page before. */
+                /** @description The `next_cursor` of the page before, with all other parameters as they were. */
                 cursor?: components["parameters"]["CursorParam"];
                 /** @description How many rows a page holds. */
                 limit?: components["parameters"]["LimitParam"];
@@ -1810,7 +1824,7 @@ export interface operations {
                 workspace: components["parameters"]["WorkspaceParam"];
                 /** @description Part of a name or id; case and accents do not matter. */
                 query?: string;
-                /** @description The `next_cursor` of the page before. */
+                /** @description The `next_cursor` of the page before, with all other parameters as they were. */
                 cursor?: components["parameters"]["CursorParam"];
                 /** @description How many rows a page holds. */
                 limit?: components["parameters"]["LimitParam"];
