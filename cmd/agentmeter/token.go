@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"time"
 
 	"agentmeter/internal/auth"
@@ -11,7 +10,7 @@ import (
 
 type tokenCommand struct {
 	dataDirFlags
-	TokenKeyFile string        `help:"Key that signs the token. Empty: access.key in the data directory." type:"path" placeholder:"FILE"`
+	TokenKeyFile string        `help:"Key that signs the token, the one that the server reads; made where it is missing. Empty: access.key in the data directory." type:"path" placeholder:"FILE"`
 	Workspace    string        `help:"Workspace that the token covers; '*' covers all." required:"" placeholder:"WS"`
 	Scope        string        `help:"What it allows, separated by commas: events:write, events:import, adjustments:write, directory:write, usage:read, ops:read." required:"" placeholder:"SCOPES"`
 	Subject      string        `help:"Whom it is for; shown in logs." default:"cli"`
@@ -36,8 +35,6 @@ func (c *tokenCommand) Run(s streams) error {
 		if err := dataDir(c.DataDir).existing(); err != nil {
 			return misuse("%w", err)
 		}
-	} else if _, err := os.Stat(c.TokenKeyFile); err != nil { // a new key would sign what nobody accepts
-		return misuse("--token-key-file: %w; give the file that the server reads", err)
 	}
 	key, err := loadKey(c.TokenKeyFile, dataDir(c.DataDir))
 	if err != nil {
