@@ -264,7 +264,9 @@ func FuzzDirectory(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, document []byte, ws, id string) {
 		request := func() (*httptest.ResponseRecorder, *http.Request) {
-			return httptest.NewRecorder(), httptest.NewRequest(http.MethodPut, "/", bytes.NewReader(document))
+			r := httptest.NewRequest(http.MethodPut, "/", bytes.NewReader(document))
+			r.Header.Set("Content-Type", "application/json")
+			return httptest.NewRecorder(), r
 		}
 		in := &Ingest{}
 		w, r := request()
