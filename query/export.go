@@ -118,18 +118,6 @@ func (s *Service) export(w http.ResponseWriter, r *http.Request, u usageRequest)
 // exportPause is how long an export that has begun waits where all slots are taken.
 const exportPause = time.Second
 
-// pause waits, and reports false where ctx has ended before.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
-}
-
 // chunks cuts the edges of bars into runs of at most size bars. A run's last
 // edge is the first of the next.
 func chunks(edges func(func(time.Time) bool), size int) func(func([]time.Time) bool) {

@@ -125,12 +125,8 @@ func (s *Service) reconcile(ctx context.Context, route string, q question) (reco
 			return c, err
 		}
 		if look+1 < reconcileLooks {
-			timer := time.NewTimer(wait)
-			select {
-			case <-ctx.Done():
-				timer.Stop()
+			if !pause(ctx, wait) {
 				return c, context.Cause(ctx)
-			case <-timer.C:
 			}
 			wait *= 2
 		}
