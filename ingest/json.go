@@ -227,7 +227,7 @@ func decodeEvent(walk *object, e *schemas.Event) []schemas.FieldError {
 		case "credits":
 			if f.once(name, memberCredits) {
 				before := len(f.faults)
-				e.Credits, ok = f.decimal(name, value, "is neither a decimal string nor a number")
+				e.Credits, ok = f.decimal(name, value, "is neither a decimal string nor a number", notDecimal)
 				hasCredits = ok || len(f.faults) > before
 			}
 		case "messages":

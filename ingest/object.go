@@ -193,10 +193,12 @@ func (f *fields) text(name string, value jsonValue, into *string) {
 
 const notWhole = "is not a whole number; write it like 3"
 
+var notDecimal = "is " + schemas.ErrCreditsSyntax.Error()
+
 // whole reads a whole number, as a JSON number or in a string. It reports
 // whether there was one.
 func (f *fields) whole(name string, value jsonValue, into *int64) bool {
-	amount, ok := f.decimal(name, value, notWhole)
+	amount, ok := f.decimal(name, value, notWhole, notWhole)
 	if !ok {
 		return false
 	}
@@ -209,8 +211,9 @@ func (f *fields) whole(name string, value jsonValue, into *int64) bool {
 }
 
 // decimal reads a decimal exactly, as a JSON number or in a string. It reports
-// whether there was one.
-func (f *fields) decimal(name string, value jsonValue, otherwise string) (schemas.Credits, bool) {
+// whether there was one. otherKind and otherForm say what is wrong with another
+// kind of value, and with a text or number that does not read as a decimal.
+func (f *fields) decimal(name string, value jsonValue, otherKind, otherForm string) (schemas.Credits, bool) {
 	var amount schemas.Credits
 	var err error
 	switch {
@@ -221,22 +224,18 @@ func (f *fields) decimal(name string, value jsonValue, otherwise string) (schema
 	case value.isNull():
 		return 0, false
 	default:
-		f.fault(name, name+"_invalid", otherwise)
+		f.fault(name, name+"_invalid", otherKind)
 		return 0, false
 	}
 	if err != nil {
-		code := name + "_invalid"
 		switch {
 		case errors.Is(err, schemas.ErrCreditsPrecision):
-			code = name + "_precision"
+			f.fault(name, name+"_precision", "is "+err.Error())
 		case errors.Is(err, schemas.ErrCreditsRange):
-			code = name + "_out_of_range"
+			f.fault(name, name+"_out_of_range", "is "+err.Error())
+		default:
+			f.fault(name, name+"_invalid", otherForm)
 		}
-		detail := "is " + err.Error()
-		if otherwise == notWhole && code == name+"_invalid" {
-			detail = notWhole // decimals are not asked for
-		}
-		f.fault(name, code, detail)
 		return 0, false
 	}
 	return amount, true
