@@ -192,13 +192,14 @@ func (p *preparer) cut(ctx context.Context) (b block, endTurn func(), err error)
 		}
 		return window
 	}
-	if err := p.fill(ctx, began, most); err != nil {
+	full, err := p.fill(ctx, began, most)
+	if err != nil {
 		return block{}, nil, err
 	}
-	if sizeOf(p.pending).fills(most) {
+	if full {
 		if end, ok := p.turns.take(ctx); ok {
 			most, endTurn = whole, end
-			if err := p.fill(ctx, began, most); err != nil {
+			if _, err := p.fill(ctx, began, most); err != nil {
 				endTurn()
 				return block{}, nil, err
 			}
@@ -246,8 +247,8 @@ func (b *preparedBlock) encode() (err error) {
 }
 
 // fill waits until there is a record, then for more until there are enough for a
-// block or the window has closed.
-func (p *preparer) fill(ctx context.Context, window func() context.Context, most blockSize) error {
+// block, which it reports, or the window has closed.
+func (p *preparer) fill(ctx context.Context, window func() context.Context, most blockSize) (full bool, err error) {
 	size := sizeOf(p.pending)
 	for closed := false; !closed && !size.fills(most); {
 		poll := ctx
@@ -256,18 +257,18 @@ func (p *preparer) fill(ctx context.Context, window func() context.Context, most
 		}
 		fetches := p.consumer.PollRecords(poll, most.rows-size.rows)
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			return false, context.Cause(ctx)
 		}
 		for _, e := range fetches.Errors() {
 			if tooLarge := new(kgo.ErrDecompressTooLarge); errors.As(e.Err, &tooLarge) {
-				return tooLargeBatch(tooLarge)
+				return false, tooLargeBatch(tooLarge)
 			}
 			if !errors.Is(e.Err, context.DeadlineExceeded) && !errors.Is(e.Err, context.Canceled) {
-				return fmt.Errorf("fetch: %w", e.Err) // taking over again decides what it means
+				return false, fmt.Errorf("fetch: %w", e.Err) // taking over again decides what it means
 			}
 		}
 		if halt := p.foreign(fetches); halt != nil {
-			return halt
+			return false, halt
 		}
 		records := fetches.Records()
 		p.pending = append(p.pending, records...)
@@ -275,7 +276,7 @@ func (p *preparer) fill(ctx context.Context, window func() context.Context, most
 		size = blockSize{size.rows + more.rows, size.bytes + more.bytes}
 		closed = poll.Err() != nil
 	}
-	return nil
+	return size.fills(most), nil
 }
 
 // foreign is a halt where the records are of another topic than the ledger's:
