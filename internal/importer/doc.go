@@ -18,6 +18,8 @@
 //   - Memory is bounded by the batches in flight, whatever the file holds.
 //   - Misuse (a missing file, an unknown CSV column) is found in all files
 //     before anything of any file is sent.
+//   - FILE.rejected.ndjson holds each rejected line with its number, the reason and
+//     the event; its events corrected in place, it is itself a file to import.
 //
 // Whether an event is acceptable is the server's to judge. The importer itself
 // rejects only what it cannot send: lines over 1 MiB, and CSV records that do

@@ -377,11 +377,18 @@ func (f *fileImport) put(b *batch, record *record) {
 		b.reject(record.line, fault{
 			code: codeTooLarge,
 			detail: fmt.Sprintf("is longer than %d bytes and was not sent; only its first %d are kept with this list",
-				MaxEventBytes, len(record.data)),
+				f.source.records.maxBytes, len(record.data)),
 		}, record.data)
 		return
 	}
 	event := trimJSONSpace(record.data)
+	if inside, ok := unwrapEnvelope(event); ok && f.source.csv == nil {
+		var why *fault
+		if event, why = oneLine(inside); why != nil {
+			b.reject(record.line, *why, inside)
+			return
+		}
+	}
 	if f.source.csv != nil {
 		var why *fault
 		if event, why = f.source.csv.convert(record.data); why != nil {
@@ -441,7 +448,7 @@ func (f *fileImport) resumable() bool { return f.keep != nil && !f.saveFails && 
 // conclude publishes the rejected lines and clears away what is not needed
 // any more.
 func (f *fileImport) conclude(result *FileResult) {
-	path := f.source.name + ".rejected.ndjson"
+	path := f.source.name + rejectedSuffix
 	if result.Rejected > 0 {
 		if err := f.log.publish(path); err != nil {
 			result.RejectedErr = err

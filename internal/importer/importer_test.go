@@ -264,6 +264,65 @@ func TestRejectedLinesAreListedWithTheirNumbers(t *testing.T) {
 	}
 }
 
+// What was rejected is corrected where it was written to, and that file imported.
+func TestRejectedLinesAreCorrectedAndImportedAsTheyAre(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	broken := strings.TrimSuffix(line(3), "}")
+	path := b.write(t, "x.ndjson", line(1)+"\n"+strings.Replace(line(2), "1.5", "-1.5", 1)+"\n"+broken+"\n"+strings.Replace(line(4), "1.5", "-4", 1)+"\n\xff\n")
+	b.run(t, importer.ExitRejected, path)
+	rejected := path + ".rejected.ndjson"
+	content, err := os.ReadFile(rejected)
+	if err != nil {
+		t.Fatal(err)
+	}
+	quoted, err := json.Marshal(broken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	corrected := strings.Replace(string(content), `"credits":"-1.5"`, `"credits":"1.5"`, 1)
+	corrected = strings.Replace(corrected, string(quoted), line(3), 1)
+	if err := os.WriteFile(rejected, []byte(corrected), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	result := b.run(t, importer.ExitRejected, rejected)
+	if got := result.Files[0]; got.Accepted != 2 || got.Rejected != 2 || got.First[0].Line != 3 || got.First[0].ID != "m-4" {
+		t.Errorf("got %+v", got)
+	}
+	for _, id := range []string{"m-1", "m-2", "m-3"} {
+		if _, arrived := b.server.Accepted()[id]; !arrived {
+			t.Errorf("%s did not arrive", id)
+		}
+	}
+	// What is rejected again is no envelope within an envelope.
+	again := readRejected(t, rejected+".rejected.ndjson")
+	if len(again) != 2 || again[0].Line != 3 || string(again[0].Event) != strings.Replace(line(4), "1.5", "-4", 1) || string(again[1].EventBase64) != "\xff" {
+		t.Errorf("rejected again: %+v", again)
+	}
+}
+
+func TestNoLineOfARejectedFileIsMoreThanOneEvent(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	wrap := func(event string) string {
+		quoted, err := json.Marshal(event)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return `{"line":1,"code":"c","detail":"d","event":` + string(quoted) + "}\n"
+	}
+	path := b.write(t, "x.ndjson.rejected.ndjson",
+		wrap(line(1)+"\n"+line(2))+wrap("")+wrap("\u00a0")+wrap(strings.Replace(line(3), ",", ",\n", 1))+
+			wrap(`{"id":"`+strings.Repeat(`"`, importer.MaxEventBytes)+`"}`)+`{"line":1,"event":`+line(4)+`,"more":1}`+"\n"+line(5))
+	result := b.run(t, importer.ExitRejected, path)
+	if got := result.Files[0]; got.Accepted != 2 || got.Rejected != 5 || got.Lines != 7 {
+		t.Errorf("got %+v\n%s", got, b.stdout)
+	}
+	if n := len(b.server.Accepted()); n != 2 {
+		t.Errorf("%d events arrived, want those of lines 4 and 7", n)
+	}
+}
+
 func TestWholeBatchRefusedIsListedLineByLine(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
@@ -479,6 +538,24 @@ func TestRefusedTokenOrAddressSaysWhatToDo(t *testing.T) {
 	}
 }
 
+// A token that runs out on the way ends an import that has begun.
+func TestAnImportThatHasBegunIsNotFinishedRatherThanMisuse(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, func(s *eventclienttest.Server) {
+		s.Intercept = func(call int, w http.ResponseWriter, _ *http.Request) bool {
+			if call == 0 {
+				return false
+			}
+			eventclienttest.WriteProblem(w, http.StatusUnauthorized, "token_expired", "It has run out.")
+			return true
+		}
+	})
+	b.opts.BatchEvents, b.opts.InFlight = 10, 1
+	path := b.write(t, "x.ndjson", lines(0, 30))
+	b.run(t, importer.ExitRejected, path)
+	b.run(t, importer.ExitMisuse, path) // nothing more can be done with it
+}
+
 func TestInterruptedImportGoesOnWhereItsAnswersEnd(t *testing.T) {
 	t.Parallel()
 	ctx, interrupt := context.WithCancelCause(t.Context())
@@ -655,7 +732,7 @@ func TestGivesUpAfterTheTimeAndSaysHowToGoOn(t *testing.T) {
 		if took := time.Since(began); took > time.Minute || took < 40*time.Second {
 			t.Errorf("took %s", took)
 		}
-		if result.ExitCode() != importer.ExitRejected {
+		if result.ExitCode() != importer.ExitMisuse {
 			t.Errorf("exit code %d", result.ExitCode())
 		}
 		for _, want := range []string{"connection refused", "run the same command again", "answered up to line 0", "1 of 2 files not begun"} {

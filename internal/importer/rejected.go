@@ -35,6 +35,67 @@ type Rejection struct {
 	ID     string `json:"-"` // where the server could read one
 }
 
+const (
+	// rejectedSuffix is what the name of a file's rejected lines has after the file's.
+	rejectedSuffix = ".rejected.ndjson"
+	// maxEnvelopeBytes is how long a line of such a file may be: the longest event,
+	// escaped once more.
+	maxEnvelopeBytes = 2 * MaxEventBytes
+)
+
+// envelope is a line of such a file as it is read again.
+type envelope struct {
+	Line   *int64          `json:"line"`
+	Code   string          `json:"code"`
+	Detail string          `json:"detail"`
+	Event  json.RawMessage `json:"event"`
+	Base64 []byte          `json:"event_base64"`
+}
+
+// unwrapEnvelope returns the event in a line that appendEnvelope made, and that
+// somebody may have corrected since. No event can be taken for one: none may have a
+// field named line.
+func unwrapEnvelope(data []byte) (event []byte, ok bool) {
+	inside, ok := bytes.CutPrefix(data, []byte("{"))
+	if !ok || !bytes.HasPrefix(bytes.TrimLeft(inside, " \t"), []byte(`"line"`)) {
+		return nil, false
+	}
+	var e envelope
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&e); err != nil || decoder.InputOffset() != int64(len(data)) || e.Line == nil {
+		return nil, false
+	}
+	var text string
+	switch {
+	case e.Event == nil:
+		return e.Base64, len(e.Base64) > 0
+	case json.Unmarshal(e.Event, &text) == nil && e.Event[0] == '"':
+		return []byte(text), true // a line that was no JSON, corrected within the string or not at all
+	}
+	return e.Event, true
+}
+
+// oneLine makes an event from within an envelope a line of a batch, or says why it
+// is none: escaped it may be longer than a line may, hold line breaks, or be nothing.
+func oneLine(event []byte) ([]byte, *fault) {
+	event = bytes.TrimSpace(event)
+	if bytes.ContainsAny(event, "\r\n") {
+		var line bytes.Buffer
+		if json.Compact(&line, event) != nil {
+			return nil, &fault{codeInvalid, "the event is not JSON; put the corrected one, as a JSON object, in its place"}
+		}
+		event = line.Bytes()
+	}
+	switch {
+	case len(event) == 0:
+		return nil, &fault{codeInvalid, "the event is empty; put the corrected one, as a JSON object, in its place"}
+	case len(event) > MaxEventBytes:
+		return nil, &fault{codeTooLarge, fmt.Sprintf("the event is longer than %d bytes and was not sent", MaxEventBytes)}
+	}
+	return event, nil
+}
+
 // appendEnvelope appends the line that FILE.rejected.ndjson has for a
 // rejection: {"line","code","detail","event"}. event is the event itself where
 // the line is JSON, else the line as a string; bytes that are not UTF-8 stand

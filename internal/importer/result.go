@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 )
 
@@ -25,7 +26,9 @@ func misuse(err error) error { return &misuseError{err} }
 const (
 	ExitAccepted = 0 // every event was accepted
 	ExitRejected = 1 // some were rejected, or a file was not finished
-	ExitMisuse   = 2
+	// ExitMisuse means that no event got an answer: the command line or a file is not
+	// what it should be, the server does not take the token, or it cannot be reached.
+	ExitMisuse = 2
 )
 
 // Result says what became of the files that were begun.
@@ -37,10 +40,11 @@ type Result struct {
 
 // ExitCode is the exit status that the result deserves.
 func (r Result) ExitCode() int {
-	if errors.Is(r.Err, ErrMisuse) {
-		return ExitMisuse
-	}
 	if r.Err != nil {
+		answered := slices.ContainsFunc(r.Files, func(f FileResult) bool { return f.sentNow > 0 })
+		if !answered && (errors.Is(r.Err, ErrMisuse) || serverFault(r.Err)) {
+			return ExitMisuse
+		}
 		return ExitRejected
 	}
 	for _, file := range r.Files {

@@ -146,6 +146,9 @@ func (s *source) prepare(raw io.Reader) error {
 		beginning = beginning[len(mark):]
 	}
 	s.records = &splitter{reader: text, maxBytes: MaxEventBytes}
+	if strings.HasSuffix(strings.TrimSuffix(s.name, ".gz"), rejectedSuffix) {
+		s.records.maxBytes = maxEnvelopeBytes
+	}
 	isCSV, err := looksLikeCSV(s.name, bytes.TrimSpace(beginning))
 	if err != nil || !isCSV {
 		return err
