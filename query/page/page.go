@@ -22,6 +22,7 @@ import (
 	"html/template"
 	"io/fs"
 	"mime"
+	"net"
 	"net/http"
 	"net/url"
 	"path"
@@ -56,9 +57,7 @@ type Options struct {
 func (o Options) Validate() error {
 	var faults []error
 	for _, source := range o.FrameAncestors {
-		if source == "" || strings.ContainsAny(source, " \t\r\n;,") {
-			faults = append(faults, fmt.Errorf("frame ancestor %q: want one origin, such as https://app.example.com", source))
-		}
+		faults = append(faults, embedder(source))
 	}
 	switch o.TimeFormat {
 	case "", "auto", "12h", "24h":
@@ -67,6 +66,28 @@ func (o Options) Validate() error {
 	}
 	faults = append(faults, lightMode.check(o.Accent), darkMode.check(o.AccentDark))
 	return errors.Join(faults...)
+}
+
+// embedder refuses a source that could not be held to be one site: others that frame the page can have its reader
+// click on what he does not see. A site is a name, by https, since otherwise whoever is between could be it.
+func embedder(source string) error {
+	origin, err := url.Parse(source)
+	if err != nil || strings.ContainsAny(source, " \t\r\n;,'\"") || origin.Host == "" || source != origin.Scheme+"://"+origin.Host {
+		return fmt.Errorf("--page-embed: %q is no origin, such as https://app.example.com", source)
+	}
+	name := origin.Hostname()
+	loopback := name == "localhost"
+	if ip := net.ParseIP(name); ip != nil {
+		loopback = ip.IsLoopback()
+	}
+	if origin.Scheme != "https" && (origin.Scheme != "http" || !loopback) {
+		return fmt.Errorf("--page-embed: %q is not reached by https, so that anyone on the way to it could show the page; give an https origin (http only on this machine)", source)
+	}
+	parent, wildcard := strings.CutPrefix(name, "*.")
+	if strings.Contains(parent, "*") || wildcard && !strings.Contains(parent, ".") {
+		return fmt.Errorf("--page-embed: %q is everybody; name sites, such as https://app.example.com or https://*.example.com", source)
+	}
+	return nil
 }
 
 // Page is the dashboard's static part.

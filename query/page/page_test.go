@@ -266,11 +266,26 @@ func TestFrameAncestorsThatWouldChangeThePolicyAreRefused(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	if got := strings.Count(err.Error(), "frame ancestor"); got != 3 {
+	if got := strings.Count(err.Error(), "--page-embed: "); got != 3 {
 		t.Errorf("%d faults reported, want all 3: %v", got, err)
 	}
 	if _, err := New(Options{FrameAncestors: []string{""}}); err == nil {
 		t.Error("New takes what Validate refuses")
+	}
+}
+
+// Whoever frames the page can have its readers click on what they do not see.
+func TestOnlySitesThatCanBeToldFromOthersMayFrameThePage(t *testing.T) {
+	for source, allowed := range map[string]bool{
+		"https://app.example.com": true, "https://app.example.com:8443": true, "https://*.example.com": true,
+		"http://127.0.0.1:3000": true, "http://localhost:3000": true, "http://localhost": true,
+		"*": false, "https://*": false, "https://*:443": false, "https://*.com": false, "https://a.*.example.com": false, "https:": false, "'self'": false,
+		"http://app.example.com": false, "http://localhost.example.com": false, "ftp://127.0.0.1": false, "app.example.com": false,
+		"https://app.example.com/": false, "https://app.example.com/page": false, "https://user@app.example.com": false, "HTTPS://": false,
+	} {
+		if err := (Options{FrameAncestors: []string{source}}).Validate(); (err == nil) != allowed {
+			t.Errorf("%q: %v", source, err)
+		}
 	}
 }
 
