@@ -73,39 +73,39 @@ func (c Config) withDefaults() Config {
 // Validate reports everything that is wrong.
 func (c Config) Validate() error {
 	var faults []error
-	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf("ingest: "+format, args...)) }
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	if c.EventsTopic == "" || c.DirectoryTopic == "" {
-		fault("events topic %q and directory topic %q: both are required", c.EventsTopic, c.DirectoryTopic)
+		fault("ingest: events topic %q and directory topic %q: both are required", c.EventsTopic, c.DirectoryTopic)
 	}
 	if c.MaxBodyBytes < 1<<10 || c.MaxBodyBytes > 1<<30 {
-		fault("max body bytes %d: 1 KiB to 1 GiB", c.MaxBodyBytes)
+		fault("--max-body-bytes: %d is not between 1024 (1 KiB) and 1073741824 (1 GiB)", c.MaxBodyBytes)
 	}
 	if c.MaxEventBytes < 1<<10 || int64(c.MaxEventBytes) > c.MaxBodyBytes {
-		fault("max event bytes %d: 1 KiB to the max body bytes", c.MaxEventBytes)
+		fault("ingest: max event bytes %d: 1 KiB to the max body bytes", c.MaxEventBytes)
 	}
 	if c.MaxEvents < 1 {
-		fault("max events %d: at least 1", c.MaxEvents)
+		fault("--max-events: %d is not positive", c.MaxEvents)
 	}
 	if c.MaxEventAge <= 0 {
-		fault("max event age %v: must be positive", c.MaxEventAge)
+		fault("--max-event-age: %v is not positive", c.MaxEventAge)
 	}
 	if c.MaxEventSkew < 0 {
-		fault("max event skew %v: must not be negative", c.MaxEventSkew)
+		fault("--max-event-skew: %v is negative", c.MaxEventSkew)
 	}
 	if c.MaxInFlightBytes < 4*c.MaxBodyBytes {
-		fault("max in-flight bytes %d: at least four times the max body bytes (%d), or the largest request would never fit", c.MaxInFlightBytes, 4*c.MaxBodyBytes)
+		fault("--max-in-flight-bytes: %d is less than four times --max-body-bytes, and the largest request would never fit; give at least %d", c.MaxInFlightBytes, 4*c.MaxBodyBytes)
 	}
 	if c.RateLimit < 0 {
-		fault("rate limit %d: must not be negative", c.RateLimit)
+		fault("--ingest-rate: %d is negative; 0 is no limit", c.RateLimit)
 	}
 	if c.MaxTurnBytes != 0 && c.MaxTurnBytes < 8*minTurnBytes {
-		fault("max turn bytes %d: at least %d, or 0", c.MaxTurnBytes, 8*minTurnBytes)
+		fault("--max-turn-bytes: %d is less than %d; give more, or 0", c.MaxTurnBytes, 8*minTurnBytes)
 	}
 	if n := len(c.ConversationKey); n > 0 && n < minConversationKey {
-		fault("conversation key: has %d bytes, at least %d are needed for one that cannot be guessed", n, minConversationKey)
+		fault("--conversation-key-file: the key has %d bytes, at least %d are needed for one that cannot be guessed", n, minConversationKey)
 	}
 	if c.AckTimeout <= 0 {
-		fault("ack timeout %v: must be positive", c.AckTimeout)
+		fault("ingest: ack timeout %v: must be positive", c.AckTimeout)
 	}
 	return errors.Join(faults...)
 }

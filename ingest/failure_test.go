@@ -335,7 +335,7 @@ func TestConfigReportsEveryFault(t *testing.T) {
 		t.Error(err)
 	}
 	err := Config{MaxEventSkew: -1}.Validate()
-	for _, want := range []string{"topic", "max body bytes", "max event bytes", "max events", "max event age", "max event skew", "ack timeout"} {
+	for _, want := range []string{"topic", "--max-body-bytes", "max event bytes", "--max-events", "--max-event-age", "--max-event-skew", "ack timeout"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is missing in: %v", want, err)
 		}

@@ -76,35 +76,32 @@ func (c Config) Validate() error {
 	if c.EventsTopic == "" {
 		faults = append(faults, errors.New("query: events topic: a name is required"))
 	}
-	for _, field := range []struct {
-		name        string
-		value, from int64
-	}{
-		{"concurrent questions", int64(c.MaxConcurrent), 1},
-		{"waiting requests", int64(c.MaxWaiting), 0},
-		{"wait timeout", int64(c.WaitTimeout), 0},
-		{"query timeout", int64(c.QueryTimeout), 1},
-		{"export timeout", int64(c.ExportTimeout), 1},
-		{"query threads", int64(c.QueryThreads), 1},
-		{"progress age", int64(c.ProgressMaxAge), 0},
-		{"workspace age", int64(c.WorkspaceMaxAge), 0},
-		{"held figures", int64(c.MaxHeld), 0},
-		{"held figures' age", int64(c.HeldMaxAge), 0},
-		{"totals' age", int64(c.TotalsMaxAge), 0},
-		{"rate limit", int64(c.RateLimit), 0},
-		{"live interval", int64(c.LiveInterval), 1},
-		{"live streams", int64(c.MaxLive), 0},
-	} {
-		switch {
-		case field.value >= field.from:
-		case field.from > 0:
-			faults = append(faults, fmt.Errorf("query: %s: %d is not positive", field.name, field.value))
-		default:
-			faults = append(faults, fmt.Errorf("query: %s: %d is negative", field.name, field.value))
-		}
+	return errors.Join(append(faults,
+		least("--query-concurrency", c.MaxConcurrent, 1),
+		least("query: waiting requests", c.MaxWaiting, 0),
+		least("query: wait timeout", c.WaitTimeout, 0),
+		least("--query-timeout", c.QueryTimeout, 1),
+		least("query: export timeout", c.ExportTimeout, 1),
+		least("query: query threads", c.QueryThreads, 1),
+		least("query: progress age", c.ProgressMaxAge, 0),
+		least("query: workspace age", c.WorkspaceMaxAge, 0),
+		least("--query-held-figures", c.MaxHeld, 0),
+		least("query: held figures' age", c.HeldMaxAge, 0),
+		least("query: totals' age", c.TotalsMaxAge, 0),
+		least("--query-rate", c.RateLimit, 0),
+		least("query: live interval", c.LiveInterval, 1),
+		least("query: live streams", c.MaxLive, 0),
+		c.Page.Validate(),
+	)...)
+}
+
+func least[T int | time.Duration](name string, value, from T) error {
+	switch {
+	case value >= from:
+		return nil
+	case from > 0:
+		return fmt.Errorf("%s: %v is not positive", name, value)
+	default:
+		return fmt.Errorf("%s: %v is negative", name, value)
 	}
-	if err := c.Page.Validate(); err != nil {
-		faults = append(faults, fmt.Errorf("query: page: %w", err))
-	}
-	return errors.Join(faults...)
 }

@@ -57,25 +57,25 @@ func DefaultConfig() Config {
 func (c Config) Validate() error {
 	var faults []error
 	if c.Group == "" {
-		faults = append(faults, errors.New("rollup: group: a name is required"))
+		faults = append(faults, errors.New("--rollup-group: a name is required"))
 	}
 	if c.MaxBlockRows < 1 || c.MaxBlockRows > 1_000_000 {
-		faults = append(faults, fmt.Errorf("rollup: block rows: %d is not between 1 and 1000000", c.MaxBlockRows))
+		faults = append(faults, fmt.Errorf("--block-rows: %d is not between 1 and 1000000", c.MaxBlockRows))
 	}
 	if c.HotIDs < 0 {
-		faults = append(faults, fmt.Errorf("rollup: hot ids: %d is negative", c.HotIDs))
+		faults = append(faults, fmt.Errorf("--hot-ids: %d is negative; 0 looks up every id", c.HotIDs))
 	}
 	for _, d := range []struct {
 		name string
 		time.Duration
 	}{
-		{"block linger", c.BlockLinger},
-		{"progress interval", c.ProgressInterval},
-		{"statement timeout", c.StatementTimeout},
-		{"drain timeout", c.DrainTimeout},
+		{"--block-linger", c.BlockLinger},
+		{"rollup: progress interval", c.ProgressInterval},
+		{"--statement-timeout", c.StatementTimeout},
+		{"--drain-timeout", c.DrainTimeout},
 	} {
 		if d.Duration <= 0 {
-			faults = append(faults, fmt.Errorf("rollup: %s: %s is not positive", d.name, d.Duration))
+			faults = append(faults, fmt.Errorf("%s: %s is not positive", d.name, d.Duration))
 		}
 	}
 	return errors.Join(faults...)

@@ -2,6 +2,7 @@ package schemas
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -26,3 +27,20 @@ func TruncatedDetail(held, of int) string {
 
 // Truncated reports whether it is the detail of such a letter.
 func Truncated(detail string) bool { return strings.HasPrefix(detail, truncated) }
+
+// DeadLetterCodes are all codes that a dead letter may have, in alphabetical order.
+func DeadLetterCodes() []string {
+	codes := []string{
+		CodeUndecodable, CodeWrongPartition, CodePayloadConflict,
+		"occurred_at_missing", "occurred_at_out_of_range",
+		"credits_negative", "messages_negative", "messages_out_of_range",
+	}
+	for _, field := range [...]string{"id", "workspace_id", "agent_id", "channel", "reason"} {
+		codes = append(codes, field+"_missing", field+"_invalid")
+	}
+	for _, field := range [...]string{"conversation_id", "model", "event_id"} {
+		codes = append(codes, field+"_invalid")
+	}
+	slices.Sort(codes)
+	return codes
+}

@@ -23,13 +23,27 @@ func (*adoptTopicCommand) Help() string {
 		help("Goes on with an events topic that was deleted and made again, after which nothing is counted until somebody decides. What was counted stays, and its ids stay known: events that are sent to the new topic again count once. Running rollups go on by themselves. Exit status: 0 adopted, or nothing to adopt; 1 not adopted; 2 could not tell. See docs/repairs.md.")
 }
 
+func (c *adoptTopicCommand) check() error {
+	_, err := c.topic()
+	return errors.Join(c.pipelineFlags.check(), err)
+}
+
+// topic is the one that is named; uuid.Nil: none is.
+func (c *adoptTopicCommand) topic() (uuid.UUID, error) {
+	if c.ID == "" {
+		return uuid.Nil, nil
+	}
+	id, err := uuid.Parse(c.ID)
+	if err != nil {
+		return id, fmt.Errorf("--id: %q is not a topic's id, such as agentmeter adopt-topic prints", c.ID)
+	}
+	return id, nil
+}
+
 func (c *adoptTopicCommand) Run(ctx context.Context, s streams) error {
-	id := uuid.Nil
-	if c.ID != "" {
-		var err error
-		if id, err = uuid.Parse(c.ID); err != nil {
-			return misuse("--id: %q is not a topic's id, such as agentmeter adopt-topic prints", c.ID)
-		}
+	id, err := c.topic()
+	if err != nil {
+		return misuse("%w", err)
 	}
 	p, err := c.open(ctx, "adopt-topic", c.logger(s.err))
 	if err != nil {

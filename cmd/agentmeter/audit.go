@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -24,7 +26,7 @@ import (
 
 type auditCommand struct {
 	pipelineFlags
-	IngestMetrics          []string `help:"Metrics of ingest processes, to hold Kafka's log to what it acknowledged to them. A running data directory's own are asked anyway." placeholder:"URL,…"`
+	IngestMetrics          []string `help:"Metrics of ingest processes, to hold Kafka's log to what it acknowledged to them. A running data directory's own are asked anyway." placeholder:"URL"`
 	IngestMetricsTokenFile string   `help:"File that holds a token with ops:read for them. Empty: they need none." type:"path" placeholder:"FILE"`
 	JSON                   bool     `name:"json" help:"Print the whole report as JSON."`
 	logFlags
@@ -33,6 +35,19 @@ type auditCommand struct {
 func (*auditCommand) Help() string {
 	return example("agentmeter audit --data-dir data").
 		help("Proves that every Kafka offset is in the ledger exactly once, that every rollup equals the ledger in every bucket, that no event id was recorded twice, and that Kafka has what it acknowledged. Works beside a running instance and on a stopped data directory. Exit status: 0 exact, 1 not exact, 2 could not tell.")
+}
+
+func (c *auditCommand) check() error {
+	faults := []error{c.pipelineFlags.check(), readable("--ingest-metrics-token-file", c.IngestMetricsTokenFile)}
+	if c.IngestMetricsTokenFile != "" && len(c.IngestMetrics) == 0 {
+		faults = append(faults, errors.New("--ingest-metrics-token-file is for --ingest-metrics; give that, too"))
+	}
+	for _, address := range c.IngestMetrics {
+		if at, err := url.Parse(address); err != nil || at.Host == "" || at.Scheme != "http" && at.Scheme != "https" {
+			faults = append(faults, fmt.Errorf("--ingest-metrics: %q is not an address such as http://ingest-1:9464/metrics", address))
+		}
+	}
+	return errors.Join(faults...)
 }
 
 func (c *auditCommand) Run(ctx context.Context, s streams) error {
@@ -87,8 +102,8 @@ func (c *auditCommand) acknowledged(ctx context.Context, p *pipeline, log *slog.
 	client := &http.Client{Timeout: 10 * time.Second}
 	defer client.CloseIdleConnections()
 	var all []audit.Acknowledged
-	for _, url := range c.IngestMetrics {
-		said, err := audit.ReadAcknowledged(ctx, client, url, token)
+	for _, from := range c.IngestMetrics {
+		said, err := audit.ReadAcknowledged(ctx, client, from, token)
 		if err != nil {
 			return nil, err
 		}
@@ -150,6 +165,10 @@ func auditMutex(client *clickhouse.Client) audit.Mutex {
 type auditFlags struct {
 	AuditInterval     time.Duration `help:"How often what was counted since is audited. 0: never." default:"1m"`
 	FullAuditInterval time.Duration `help:"How often everything is audited, slowly. 0: never." default:"24h"`
+}
+
+func (f auditFlags) check() error {
+	return errors.Join(notBelow("--audit-interval", f.AuditInterval, 0), notBelow("--full-audit-interval", f.FullAuditInterval, 0))
 }
 
 // addAudit watches what a rollup counts.

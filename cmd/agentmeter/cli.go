@@ -1,6 +1,9 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"strings"
@@ -9,6 +12,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"agentmeter/internal/auth"
+	"agentmeter/query/page"
 )
 
 // cli is the whole command line. Every flag has an environment twin by rule:
@@ -60,17 +64,29 @@ type accessFlags struct {
 	TokenKeyFile string        `help:"Key that signs and verifies tokens (see rotate-key); made where it is missing. Empty: access.key in the data directory." type:"path" placeholder:"FILE"`
 	JwksURL      string        `help:"Key set of a platform's own issuer, whose tokens are accepted too." placeholder:"URL"`
 	JwksFile     string        `help:"The same from a file." type:"path" placeholder:"FILE"`
-	JwksIssuer   string        `help:"Issuer that those tokens must name."`
-	JwksAudience string        `help:"Audience that those tokens must name."`
-	PageURL      string        `help:"Where people's browsers reach the page, such as https://usage.example.com. Empty: where they asked."`
-	PageEmbed    []string      `help:"Sites that may show the page in a frame, such as https://app.example.com. Needs https." placeholder:"ORIGIN,…"`
-	SessionTTL   time.Duration `help:"How long a page session lasts." default:"1h"`
+	JwksIssuer   string        `help:"Issuer that those tokens must name." placeholder:"NAME"`
+	JwksAudience string        `help:"Audience that those tokens must name." placeholder:"NAME"`
+	PageURL      string        `help:"Where people's browsers reach the page, such as https://usage.example.com. Empty: where they asked." placeholder:"URL"`
+	PageEmbed    []string      `help:"Sites that may show the page in a frame, https each, such as https://app.example.com or https://*.example.com. Empty: none." placeholder:"ORIGIN"`
+	SessionTTL   time.Duration `help:"How long a page session lasts, 30 days (720h) at most." default:"1h"`
 }
 
 func (f accessFlags) sessionConfig() auth.SessionConfig {
 	config := auth.DefaultSessionConfig()
 	config.PageURL, config.Embedded, config.TTL = f.PageURL, len(f.PageEmbed) > 0, f.SessionTTL
 	return config
+}
+
+func (f accessFlags) check() error {
+	faults := []error{
+		f.sessionConfig().Validate(), f.jwks().Validate(), page.Options{FrameAncestors: f.PageEmbed}.Validate(), usableKey(f.TokenKeyFile),
+	}
+	if f.JwksFile != "" && errors.Join(faults...) == nil {
+		if _, err := auth.NewJWKSVerifier(context.Background(), f.jwks(), slog.New(slog.DiscardHandler)); err != nil {
+			faults = append(faults, fmt.Errorf("--jwks-file: %w", err))
+		}
+	}
+	return errors.Join(faults...)
 }
 
 func (f accessFlags) jwks() auth.JWKSConfig {

@@ -73,6 +73,8 @@ func valuesOf(flag *kong.Flag) string {
 	switch {
 	case flag.Enum != "" || flag.IsBool():
 		return ""
+	case flag.PlaceHolder != "" && flag.IsSlice():
+		return flag.PlaceHolder + ",…"
 	case flag.PlaceHolder != "":
 		return flag.PlaceHolder
 	default:

@@ -14,8 +14,13 @@ import (
 
 // kafkaFlags say where Kafka is.
 type kafkaFlags struct {
-	Kafka []string `help:"Kafka brokers, host:port each, separated by commas." default:"127.0.0.1:9092" placeholder:"HOST:PORT,…"`
+	Kafka []string `help:"Kafka brokers, host:port each, separated by commas." default:"127.0.0.1:9092" placeholder:"HOST:PORT"`
 	kafkaSecurityFlags
+}
+
+func (f kafkaFlags) check() error {
+	_, err := f.config("")
+	return err
 }
 
 func (f kafkaFlags) config(role string) (kafka.Config, error) { return f.to(f.Kafka, role) }
@@ -27,7 +32,7 @@ type kafkaSecurityFlags struct {
 	KafkaCert         string `name:"kafka-cert" help:"File with the certificate that Kafka knows us by, where it asks for one." type:"path" placeholder:"FILE"`
 	KafkaKey          string `name:"kafka-key" help:"File with the key of that certificate." type:"path" placeholder:"FILE"`
 	KafkaSASL         string `name:"kafka-sasl" help:"How to sign in to Kafka: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512. Empty: not at all." enum:",PLAIN,SCRAM-SHA-256,SCRAM-SHA-512" default:""`
-	KafkaUser         string `help:"User to sign in to Kafka as."`
+	KafkaUser         string `help:"User to sign in to Kafka as." placeholder:"NAME"`
 	KafkaPasswordFile string `help:"File that holds that user's password." type:"path" placeholder:"FILE"`
 }
 
@@ -53,8 +58,11 @@ func (f kafkaSecurityFlags) to(brokers []string, role string) (kafka.Config, err
 		return kafka.Config{}, misuse("--kafka-sasl needs --kafka-user and --kafka-password-file")
 	}
 	password, err := readSecret(f.KafkaPasswordFile)
+	if err == nil && password == "" {
+		err = fmt.Errorf("%s is empty", f.KafkaPasswordFile)
+	}
 	if err != nil {
-		return kafka.Config{}, misuse("%w", err)
+		return kafka.Config{}, misuse("--kafka-password-file: %w", err)
 	}
 	config.SASL = kafka.SASL{Mechanism: f.KafkaSASL, User: f.KafkaUser, Password: password}
 	return config, valid(config)
@@ -74,6 +82,11 @@ type clickhouseFlags struct {
 	clickhouseAccessFlags
 }
 
+func (f clickhouseFlags) check() error {
+	_, err := f.config()
+	return err
+}
+
 func (f clickhouseFlags) config() (clickhouse.Config, error) { return f.to(f.Clickhouse) }
 
 // clickhouseAccessFlags say as whom ClickHouse is asked, and in which database.
@@ -87,15 +100,15 @@ type clickhouseAccessFlags struct {
 
 // clickhouseClusterFlags say which cluster the tables are on, if they are on one.
 type clickhouseClusterFlags struct {
-	ClickhouseCluster string   `help:"ClickHouse cluster that the tables are on, as its configuration names it. Empty: they are on one server."`
-	ClickhouseShards  []string `help:"HTTP addresses of the servers of a cluster that are written to: one of each shard. Empty: there is one shard, and it is --clickhouse." placeholder:"URL,…"`
+	ClickhouseCluster string   `help:"ClickHouse cluster that the tables are on, as its configuration names it. Empty: they are on one server." placeholder:"NAME"`
+	ClickhouseShards  []string `help:"HTTP addresses of the servers of a cluster that are written to: one of each shard. Empty: there is one shard, and it is --clickhouse." placeholder:"URL"`
 }
 
 // to describes how ClickHouse is reached at an address.
 func (f clickhouseAccessFlags) to(url string) (clickhouse.Config, error) {
 	password, err := readSecret(f.ClickhousePasswordFile)
 	if err != nil {
-		return clickhouse.Config{}, misuse("%w", err)
+		return clickhouse.Config{}, misuse("--clickhouse-password-file: %w", err)
 	}
 	config := clickhouse.Config{
 		URL: url, Database: f.ClickhouseDatabase, User: f.ClickhouseUser, Password: password,

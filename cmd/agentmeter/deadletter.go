@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -32,8 +33,20 @@ func (*deadletterCommand) Help() string {
 
 // letterFlags select dead letters.
 type letterFlags struct {
-	Code  []string `help:"Only letters with these codes, such as wrong_partition, undecodable or payload_conflict." placeholder:"CODE,…"`
+	Code  []string `help:"Only letters with these codes, such as wrong_partition, undecodable or payload_conflict." placeholder:"CODE"`
 	Since string   `help:"Only letters that were written since: a date, RFC 3339, or how long ago, such as 24h." placeholder:"TIME"`
+}
+
+func (f letterFlags) check(refs ...string) error {
+	var faults []error
+	known := schemas.DeadLetterCodes()
+	for _, code := range f.Code {
+		if !slices.Contains(known, code) {
+			faults = append(faults, fmt.Errorf("--code: %q is none of %s", code, strings.Join(known, ", ")))
+		}
+	}
+	_, err := f.selection(refs...)
+	return errors.Join(append(faults, err)...)
 }
 
 func (f letterFlags) selection(refs ...string) (s deadletters.Selection, err error) {
@@ -94,13 +107,14 @@ func summaryOf(l *deadletters.Letter) letterSummary {
 	return s
 }
 
+func (c *deadletterListCommand) check() error {
+	return errors.Join(c.pipelineFlags.check(), c.letterFlags.check(), notBelow("--limit", c.Limit, 1), notBelow("--before", c.Before, 0))
+}
+
 func (c *deadletterListCommand) Run(ctx context.Context, s streams) error {
 	selection, err := c.selection()
 	if err != nil {
 		return err
-	}
-	if c.Limit < 1 {
-		return misuse("--limit: %d is not positive", c.Limit)
 	}
 	selection.Before = c.Before
 	log := c.logger(s.err)
@@ -175,6 +189,11 @@ type deadletterShowCommand struct {
 func (*deadletterShowCommand) Help() string {
 	return example("agentmeter deadletter show --data-dir data 3/4711").
 		help("Shows why a record was not counted and what is in it: its event where it decodes, its bytes otherwise. Exit status: 0, 1 there is no such letter, 2 misuse, or it could not be read.")
+}
+
+func (c *deadletterShowCommand) check() error {
+	_, err := deadletters.ParseRef(c.Letter)
+	return errors.Join(c.pipelineFlags.check(), err)
 }
 
 func (c *deadletterShowCommand) Run(ctx context.Context, s streams) error {
@@ -268,13 +287,18 @@ func (*deadletterReplayCommand) Help() string {
 		help("Puts records back on the events topic that can be counted now, under the key that their events ask for. Doing so twice counts nothing twice. Named letters are put back at once; a selection needs --yes. Exit status: 0 all of them, 1 some were refused (it says why), 2 misuse, or not finished.")
 }
 
+func (c *deadletterReplayCommand) check() error {
+	faults := []error{c.pipelineFlags.check(), c.letterFlags.check(c.Letters...)}
+	if len(c.Letters) == 0 && len(c.Code) == 0 && c.Since == "" && !c.All {
+		faults = append(faults, errors.New("name letters, or select some by --code, --since or --all; agentmeter deadletter list shows them"))
+	}
+	return errors.Join(faults...)
+}
+
 func (c *deadletterReplayCommand) Run(ctx context.Context, s streams) error {
 	selection, err := c.selection(c.Letters...)
 	if err != nil {
 		return err
-	}
-	if len(c.Letters) == 0 && len(c.Code) == 0 && c.Since == "" && !c.All {
-		return misuse("name letters, or select some by --code, --since or --all; agentmeter deadletter list shows them")
 	}
 	dry := c.DryRun || len(c.Letters) == 0 && !c.Yes
 	log := c.logger(s.err)

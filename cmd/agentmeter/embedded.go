@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"agentmeter/internal/clickhouse"
 	"agentmeter/internal/embedded/broker"
 	"agentmeter/internal/embedded/engine"
 	"agentmeter/internal/kafka"
@@ -27,8 +28,24 @@ type embeddedFlags struct {
 type engineFlags struct {
 	ClickhouseListen string `help:"Loopback address of the embedded ClickHouse engine. Port 0 takes a free one." default:"127.0.0.1:8123" placeholder:"HOST:PORT"`
 	EngineLibrary    string `help:"The engine's library (libchdb.so). Empty: beside this program, or in the cache that make build fills." type:"path" placeholder:"FILE"`
-	EngineMemory     int64  `help:"Bytes that the embedded engine may allocate." default:"1073741824"`
+	EngineMemory     int64  `help:"Bytes that the embedded engine may allocate, 256 MiB (268435456) or more." default:"1073741824"`
 	EngineConfig     string `help:"ClickHouse configuration file for the engine, which is then used as its user default." type:"path" placeholder:"FILE"`
+}
+
+func (f embeddedFlags) check() error {
+	return errors.Join(listenable("--kafka-listen", f.KafkaListen, true), f.engineFlags.check())
+}
+
+func (f engineFlags) check() error {
+	faults := []error{
+		listenable("--clickhouse-listen", f.ClickhouseListen, true),
+		readable("--engine-library", f.EngineLibrary), readable("--engine-config", f.EngineConfig),
+		engine.Config{Dir: ".", MemoryBytes: f.EngineMemory}.Validate(),
+	}
+	if f.EngineMemory == 0 {
+		faults = append(faults, errors.New("--engine-memory: 0 is none; give at least 268435456 (256 MiB)"))
+	}
+	return errors.Join(faults...)
 }
 
 // embedded are a broker and an engine of our own.
@@ -60,7 +77,8 @@ func startEmbedded(ctx context.Context, dir dataDir, flags embeddedFlags, log *s
 }
 
 func startBroker(dir dataDir, listen string, log *slog.Logger, registerer prometheus.Registerer) (*broker.Broker, error) {
-	return broker.Open(broker.Config{Dir: dir.kafka(), Listen: listen, Logger: log.With("role", "broker"), Registerer: registerer})
+	b, err := broker.Open(broker.Config{Dir: dir.kafka(), Listen: listen, Logger: log.With("role", "broker"), Registerer: registerer})
+	return b, inUse("--kafka-listen", err)
 }
 
 func startEngine(ctx context.Context, dir dataDir, flags engineFlags, log *slog.Logger, registerer prometheus.Registerer) (*engine.Child, error) {
@@ -68,7 +86,7 @@ func startEngine(ctx context.Context, dir dataDir, flags engineFlags, log *slog.
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
-	return engine.Supervise(ctx, engine.ChildConfig{
+	child, err := engine.Supervise(ctx, engine.ChildConfig{
 		Config: engine.Config{
 			Dir: dir.clickhouse(), Library: flags.EngineLibrary, ConfigFile: flags.EngineConfig, MemoryBytes: flags.EngineMemory,
 			Logger: log.With("role", "engine"), Registerer: registerer,
@@ -76,6 +94,7 @@ func startEngine(ctx context.Context, dir dataDir, flags engineFlags, log *slog.
 		Listen:  flags.ClickhouseListen,
 		Command: []string{program, "engine-host"},
 	})
+	return child, inUse("--clickhouse-listen", err)
 }
 
 // stages keep both running until they are told to stop, the broker last.
@@ -155,12 +174,13 @@ func (*brokerCommand) Help() string {
 		help("Runs the embedded broker alone and creates the topics. It prints its address and serves until it is interrupted.")
 }
 
+func (c *brokerCommand) check() error {
+	return errors.Join(listenable("--kafka-listen", c.KafkaListen, true), c.topicFlags.check())
+}
+
 func (c *brokerCommand) Run(ctx context.Context, s streams) error {
 	log := c.logger(s.err)
 	dir := dataDir(c.DataDir)
-	if err := c.check(); err != nil {
-		return err
-	}
 	if err := dir.make(); err != nil {
 		return err
 	}
@@ -187,6 +207,10 @@ type engineCommand struct {
 func (*engineCommand) Help() string {
 	return example("agentmeter engine --data-dir engine-data --clickhouse-listen 127.0.0.1:8123").
 		help("Runs the embedded ClickHouse engine alone, with the current schema, behind ClickHouse's HTTP protocol. It prints its address and serves until it is interrupted. With --engine-config the tables are left to agentmeter migrate.")
+}
+
+func (c *engineCommand) check() error {
+	return errors.Join(c.engineFlags.check(), clickhouse.Config{URL: "http://" + c.ClickhouseListen, Database: c.ClickhouseDatabase}.Validate())
 }
 
 func (c *engineCommand) Run(ctx context.Context, s streams) error {

@@ -33,6 +33,11 @@ func (*eraseCommand) Help() string {
 		help("Removes a workspace for good: its figures, ids, directory and dead letters; in the ledger each of its events keeps its offset and nothing else, so that the audit stays exact. From then on nothing is counted of it, whoever sends it and however late. Without --yes, which no environment variable gives, it only says what there is. Works beside a running instance and on a stopped data directory. Safe to cut off and to run again. Exit status: 0 nothing is left of it, 1 something is there and was not erased, 2 misuse, or not finished. See docs/operations/erasure.md.")
 }
 
+func (c *eraseCommand) check() error {
+	_, err := c.named()
+	return errors.Join(c.pipelineFlags.check(), err)
+}
+
 func (c *eraseCommand) Run(ctx context.Context, s streams) error {
 	workspaces, err := c.named()
 	if err != nil {

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -20,12 +22,23 @@ func (*healthCommand) Help() string {
 		help("Asks a running process for its health and prints the answer, for container engines that probe by a command. Exit status: 0 healthy, 1 not, 2 misuse.")
 }
 
+func (c *healthCommand) check() error {
+	faults := []error{readable("--tls-cert", c.TLSCert)}
+	if at, err := url.Parse(c.URL); err != nil || at.Host == "" || at.Scheme != "http" && at.Scheme != "https" {
+		faults = append(faults, fmt.Errorf("--url: %q is not an address such as http://127.0.0.1:8080/readyz", c.URL))
+	}
+	if c.Timeout <= 0 {
+		faults = append(faults, fmt.Errorf("--timeout: %v is not positive", c.Timeout))
+	}
+	return errors.Join(faults...)
+}
+
 func (c *healthCommand) Run(ctx context.Context, s streams) error {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.URL, http.NoBody)
-	if err != nil || request.URL.Host == "" {
-		return misuse("--url: %q is not an address such as http://127.0.0.1:8080/readyz", c.URL)
+	if err != nil {
+		return misuse("--url: %w", err)
 	}
 	transport := transportTo(c.TLSCert)
 	defer transport.CloseIdleConnections()

@@ -21,10 +21,9 @@ func (*linkCommand) Help() string {
 		help("Prints a link that opens the Usage page of a running instance, signed in: once, within a minute.")
 }
 
+func (c *linkCommand) check() error { return isWorkspaceID("--workspace", c.Workspace) }
+
 func (c *linkCommand) Run(ctx context.Context, s streams) error {
-	if fault := schemas.ValidateWorkspaceID("workspace", c.Workspace); fault != nil {
-		return misuse("--workspace: %s", fault.Detail)
-	}
 	dir := dataDir(c.DataDir)
 	where, err := dir.readEndpoints()
 	if err != nil {

@@ -82,6 +82,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		kong.Description("Counts what AI agents spend, each credit exactly once."),
 		kong.DefaultEnvars("AGENTMETER"),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.ValueFormatter(withDefault),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(status int) { panic(exited(status)) }),
 		kong.Vars{"version": version()},
@@ -92,13 +93,21 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	parsed, err := parser.Parse(args)
 	if err != nil {
-		fmt.Fprintf(stderr, "agentmeter: %v\n", err)
-		fmt.Fprintln(stderr, "agentmeter --help lists the commands; each takes --help.")
-		return exitUnclear
+		var fault *kong.ParseError
+		if errors.As(err, &fault) && fault.Context.Selected() != nil {
+			defer fmt.Fprintf(stderr, "%s --help explains its flags.\n", fault.Context.Selected().FullPath())
+			return refuse(stderr, fault.Context, err)
+		}
+		defer fmt.Fprintln(stderr, "agentmeter --help lists the commands; each takes --help.")
+		return refuse(stderr, nil, err)
 	}
 	if err := refuseCredentials(parsed); err != nil {
-		fmt.Fprintf(stderr, "agentmeter: %v\n", err)
-		return exitUnclear
+		return refuse(stderr, parsed, err)
+	}
+	if command, ok := parsed.Selected().Target.Addr().Interface().(checker); ok {
+		if err := command.check(); err != nil {
+			return refuse(stderr, parsed, err)
+		}
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	parsed.Bind(streams)
@@ -115,7 +124,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		// is no failure.
 		return exitOK
 	case errors.As(err, &exit):
-		if exit.err != nil {
+		switch {
+		case exit.code == exitUnclear && exit.err != nil:
+			return refuse(stderr, parsed, exit.err)
+		case exit.err != nil:
 			fmt.Fprintln(stderr, "agentmeter:", exit.err)
 		}
 		return exit.code

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -30,23 +29,7 @@ func (f topicFlags) plan() kafka.Plan {
 	return plan
 }
 
-// check finds what is wrong with the flags before anything is done.
-func (f topicFlags) check() error {
-	var faults []error
-	if f.EventPartitions < 1 {
-		faults = append(faults, fmt.Errorf("--event-partitions: %d is not positive; give 1 or more, such as 4", f.EventPartitions))
-	}
-	if f.EventRetention < time.Hour {
-		faults = append(faults, fmt.Errorf("--event-retention: %s is less than an hour, and events would be deleted before a short outage ends; give more, such as 168h", f.EventRetention))
-	}
-	if len(faults) == 0 {
-		faults = append(faults, f.plan().Validate())
-	}
-	if err := errors.Join(faults...); err != nil {
-		return misuse("%w", err)
-	}
-	return nil
-}
+func (f topicFlags) check() error { return f.plan().Validate() }
 
 type migrateCommand struct {
 	kafkaFlags
@@ -60,10 +43,9 @@ func (*migrateCommand) Help() string {
 		help("Creates what is missing and changes what is old, in ClickHouse and among the topics. Safe to run twice, and by two at once. Run it while the rollup is stopped.")
 }
 
+func (c *migrateCommand) check() error { return check(c.kafkaFlags, c.clickhouseFlags, c.topicFlags) }
+
 func (c *migrateCommand) Run(ctx context.Context, s streams) error {
-	if err := c.check(); err != nil {
-		return err
-	}
 	config, err := c.clickhouseFlags.config()
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -16,10 +17,24 @@ import (
 // directory, or that of a cluster.
 type pipelineFlags struct {
 	dataDirFlags
-	Kafka      []string `help:"Kafka brokers, where it is about a cluster instead of a data directory." placeholder:"HOST:PORT,…"`
+	Kafka      []string `help:"Kafka brokers, where it is about a cluster instead of a data directory." placeholder:"HOST:PORT"`
 	Clickhouse string   `help:"ClickHouse's HTTP address, where it is about a cluster." placeholder:"URL"`
 	kafkaSecurityFlags
 	clickhouseAccessFlags
+}
+
+func (f pipelineFlags) check() error {
+	switch {
+	case f.Clickhouse != "" && len(f.Kafka) > 0:
+		return check(kafkaFlags{f.Kafka, f.kafkaSecurityFlags}, clickhouseFlags{f.Clickhouse, f.clickhouseAccessFlags})
+	case f.Clickhouse != "" || len(f.Kafka) > 0:
+		return errors.New("--clickhouse and --kafka go together; give both, or --data-dir alone")
+	case f.kafkaSecurityFlags != kafkaSecurityFlags{}:
+		return errors.New("--kafka-tls, --kafka-sasl and what belongs to them are about a cluster; give --kafka and --clickhouse, too")
+	case f.ClickhousePasswordFile != "" || f.ClickhouseCA != "" || f.ClickhouseCluster != "" || len(f.ClickhouseShards) > 0:
+		return errors.New("--clickhouse-password-file, --clickhouse-ca, --clickhouse-cluster and --clickhouse-shards are about a cluster; give --kafka and --clickhouse, too")
+	}
+	return nil
 }
 
 // pipeline is what such a command needs of it.
@@ -59,8 +74,6 @@ func (f pipelineFlags) connect(ctx context.Context, p *pipeline, command string,
 		if config, err = f.clickhouseAccessFlags.to(f.Clickhouse); err != nil {
 			return err
 		}
-	case f.Clickhouse != "" || len(f.Kafka) > 0:
-		return misuse("--clickhouse and --kafka go together; give both, or --data-dir alone")
 	default:
 		where, release, own, err := openEmbedded(ctx, dataDir(f.DataDir), log)
 		if err != nil {

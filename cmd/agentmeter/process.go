@@ -68,11 +68,7 @@ func (p *process) trace(ctx context.Context, flags tracingFlags, role string) er
 	if flags.TraceEndpoint == "" {
 		return nil
 	}
-	config := flags.config(role)
-	if err := config.Validate(); err != nil {
-		return misuse("%w", err)
-	}
-	provider, end, err := tracing.Start(ctx, config, p.log)
+	provider, end, err := tracing.Start(ctx, flags.config(role), p.log)
 	if err != nil {
 		return err
 	}
@@ -87,6 +83,8 @@ type tracingFlags struct {
 	TraceEndpoint string  `help:"Address of an OpenTelemetry collector (OTLP over HTTP) that traces are sent to. Empty: nothing is traced." placeholder:"URL"`
 	TraceSample   float64 `help:"Which part of the requests is traced, 0 to 1, by their trace id." default:"0.01"`
 }
+
+func (f tracingFlags) check() error { return f.config("").Validate() }
 
 func (f tracingFlags) config(role string) tracing.Config {
 	return tracing.Config{Endpoint: f.TraceEndpoint, Sample: f.TraceSample, Service: "agentmeter-" + role, Version: release}
@@ -125,20 +123,13 @@ func (p *process) access(ctx context.Context, flags accessFlags, key auth.Key) (
 	key.Log(p.log)
 	verifier := key.Verifier()
 	if jwks := flags.jwks(); jwks.Enabled() {
-		if err := jwks.Validate(); err != nil {
-			return nil, nil, misuse("%w", err)
-		}
 		keySet, err := auth.NewJWKSVerifier(ctx, jwks, p.log)
 		if err != nil {
 			return nil, nil, err
 		}
 		verifier = auth.ByAlgorithm(verifier, keySet)
 	}
-	config := flags.sessionConfig()
-	if err := config.Validate(); err != nil {
-		return nil, nil, misuse("%w", err)
-	}
-	sessions, err := auth.NewSessions(config, key)
+	sessions, err := auth.NewSessions(flags.sessionConfig(), key)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -208,9 +199,6 @@ func (p *process) listen(ctx context.Context, flags httpFlags, guard *auth.Guard
 	if err != nil {
 		return nil, err
 	}
-	if flags.AttemptRate < 0 {
-		return nil, misuse("--attempt-rate: %d is negative", flags.AttemptRate)
-	}
 	if flags.AttemptRate > 0 {
 		p.router.LimitAttempts(flags.AttemptRate, proxies, p.registry)
 	}
@@ -225,7 +213,7 @@ func (p *process) listen(ctx context.Context, flags httpFlags, guard *auth.Guard
 	}
 	server, err := httpapi.Listen(ctx, config, p.router, p.health, p.log)
 	if err != nil {
-		return nil, err
+		return nil, inUse("--http-listen", err)
 	}
 	p.stages = append(p.stages, lifecycle.Stage{
 		Name: "http", Run: server.Run, Grace: config.DrainDelay + config.DrainTimeout + 5*time.Second,
@@ -241,7 +229,7 @@ func (p *process) listenForMetrics(ctx context.Context, config httpapi.Config) e
 	httpapi.MountOperations(p.metrics, p.health, p.gatherers)
 	server, err := httpapi.Listen(ctx, config, p.metrics, p.health, log)
 	if err != nil {
-		return err
+		return inUse("--metrics-listen", err)
 	}
 	p.stages = append(p.stages, lifecycle.Stage{Name: "metrics", Run: server.Run, Grace: config.DrainTimeout + 5*time.Second})
 	return nil
@@ -291,11 +279,22 @@ type httpFlags struct {
 	MetricsListen   string        `help:"Address of a listener of its own for /metrics, /healthz and /readyz, without tokens: for Prometheus and probes, in a network that they share. Empty: none; beyond loopback the HTTP listener's /metrics needs a token with ops:read." placeholder:"HOST:PORT"`
 	HTTPMaxConns    int           `help:"Open connections at most. While more than half of them are open, each is closed with its answer; while more than all are, requests are refused with 503." default:"4096"`
 	AttemptRate     int           `help:"How many requests a second without a valid token one address may send; ten times as many in a burst. More are refused with 429, valid ones never. 0: no limit." default:"10"`
-	TrustedProxies  []string      `help:"Addresses or networks of the proxies in front, whose X-Forwarded-For says where a request comes from. Empty: it comes from who connects." placeholder:"CIDR,…"`
+	TrustedProxies  []string      `help:"Addresses or networks of the proxies in front, whose X-Forwarded-For says where a request comes from. Empty: it comes from who connects." placeholder:"CIDR"`
 	TLSCert         string        `name:"tls-cert" help:"Certificate by which the listeners encrypt, PEM with what it was issued by. Read again when it changes. Empty: they do not encrypt." type:"path" placeholder:"FILE"`
 	TLSKey          string        `name:"tls-key" help:"Key of that certificate." type:"path" placeholder:"FILE"`
 	MetricsClientCA string        `name:"metrics-client-ca" help:"Certificates of the authorities that have to have issued the certificate of whoever asks the metrics listener. Needs --tls-cert. Empty: it asks for none." type:"path" placeholder:"FILE"`
 	DrainDelay      time.Duration `help:"Between failing readiness and closing the listener, so that a load balancer can look away." default:"0s"`
+}
+
+func (f httpFlags) check() error {
+	_, proxiesErr := f.proxies()
+	config, _, err := f.listeners(slog.New(slog.DiscardHandler))
+	faults := []error{proxiesErr, err, listenable("--http-listen", f.HTTPListen, false), notBelow("--attempt-rate", f.AttemptRate, 0)}
+	if f.MetricsListen != "" {
+		faults = append(faults, listenable("--metrics-listen", f.MetricsListen, false))
+	}
+	config.Listen = httpapi.DefaultConfig().Listen // that was looked at
+	return errors.Join(append(faults, config.Validate())...)
 }
 
 // proxies reads --trusted-proxies.

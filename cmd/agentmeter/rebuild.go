@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -15,7 +16,7 @@ import (
 
 type rebuildCommand struct {
 	pipelineFlags
-	Tier []string `help:"What to rebuild, separated by commas: minute, quarter, hour, day, workspace_hour, playground, ids. Empty: all." placeholder:"TIER,…"`
+	Tier []string `help:"What to rebuild, separated by commas: minute, quarter, hour, day, workspace_hour, playground, ids. Empty: all." placeholder:"TIER"`
 	From string   `help:"Rebuild only buckets from this time on, widened to whole days in UTC: a date, or RFC 3339." placeholder:"TIME"`
 	To   string   `help:"Rebuild only buckets before this time, widened to whole days in UTC." placeholder:"TIME"`
 	logFlags
@@ -24,6 +25,11 @@ type rebuildCommand struct {
 func (*rebuildCommand) Help() string {
 	return example("agentmeter rebuild --data-dir data\nagentmeter rebuild --data-dir data --tier hour,day --from 2026-11-01 --to 2026-11-08").
 		help("Makes the rollups and the look-up of ids equal to the ledger again, whatever happened to them, by adding the difference. Works beside a running instance, which goes on counting and answering, and on a stopped data directory. Safe to cut off and to run again; Ctrl-C stops after the statement under way and tells what remains. Ends with the audit. Exit status: 0 exact, 1 not exact, 2 not finished, or it could not tell. See docs/repairs.md.")
+}
+
+func (c *rebuildCommand) check() error {
+	_, err := c.options()
+	return errors.Join(c.pipelineFlags.check(), err)
 }
 
 func (c *rebuildCommand) options() (options rollup.RebuildOptions, err error) {

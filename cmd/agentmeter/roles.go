@@ -17,7 +17,7 @@ import (
 type ingestFlags struct {
 	MaxEventAge  time.Duration `help:"How old an event may be without events:import." default:"840h"`
 	MaxEventSkew time.Duration `help:"How far ahead of our clock an event may be." default:"5m"`
-	MaxBodyBytes int64         `help:"Bytes of a request's body at most, after decompression." default:"16777216"`
+	MaxBodyBytes int64         `help:"Bytes of a request's body at most, after decompression: 1 KiB to 1 GiB." default:"16777216"`
 	MaxEvents    int           `help:"Events of a request at most." default:"10000"`
 	IngestRate   int           `help:"How many events a second each key (workspace and subject of a token) may send; twice as many in a burst. More are refused with 429. 0: as many as it can, since one key is often a whole platform's." default:"0"`
 	// Both are shared out between senders; see docs/operations/limits.md.
@@ -26,10 +26,19 @@ type ingestFlags struct {
 	ConversationKeyFile string `help:"File with a key (16 bytes or more) by which ids of conversations are hashed before they are stored anywhere. Empty: they are stored as they were sent." type:"path" placeholder:"FILE"`
 }
 
+func (f ingestFlags) check() error {
+	config, err := f.config()
+	if err != nil {
+		return err
+	}
+	return config.Validate()
+}
+
 func (f ingestFlags) config() (ingest.Config, error) {
 	config := ingest.DefaultConfig()
 	config.MaxEventAge, config.MaxEventSkew = f.MaxEventAge, f.MaxEventSkew
 	config.MaxBodyBytes, config.MaxEvents, config.RateLimit = f.MaxBodyBytes, f.MaxEvents, f.IngestRate
+	config.MaxEventBytes = int(min(int64(config.MaxEventBytes), f.MaxBodyBytes))
 	config.MaxInFlightBytes, config.MaxTurnBytes = f.MaxInFlightBytes, f.MaxTurnBytes
 	if f.ConversationKeyFile != "" {
 		key, err := readSecret(f.ConversationKeyFile)
@@ -55,6 +64,8 @@ type rollupFlags struct {
 	StatementTimeout time.Duration `help:"How long an insert may take before its outcome counts as unknown and is looked up." default:"1m"`
 }
 
+func (f rollupFlags) check() error { return f.config().Validate() }
+
 func (f rollupFlags) config() rollup.Config {
 	config := rollup.DefaultConfig()
 	config.Group, config.MaxBlockRows, config.BlockLinger = f.RollupGroup, f.BlockRows, f.BlockLinger
@@ -72,6 +83,8 @@ type queryFlags struct {
 	PageAccent       string        `help:"Colour of links and of what is chosen on the page, in light mode. Empty: the page's own." placeholder:"#RRGGBB"`
 	PageAccentDark   string        `help:"The same in dark mode." placeholder:"#RRGGBB"`
 }
+
+func (f queryFlags) check() error { return f.config(accessFlags{}).Validate() }
 
 func (f queryFlags) config(access accessFlags) query.Config {
 	config := query.DefaultConfig()
@@ -111,6 +124,10 @@ type ingestCommand struct {
 func (*ingestCommand) Help() string {
 	return example("agentmeter ingest --kafka kafka-1:9092,kafka-2:9092 --token-key-file /run/secrets/access.key").
 		help("Accepts events, adjustments and directory changes, and answers once Kafka has acknowledged them.")
+}
+
+func (c *ingestCommand) check() error {
+	return check(c.httpFlags, c.kafkaFlags, c.accessFlags, c.ingestFlags, c.tracingFlags)
 }
 
 func (c *ingestCommand) Run(ctx context.Context, s streams) error {
@@ -160,6 +177,10 @@ func (*queryCommand) Help() string {
 		help("Serves the dashboard, its API and CSV.")
 }
 
+func (c *queryCommand) check() error {
+	return check(c.httpFlags, c.clickhouseFlags, c.accessFlags, c.queryFlags, c.tracingFlags)
+}
+
 func (c *queryCommand) Run(ctx context.Context, s streams) error {
 	p, err := c.wire(ctx, c.logger(s.err))
 	if err != nil {
@@ -207,6 +228,10 @@ type rollupCommand struct {
 func (*rollupCommand) Help() string {
 	return example("agentmeter rollup --kafka kafka-1:9092 --clickhouse http://clickhouse:8123 --http-listen 127.0.0.1:8082").
 		help("Counts each event exactly once. Add processes to scale: the partitions are shared out. The listener serves /metrics, /healthz and /readyz.")
+}
+
+func (c *rollupCommand) check() error {
+	return check(c.httpFlags, c.kafkaFlags, c.clickhouseFlags, c.accessFlags, c.rollupFlags, c.auditFlags, c.tracingFlags)
 }
 
 func (c *rollupCommand) Run(ctx context.Context, s streams) error {

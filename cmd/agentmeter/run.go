@@ -35,15 +35,13 @@ func (*runCommand) Help() string {
 		help("Runs broker, engine, ingest, rollup, query and page with nothing else installed. The addresses in use stand in DIR/endpoints.json once it is ready. Ctrl-C drains and stops; a second one ends it at once. Everything is safe to kill at any time.")
 }
 
+func (c *runCommand) check() error {
+	return check(c.httpFlags, c.embeddedFlags, c.accessFlags, c.topicFlags, c.ingestFlags, c.rollupFlags, c.auditFlags, c.queryFlags, c.tracingFlags)
+}
+
 func (c *runCommand) Run(ctx context.Context, s streams) error {
 	log := c.logger(s.err)
 	dir := dataDir(c.DataDir)
-	if err := c.check(); err != nil {
-		return err
-	}
-	if err := c.queryFlags.config(c.accessFlags).Validate(); err != nil {
-		return misuse("%w", err)
-	}
 	release, err := dir.hold(ctx)
 	if err != nil {
 		return err

@@ -27,17 +27,16 @@ func (*simulateCommand) Help() string {
 		help("Sends the traffic of a handful of agents. Where the server is slower than the rate, events are left out and counted; nothing queues up. Exit status: 0 events were accepted and none rejected, 1 some were rejected or none accepted, 2 misuse.")
 }
 
+func (c *simulateCommand) check() error {
+	faults := []error{c.targetFlags.check(), between("--rate", c.Rate, 1, simulate.MaxRate), isWorkspaceID("--workspace", c.Workspace)}
+	if c.For < 0 {
+		faults = append(faults, fmt.Errorf("--for: %v is negative; 0s goes on until it is interrupted", c.For))
+	}
+	return errors.Join(faults...)
+}
+
 func (c *simulateCommand) Run(ctx context.Context, s streams) error {
 	log := c.logger(s.err)
-	if c.Rate < 1 || c.Rate > simulate.MaxRate {
-		return misuse("--rate: %d is not between 1 and %d", c.Rate, simulate.MaxRate)
-	}
-	if fault := schemas.ValidateWorkspaceID("workspace", c.Workspace); fault != nil {
-		return misuse("--workspace: %s", fault.Detail)
-	}
-	if c.For < 0 {
-		return misuse("--for: %v is negative; 0s goes on until it is interrupted", c.For)
-	}
 	endpoint, _, err := c.endpoint()
 	if err != nil {
 		return err

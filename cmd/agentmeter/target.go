@@ -3,8 +3,10 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,14 +24,37 @@ type targetFlags struct {
 	TokenFile string `help:"File that holds the token for --url." type:"path" placeholder:"FILE"`
 }
 
+func (f targetFlags) check() error {
+	if f.URL == "" {
+		if f.TokenFile != "" {
+			return errors.New("--token-file is for --url; give that, too, or --data-dir alone, whose key makes a token")
+		}
+		return nil
+	}
+	if at, err := url.Parse(f.URL); err != nil || at.Host == "" || at.Scheme != "http" && at.Scheme != "https" {
+		return fmt.Errorf("--url: %q is not an address such as http://127.0.0.1:8080", f.URL)
+	}
+	if f.TokenFile == "" {
+		return errors.New("--url needs --token-file; mint a token with agentmeter token")
+	}
+	_, err := f.token()
+	return err
+}
+
+// token is the one for --url.
+func (f targetFlags) token() (string, error) {
+	token, err := readSecret(f.TokenFile)
+	if err == nil && token == "" {
+		err = fmt.Errorf("%s is empty; mint a token with agentmeter token", f.TokenFile)
+	}
+	return token, named("--token-file", err)
+}
+
 // endpoint finds the instance anew each time that it is asked, since one that
 // was restarted may have another address.
 func (f targetFlags) endpoint() (eventclient.Endpoint, string, error) {
 	if f.URL != "" {
-		if f.TokenFile == "" {
-			return nil, "", misuse("--url needs --token-file; mint a token with agentmeter token")
-		}
-		token, err := readSecret(f.TokenFile)
+		token, err := f.token()
 		if err != nil {
 			return nil, "", misuse("%w", err)
 		}

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"time"
 
 	"agentmeter/internal/auth"
@@ -22,15 +26,26 @@ func (*tokenCommand) Help() string {
 		help("Prints a JWT, to be sent as Authorization: Bearer, and nothing else. Works beside a running instance.")
 }
 
+func (c *tokenCommand) check() error {
+	faults := []error{usableKey(c.TokenKeyFile)}
+	if _, err := auth.ParseScopes(c.Scope); err != nil {
+		faults = append(faults, fmt.Errorf("--scope: %w", err))
+	}
+	if c.Workspace != string(schemas.AllWorkspaces) {
+		faults = append(faults, isWorkspaceID("--workspace", c.Workspace))
+	}
+	if c.TTL <= 0 {
+		faults = append(faults, fmt.Errorf("--ttl: %v is not positive", c.TTL))
+	}
+	return errors.Join(faults...)
+}
+
 func (c *tokenCommand) Run(s streams) error {
 	scopes, err := auth.ParseScopes(c.Scope)
 	if err != nil {
 		return misuse("--scope: %w", err)
 	}
 	grant := auth.Grant{Subject: c.Subject, Workspace: schemas.WorkspaceID(c.Workspace), Scopes: scopes, TTL: c.TTL}
-	if err := grant.Validate(); err != nil {
-		return misuse("%w", err)
-	}
 	if c.TokenKeyFile == "" {
 		if err := dataDir(c.DataDir).existing(); err != nil {
 			return misuse("%w", err)
@@ -60,6 +75,15 @@ func (*rotateKeyCommand) Help() string {
 		help("Has a new key sign tokens and page sessions, and says until when those of the old one are valid. Running processes that read the same file follow within seconds; nobody is signed out.")
 }
 
+func (c *rotateKeyCommand) check() error {
+	faults := []error{notBelow("--grace", c.Grace, 0)}
+	if c.TokenKeyFile != "" {
+		_, err := auth.LoadKey(c.TokenKeyFile)
+		faults = append(faults, named("--token-key-file", err))
+	}
+	return errors.Join(faults...)
+}
+
 func (c *rotateKeyCommand) Run(s streams) error {
 	file := c.TokenKeyFile
 	if file == "" {
@@ -67,9 +91,6 @@ func (c *rotateKeyCommand) Run(s streams) error {
 			return misuse("%w", err)
 		}
 		file = dataDir(c.DataDir).keyFile()
-	}
-	if c.Grace < 0 {
-		return misuse("--grace: %v is negative", c.Grace)
 	}
 	rotation, err := auth.RotateKey(file, c.Grace, c.Prepare)
 	if err != nil {
@@ -84,6 +105,18 @@ func (c *rotateKeyCommand) Run(s streams) error {
 	}
 	_, err = fmt.Fprintln(s.out, said)
 	return err
+}
+
+// usableKey refuses a key file that can neither be read nor made.
+func usableKey(file string) error {
+	if file == "" {
+		return nil
+	}
+	_, err := auth.LoadKey(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		_, err = os.Stat(filepath.Dir(file)) // where it will be made
+	}
+	return named("--token-key-file", err)
 }
 
 // loadKey reads the signing key, making it (and the data directory) where it

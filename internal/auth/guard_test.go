@@ -390,7 +390,7 @@ func TestSessionConfigReportsEveryFault(t *testing.T) {
 		t.Error(err)
 	}
 	err := auth.SessionConfig{PageURL: "http://x", Embedded: true}.Validate()
-	for _, want := range []string{"needs https", "link ttl", "session ttl", "max links"} {
+	for _, want := range []string{"needs https", "link ttl", "--session-ttl", "max links"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is missing in: %v", want, err)
 		}

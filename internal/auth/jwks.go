@@ -40,23 +40,26 @@ func (c JWKSConfig) Enabled() bool { return c.URL != "" || c.File != "" }
 // Validate reports everything that is wrong.
 func (c JWKSConfig) Validate() error {
 	if !c.Enabled() {
+		if c.Issuer != "" || c.Audience != "" {
+			return errors.New("--jwks-issuer and --jwks-audience are of a key set; give --jwks-url or --jwks-file, too")
+		}
 		return nil
 	}
 	var faults []error
 	if c.URL != "" && c.File != "" {
-		faults = append(faults, errors.New("jwks url and jwks file are both set; set one"))
+		faults = append(faults, errors.New("--jwks-url and --jwks-file are both set; set one"))
 	}
 	if c.URL != "" {
 		// Whoever can change the answer on its way makes the keys.
 		if parsed, err := url.Parse(c.URL); err != nil || parsed.Host == "" || (parsed.Scheme != "https" && (parsed.Scheme != "http" || !httpapi.IsLoopbackHost(parsed.Hostname()))) {
-			faults = append(faults, fmt.Errorf("jwks url %q: not an https URL, nor an http one on this machine", c.URL))
+			faults = append(faults, fmt.Errorf("--jwks-url: %q is not an https URL, nor an http one on this machine", c.URL))
 		}
 	}
 	if c.Issuer == "" {
-		faults = append(faults, errors.New("jwks issuer: is required with a key set"))
+		faults = append(faults, errors.New("--jwks-issuer: is required with a key set"))
 	}
 	if c.Audience == "" {
-		faults = append(faults, errors.New("jwks audience: is required with a key set"))
+		faults = append(faults, errors.New("--jwks-audience: is required with a key set"))
 	}
 	if c.Leeway < 0 || c.Leeway > 5*time.Minute {
 		faults = append(faults, fmt.Errorf("jwks leeway %v: 0 to 5 minutes", c.Leeway))

@@ -279,7 +279,7 @@ func TestAKeySetThatIsMissingIsSaid(t *testing.T) {
 		}
 	}
 	err := auth.JWKSConfig{URL: "ftp://x", File: "y", Leeway: time.Hour}.Validate()
-	for _, want := range []string{"both set", "jwks url", "issuer", "audience", "leeway"} {
+	for _, want := range []string{"both set", "--jwks-url:", "--jwks-issuer", "--jwks-audience", "leeway"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is missing in: %v", want, err)
 		}

@@ -54,18 +54,18 @@ func (c SessionConfig) Validate() error {
 		parsed, err := url.Parse(c.PageURL)
 		switch {
 		case err != nil || parsed.Host == "" || (parsed.Scheme != "https" && parsed.Scheme != "http"):
-			faults = append(faults, fmt.Errorf("page url %q: not an http or https URL", c.PageURL))
+			faults = append(faults, fmt.Errorf("--page-url: %q is not an http or https URL, such as https://usage.example.com", c.PageURL))
 		case parsed.RawQuery != "" || parsed.Fragment != "":
-			faults = append(faults, fmt.Errorf("page url %q: must have no query and no fragment", c.PageURL))
+			faults = append(faults, fmt.Errorf("--page-url: %q has a query or a fragment; leave it out", c.PageURL))
 		case c.Embedded && parsed.Scheme != "https":
-			faults = append(faults, fmt.Errorf("page url %q: a page that other sites embed needs https", c.PageURL))
+			faults = append(faults, fmt.Errorf("--page-url: %q is embedded by the sites of --page-embed, which needs https", c.PageURL))
 		}
 	}
 	if c.LinkTTL <= 0 || c.LinkTTL > time.Hour {
 		faults = append(faults, fmt.Errorf("link ttl %v: must be positive and at most an hour", c.LinkTTL))
 	}
 	if c.TTL <= 0 || c.TTL > 30*24*time.Hour {
-		faults = append(faults, fmt.Errorf("session ttl %v: must be positive and at most 30 days", c.TTL))
+		faults = append(faults, fmt.Errorf("--session-ttl: %v is not between 1s and 720h (30 days)", c.TTL))
 	}
 	if c.MaxLinks < 1 {
 		faults = append(faults, fmt.Errorf("max links %d: at least 1", c.MaxLinks))

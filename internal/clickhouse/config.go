@@ -63,36 +63,36 @@ func (c Config) withDefaults() Config {
 
 // Validate reports everything that is wrong with the configuration.
 func (c Config) Validate() error {
-	faults := []error{validAddress(c.URL)}
+	faults := []error{validAddress("--clickhouse", c.URL)}
 	for i, address := range c.Shards {
-		faults = append(faults, validAddress(address))
+		faults = append(faults, validAddress("--clickhouse-shards", address))
 		if slices.Contains(c.Shards[:i], address) {
-			faults = append(faults, fmt.Errorf("clickhouse: two shards have the address %s", address))
+			faults = append(faults, fmt.Errorf("--clickhouse-shards: two have the address %s", address))
 		}
 	}
 	if c.Cluster != "" {
 		faults = append(faults, tables.Cluster{Name: c.Cluster, Database: c.Database}.Validate())
 	} else if len(c.Shards) > 0 {
-		faults = append(faults, errors.New("clickhouse: shards are of a cluster; give its name, too"))
+		faults = append(faults, errors.New("--clickhouse-shards are of a cluster; give its name by --clickhouse-cluster, too"))
 	}
 	if strings.ContainsAny(c.Database, "`\\'\" ") {
-		faults = append(faults, fmt.Errorf("clickhouse: database name %q has characters that are not allowed", c.Database))
+		faults = append(faults, fmt.Errorf("--clickhouse-database: %q has characters that are not allowed", c.Database))
 	}
 	return errors.Join(faults...)
 }
 
-func validAddress(address string) error {
+func validAddress(flag, address string) error {
 	parsed, err := url.Parse(address)
 	switch {
 	case address == "":
-		return errors.New("clickhouse: an address is required, such as http://127.0.0.1:8123")
+		return fmt.Errorf("%s: an address is required, such as http://127.0.0.1:8123", flag)
 	case err != nil:
 		// Not err itself: it repeats the text, which may hold a password.
-		return errors.New("clickhouse: the address is not a URL, such as http://127.0.0.1:8123")
+		return fmt.Errorf("%s: the address is not a URL, such as http://127.0.0.1:8123", flag)
 	case (parsed.Scheme != "http" && parsed.Scheme != "https") || parsed.Host == "":
-		return fmt.Errorf("clickhouse: address %q is not of the form http://host:port or https://host:port", parsed.Redacted())
+		return fmt.Errorf("%s: %q is not of the form http://HOST:PORT or https://HOST:PORT", flag, parsed.Redacted())
 	case parsed.User != nil:
-		return errors.New("clickhouse: the address carries credentials; give user and password by their own settings, so that they are never printed")
+		return fmt.Errorf("%s: the address carries credentials; give user and password by their own settings, so that they are never printed", flag)
 	}
 	return nil
 }

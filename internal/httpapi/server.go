@@ -60,7 +60,7 @@ func (c Config) Validate() error {
 		faults = append(faults, fmt.Errorf("http listen address %q: %w; write it as host:port", c.Listen, err))
 	}
 	if c.MaxConnections < 1 {
-		faults = append(faults, fmt.Errorf("http max connections %d: at least 1", c.MaxConnections))
+		faults = append(faults, fmt.Errorf("--http-max-conns: %d is not positive", c.MaxConnections))
 	}
 	if c.MaxHeaderBytes < 4<<10 {
 		faults = append(faults, fmt.Errorf("http max header bytes %d: at least 4096", c.MaxHeaderBytes))
@@ -80,7 +80,7 @@ func (c Config) Validate() error {
 		}
 	}
 	if c.DrainDelay < 0 {
-		faults = append(faults, fmt.Errorf("http drain delay %v: must not be negative", c.DrainDelay))
+		faults = append(faults, fmt.Errorf("--drain-delay: %v is negative", c.DrainDelay))
 	}
 	return errors.Join(faults...)
 }

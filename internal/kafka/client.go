@@ -59,21 +59,21 @@ func (s SASL) mechanism() sasl.Mechanism {
 func (c Config) Validate() error {
 	var faults []error
 	if len(c.Brokers) == 0 {
-		faults = append(faults, errors.New("kafka: at least one broker is required, host:port"))
+		faults = append(faults, errors.New("--kafka: at least one broker is required, HOST:PORT"))
 	}
 	for _, broker := range c.Brokers {
 		if _, _, err := net.SplitHostPort(broker); err != nil {
-			faults = append(faults, fmt.Errorf("kafka: broker %q is not of the form host:port: %w", broker, err))
+			faults = append(faults, fmt.Errorf("--kafka: %q is not of the form HOST:PORT: %w", broker, err))
 		}
 	}
 	if c.SASL.Mechanism != "" {
 		switch {
 		case c.SASL.mechanism() == nil:
-			faults = append(faults, fmt.Errorf("kafka: mechanism %q is none of PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512", c.SASL.Mechanism))
+			faults = append(faults, fmt.Errorf("--kafka-sasl: %q is none of PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512", c.SASL.Mechanism))
 		case c.SASL.User == "" || c.SASL.Password == "":
-			faults = append(faults, errors.New("kafka: signing in needs a user and a password"))
+			faults = append(faults, errors.New("--kafka-sasl: signing in needs --kafka-user and a password in --kafka-password-file"))
 		case c.SASL.Mechanism == "PLAIN" && c.TLS == nil:
-			faults = append(faults, errors.New("kafka: PLAIN without TLS would send the password to whoever listens; encrypt the connections, or use SCRAM"))
+			faults = append(faults, errors.New("--kafka-sasl: PLAIN without TLS would send the password to whoever listens; encrypt the connections by --kafka-tls, or use SCRAM"))
 		}
 	}
 	return errors.Join(faults...)

@@ -49,10 +49,18 @@ func DefaultPlan() Plan {
 func (p Plan) Validate() error {
 	var faults []error
 	if p.EventPartitions < 1 {
-		faults = append(faults, fmt.Errorf("kafka: event partitions: %d is not positive", p.EventPartitions))
+		faults = append(faults, fmt.Errorf("--event-partitions: %d is not positive; give 1 or more, such as 4", p.EventPartitions))
 	}
 	if p.EventRetention < time.Hour {
-		faults = append(faults, fmt.Errorf("kafka: event retention: %s is less than an hour; events would be deleted before a short outage ends", p.EventRetention))
+		faults = append(faults, fmt.Errorf("--event-retention: %s is less than an hour, and events would be deleted before a short outage ends; give more, such as 168h", p.EventRetention))
+	}
+	switch {
+	case p.Replication != -1 && p.Replication < 1:
+		faults = append(faults, fmt.Errorf("--replication: %d is neither positive nor -1, which leaves it to the brokers", p.Replication))
+	case p.MinInsyncReplicas < 0:
+		faults = append(faults, fmt.Errorf("--min-insync-replicas: %d is negative; 0 leaves it to the brokers", p.MinInsyncReplicas))
+	case p.Replication > 0 && p.MinInsyncReplicas > int(p.Replication):
+		faults = append(faults, fmt.Errorf("--min-insync-replicas: %d are more than --replication %d makes, and nothing could be acknowledged", p.MinInsyncReplicas, p.Replication))
 	}
 	if p.DeadLetterRetention < time.Hour {
 		faults = append(faults, fmt.Errorf("kafka: dead-letter retention: %s is less than an hour", p.DeadLetterRetention))

@@ -38,15 +38,12 @@ type Config struct {
 
 // Validate reports everything that is wrong.
 func (c Config) Validate() error {
-	if c.Endpoint == "" {
-		return nil
-	}
 	var faults []error
-	if at, err := url.Parse(c.Endpoint); err != nil || at.Host == "" || (at.Scheme != "http" && at.Scheme != "https") || at.User != nil {
-		faults = append(faults, errors.New("trace endpoint: write it as http://HOST:PORT or https://HOST:PORT, without a user"))
+	if at, err := url.Parse(c.Endpoint); c.Endpoint != "" && (err != nil || at.Host == "" || (at.Scheme != "http" && at.Scheme != "https") || at.User != nil) {
+		faults = append(faults, errors.New("--trace-endpoint: write it as http://HOST:PORT or https://HOST:PORT, without a user"))
 	}
 	if !(c.Sample >= 0 && c.Sample <= 1) {
-		faults = append(faults, fmt.Errorf("trace sample %v: from 0 (none) to 1 (every request)", c.Sample))
+		faults = append(faults, fmt.Errorf("--trace-sample: %v is not between 0 (none) and 1 (every request)", c.Sample))
 	}
 	return errors.Join(faults...)
 }

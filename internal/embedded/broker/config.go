@@ -34,9 +34,9 @@ func (c Config) Validate() error {
 		faults = append(faults, errors.New("broker: no data directory"))
 	}
 	if host, _, err := net.SplitHostPort(c.Listen); err != nil {
-		faults = append(faults, fmt.Errorf("broker: listen address: %w", err))
+		faults = append(faults, fmt.Errorf("--kafka-listen: %w; write it as HOST:PORT", err))
 	} else if !isLoopback(host) {
-		faults = append(faults, fmt.Errorf("broker: the embedded broker has no authentication and listens on loopback addresses only, not on %q", c.Listen))
+		faults = append(faults, fmt.Errorf("--kafka-listen: the embedded broker has no authentication and listens on loopback addresses only, not on %q", c.Listen))
 	}
 	if c.RetentionInterval < 0 {
 		faults = append(faults, fmt.Errorf("broker: negative retention interval %s", c.RetentionInterval))

@@ -65,7 +65,7 @@ func (c Config) Validate() error {
 		faults = append(faults, errors.New("engine: no data directory"))
 	}
 	if c.MemoryBytes != 0 && c.MemoryBytes < 256<<20 {
-		faults = append(faults, fmt.Errorf("engine: %d bytes of memory are less than the 256 MiB it needs", c.MemoryBytes))
+		faults = append(faults, fmt.Errorf("--engine-memory: %d bytes are less than the 256 MiB (268435456) that the engine needs", c.MemoryBytes))
 	}
 	for _, bound := range []struct {
 		on string
