@@ -256,9 +256,13 @@ func (p *process) run(ctx context.Context, onReady func(context.Context) error) 
 // published, which happens once all others pass.
 const endpointsCheck = "endpoints"
 
+// maxReadyWait lies at most between two looks at a dependency that is not there yet.
+const maxReadyWait = time.Second
+
 // waitReady waits until the checks of /readyz pass. It has no deadline: a
 // stage whose dependency is not there yet says so and waits.
 func (p *process) waitReady(ctx context.Context) error {
+	began := time.Now()
 	failing := func(c api.ReadinessCheck) bool { return !c.Ok && c.Name != endpointsCheck }
 	for {
 		readiness := p.health.Readiness(ctx)
@@ -268,7 +272,7 @@ func (p *process) waitReady(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(10 * time.Millisecond):
+		case <-time.After(min(max(time.Since(began)/20, 10*time.Millisecond), maxReadyWait)):
 		}
 	}
 }

@@ -90,10 +90,12 @@ func (c Config) Options(log *slog.Logger) []kgo.Opt {
 	if c.Dial != nil {
 		dial = kgo.Dialer(c.Dial)
 	}
+	said := newClientLog(log)
 	options := []kgo.Opt{
 		kgo.SeedBrokers(c.Brokers...),
 		kgo.ClientID(c.ClientID),
-		kgo.WithLogger(slogAdapter{log}),
+		kgo.WithLogger(said),
+		kgo.WithHooks(said),
 		kgo.RetryBackoffFn(backoff),
 		kgo.MaxDecompressBatchBytes(MaxBatchBytes),
 		dial,
