@@ -61,6 +61,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"adopt":       scriptAdopt,
 	"misproduce":  scriptMisproduce,
 	"notmigrated": scriptNotMigrated,
+	"migrate":     scriptMigrate,
 	"freeaddress": scriptFreeAddress,
 	"readyz":      scriptReadyz,
 }
@@ -153,6 +154,13 @@ func scriptNotMigrated(ts *testscript.TestScript, _ bool, args []string) {
 	if code != exitUnclear {
 		ts.Fatalf("exit status %d, want %d", code, exitUnclear)
 	}
+}
+
+// scriptMigrate migrates the engines of a running instance: migrate DIR FLAG….
+func scriptMigrate(ts *testscript.TestScript, _ bool, args []string) {
+	where, err := dataDir(ts.MkAbs(args[0])).readEndpoints()
+	ts.Check(err)
+	ts.Check(ts.Exec("agentmeter", append([]string{"migrate", "--kafka", where.Kafka, "--clickhouse", where.ClickHouse}, args[1:]...)...))
 }
 
 // scriptFreeAddress puts an address that nobody listens on into a variable:

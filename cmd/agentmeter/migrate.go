@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -40,7 +41,7 @@ type migrateCommand struct {
 
 func (*migrateCommand) Help() string {
 	return example("agentmeter migrate --kafka kafka-1:9092 --clickhouse http://clickhouse:8123 --event-partitions 24 --replication 3 --min-insync-replicas 2").
-		help("Creates what is missing and changes what is old, in ClickHouse and among the topics. Safe to run twice, and by two at once. Run it while the rollup is stopped.")
+		help("Creates what is missing and changes what is old, in ClickHouse and among the topics. Safe to run twice, and by two at once. Run it while the rollup is stopped. A topic that is there stays as it is; where it is not as the flags say, that is logged.")
 }
 
 func (c *migrateCommand) check() error { return check(c.kafkaFlags, c.clickhouseFlags, c.topicFlags) }
@@ -69,15 +70,25 @@ func migrate(ctx context.Context, log *slog.Logger, kafkaConfig kafka.Config, pl
 	return migrateTables(ctx, log, config)
 }
 
+// migrateTopics makes the topics that are missing, and says in what others differ from
+// the plan.
 func migrateTopics(ctx context.Context, log *slog.Logger, config kafka.Config, plan kafka.Plan) error {
 	client, err := kgo.NewClient(config.Options(log)...)
 	if err != nil {
 		return fmt.Errorf("connect to Kafka: %w", err)
 	}
 	defer client.Close()
-	created, err := kafka.EnsureTopics(ctx, kadm.NewClient(client), plan)
+	admin := kadm.NewClient(client)
+	created, err := kafka.EnsureTopics(ctx, admin, plan)
 	for _, topic := range created {
 		log.InfoContext(ctx, "topic created", "topic", topic)
+	}
+	if err != nil || slices.Contains(created, kafka.TopicEvents) {
+		return err
+	}
+	differences, err := kafka.LeftAsItIs(ctx, admin, plan)
+	for _, difference := range differences {
+		log.InfoContext(ctx, "topic left as it is", "difference", difference)
 	}
 	return err
 }

@@ -136,6 +136,31 @@ func EnsureTopics(ctx context.Context, admin *kadm.Client, plan Plan) (created [
 	}
 }
 
+// LeftAsItIs says in what the events topic is not as the plan would have made it. Only
+// what is missing is ever made.
+func LeftAsItIs(ctx context.Context, admin *kadm.Client, plan Plan) (differences []string, err error) {
+	stream, err := DescribeStream(ctx, admin, TopicEvents)
+	if err != nil {
+		return nil, err
+	}
+	if stream.Partitions != plan.EventPartitions {
+		differences = append(differences, fmt.Sprintf("%s has %d partitions and keeps them, not %d: they change by a cut-over to a new topic, docs/operations/partitions.md",
+			TopicEvents, stream.Partitions, plan.EventPartitions))
+	}
+	retention, err := EventRetention(ctx, admin)
+	if err != nil {
+		return nil, err
+	}
+	if retention != plan.EventRetention {
+		kept := retention.String()
+		if retention == math.MaxInt64 {
+			kept = "ever"
+		}
+		differences = append(differences, fmt.Sprintf("%s keeps events for %s and goes on to, not for %s: set its %s with kafka-configs", TopicEvents, kept, plan.EventRetention, retentionMillis))
+	}
+	return differences, nil
+}
+
 // newTopicPatience is how long a new topic may be unknown to a broker.
 const newTopicPatience = 15 * time.Second
 
