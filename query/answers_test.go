@@ -1,6 +1,7 @@
 package query
 
 import (
+	"encoding/base64"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -259,21 +260,42 @@ func TestPagesAddUpToTheLeaderboard(t *testing.T) {
 		}
 	}
 	page := ask[api.UsageAgentsPage](t, s, "/v1/usage/agents?workspace=ws&sort=name&limit=1")
-	if response, body := s.get(t, "/v1/usage/agents?workspace=ws&sort=credits&cursor="+*page.NextCursor); response.StatusCode != http.StatusBadRequest {
-		t.Errorf("a cursor of another order: %d %s", response.StatusCode, body)
+	same := []string{"sort=name&limit=2", "sort=name&order=asc&range=period&agent=all&grain=auto&compare=none"}
+	for _, question := range same {
+		if response, body := s.get(t, "/v1/usage/agents?workspace=ws&"+question+"&cursor="+*page.NextCursor); response.StatusCode != http.StatusOK {
+			t.Errorf("%s is the question that the cursor is of: %d %s", question, response.StatusCode, body)
+		}
+	}
+	old := base64.RawURLEncoding.EncodeToString([]byte(`{"s":"name","o":"asc","m":1,"n":"A","i":"a","c":"1","p":"0"}`))
+	for question, cursor := range map[string]string{
+		"/v1/usage/agents?workspace=ws&sort=credits":                            *page.NextCursor,
+		"/v1/usage/agents?workspace=ws&sort=name&order=desc":                    *page.NextCursor,
+		"/v1/usage/agents?workspace=ws&sort=name&range=7d":                      *page.NextCursor,
+		"/v1/usage/agents?workspace=ws&sort=name&agent=a":                       *page.NextCursor,
+		"/v1/usage/agents?workspace=ws&sort=name&compare=prev":                  *page.NextCursor,
+		"/v1/usage/agents?workspace=ws&sort=name&tz=Europe/Copenhagen":          *page.NextCursor,
+		"/v1/usage/agents?workspace=ws&sort=name&from=2026-11-01&to=2026-11-02": *page.NextCursor,
+		"/v1/usage/agents?workspace=ws_other&sort=name":                         *page.NextCursor,
+		"/v1/agents?workspace=ws":                                               *page.NextCursor,
+		"/v1/usage/agents?workspace=ws&sort=name":                               old, // as it was before questions were in it
+	} {
+		response, body := s.get(t, question+"&cursor="+cursor)
+		if response.StatusCode != http.StatusBadRequest || !strings.Contains(string(body), `"cursor_mismatch"`) || !strings.Contains(string(body), "ask without it for the first page") {
+			t.Errorf("%s with the cursor of another question: %d %s", question, response.StatusCode, body)
+		}
 	}
 }
 
 func FuzzCursorsNeverPanic(f *testing.F) {
 	p := place{Credits: schemas.SumOf(-5), Previous: schemas.CreditsSum{Hi: 1}, Messages: 7, Name: "É", ID: "a"}
-	f.Add(p.encode(api.SortName, api.Ascending))
+	f.Add(p.encode(7))
 	f.Add("eyJzIjoiY3JlZGl0cyJ9")
 	f.Fuzz(func(t *testing.T, cursor string) {
-		got, err := decodePlace(cursor, api.SortName, api.Ascending)
+		got, err := decodePlace(cursor, 7)
 		if err != nil {
 			return
 		}
-		again, err := decodePlace(got.encode(api.SortName, api.Ascending), api.SortName, api.Ascending)
+		again, err := decodePlace(got.encode(7), 7)
 		if err != nil || again.compare(got, api.SortName, api.Ascending) != 0 {
 			t.Fatalf("%q is %+v, and again %+v, %v", cursor, got, again, err)
 		}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
+	"hash/fnv"
 	"math/big"
 	"net/http"
 	"slices"
@@ -30,7 +32,8 @@ func (s *Service) GetUsageAgents(w http.ResponseWriter, r *http.Request, _ api.G
 	sort := oneOf(p, "sort", api.SortCredits, api.SortCredits, api.SortMessages, api.SortName, api.SortCreditsPerMessage, api.SortChange)
 	order := oneOf(p, "order", defaultOrder(sort), api.Ascending, api.Descending)
 	limit := p.limit()
-	from, err := p.cursor(sort, order)
+	question := questionOf(u.route, u.workspace, u.agent, u.asked.String(), u.grain, u.compare, sort, order)
+	from, err := p.cursor(question)
 	if err != nil {
 		httpapi.WriteError(w, r, err)
 		return
@@ -60,7 +63,7 @@ func (s *Service) GetUsageAgents(w http.ResponseWriter, r *http.Request, _ api.G
 		}
 		if len(rows) > limit {
 			rows = rows[:limit]
-			next := rows[limit-1].encode(sort, order)
+			next := rows[limit-1].encode(question)
 			answer.NextCursor = &next
 		}
 		for _, a := range rows {
@@ -149,8 +152,9 @@ type ranked struct {
 // cursor has to remember: the page after it begins with the first agent that
 // comes later, whatever has been counted in between.
 type place struct {
-	Sort     api.AgentSort      `json:"s"`
-	Order    api.SortOrder      `json:"o"`
+	// Question is what was asked, which the page after it has to ask, too: the place
+	// would be anywhere in another answer.
+	Question uint64             `json:"q"`
 	Credits  schemas.CreditsSum `json:"-"`
 	Previous schemas.CreditsSum `json:"-"`
 	Messages int64              `json:"m"`
@@ -229,8 +233,8 @@ func (f *figures) sorted(sort api.AgentSort, order api.SortOrder, nameOf func(st
 }
 
 // encode makes the cursor that leads to what comes after the place.
-func (p place) encode(sort api.AgentSort, order api.SortOrder) string {
-	p.Sort, p.Order = sort, order
+func (p place) encode(question uint64) string {
+	p.Question = question
 	p.CreditsText, p.PreviousText = p.Credits.Big().String(), p.Previous.Big().String()
 	text, err := json.Marshal(p)
 	if err != nil {
@@ -243,22 +247,31 @@ func (p place) encode(sort api.AgentSort, order api.SortOrder) string {
 // and base64 make some eight times as long as they have characters.
 const maxCursorRunes = 4096
 
-// cursor reads where the page before ended, in an order; nil: this is the first. It
-// is read last, and the error is that of all parameters.
-func (p *parameters) cursor(sort api.AgentSort, order api.SortOrder) (*place, error) {
+// questionOf tells questions apart, by all that decides which rows there are and in which order.
+func questionOf(parts ...any) uint64 {
+	h := fnv.New64a()
+	for _, part := range parts {
+		fmt.Fprintf(h, "%q\n", fmt.Sprint(part)) // quoted, so that no two run together
+	}
+	return h.Sum64()
+}
+
+// cursor reads where the page before ended; nil: this is the first. It is read last,
+// and the error is that of all parameters.
+func (p *parameters) cursor(question uint64) (*place, error) {
 	cursor := p.text("cursor", maxCursorRunes)
 	if err := p.err(); err != nil || cursor == "" {
 		return nil, err
 	}
-	from, err := decodePlace(cursor, sort, order)
+	from, err := decodePlace(cursor, question)
 	if err != nil {
 		return nil, err
 	}
 	return &from, nil
 }
 
-// decodePlace reads a cursor of the same order.
-func decodePlace(cursor string, sort api.AgentSort, order api.SortOrder) (place, error) {
+// decodePlace reads a cursor of the same question.
+func decodePlace(cursor string, question uint64) (place, error) {
 	var p place
 	text, err := base64.RawURLEncoding.DecodeString(cursor)
 	if err == nil {
@@ -269,8 +282,9 @@ func decodePlace(cursor string, sort api.AgentSort, order api.SortOrder) (place,
 	if err != nil || !ok || !alsoOK || credits.BitLen() > 126 || previous.BitLen() > 126 {
 		return p, httpapi.InvalidParameter("cursor", "cursor_invalid", "is not a next_cursor of an answer")
 	}
-	if p.Sort != sort || p.Order != order {
-		return p, httpapi.InvalidParameter("cursor", "cursor_mismatch", "belongs to another sort or order; start without it")
+	if p.Question != question {
+		return p, httpapi.InvalidParameter("cursor", "cursor_mismatch",
+			"belongs to another question: a range, filter, sort or order that is not this one's; ask without it for the first page, and leave the rest as it is for the next ones")
 	}
 	p.Credits, p.Previous = schemas.SumFromBig(credits), schemas.SumFromBig(previous)
 	return p, nil

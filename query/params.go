@@ -172,6 +172,15 @@ type asked struct {
 	zone       *time.Location // nil: the workspace's
 }
 
+// String tells ranges apart as they are asked for.
+func (a asked) String() string {
+	zone := ""
+	if a.zone != nil {
+		zone = a.zone.String()
+	}
+	return fmt.Sprint(a.preset, a.dates, a.from, a.to, a.start.UTC(), a.end.UTC(), zone)
+}
+
 // asked reads a range and its zone.
 func (p *parameters) asked() asked {
 	var a asked

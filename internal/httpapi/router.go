@@ -148,7 +148,28 @@ func (rt *Router) unmatched(out *recorder, r *http.Request) {
 		})
 		return
 	}
+	if r.URL.Path == "/" {
+		WriteError(out.released(), r, &Problem{Status: ErrNotFound.Status, Code: ErrNotFound.Code, Detail: rt.signpost()})
+		return
+	}
 	WriteError(out.released(), r, ErrNotFound)
+}
+
+// signpost says to whoever comes to the front door where this process's doors are. It is
+// the same for everybody.
+func (rt *Router) signpost() string {
+	doors := []struct{ pattern, says string }{
+		{"GET /w/{ws}/usage", "A workspace's Usage page is at /w/WORKSPACE/usage, for whoever has a link that opens it: agentmeter link prints one, and POST /v1/sessions makes one."},
+		{"GET /openapi.yaml", "The API is described by /openapi.yaml."},
+		{"GET /readyz", "/readyz says whether it can do its work."},
+	}
+	said := "There is nothing at /."
+	for _, door := range doors {
+		if slices.Contains(rt.patterns, door.pattern) {
+			said += " " + door.says
+		}
+	}
+	return said
 }
 
 // recovered turns a handler's panic into a 500, or into a broken connection

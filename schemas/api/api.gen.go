@@ -1318,7 +1318,7 @@ type ListAgentsParams struct {
 	// Query Part of a name or id; case and accents do not matter.
 	Query *string `form:"query,omitempty" json:"query,omitempty"`
 
-	// Cursor The `next_cursor` of the page before, with all other parameters as they were.
+	// Cursor The `next_cursor` of the page before, with all other parameters but `limit` as they were; with others it is a 400 (`cursor_mismatch`). What is in it may change.
 	Cursor *CursorParam `form:"cursor,omitempty" json:"cursor,omitempty"`
 
 	// Limit How many rows a page holds.
@@ -1369,7 +1369,7 @@ type GetUsageAgentsParams struct {
 	// Order By default descending, and ascending for the name.
 	Order *SortOrder `form:"order,omitempty" json:"order,omitempty"`
 
-	// Cursor The `next_cursor` of the page before, with all other parameters as they were.
+	// Cursor The `next_cursor` of the page before, with all other parameters but `limit` as they were; with others it is a 400 (`cursor_mismatch`). What is in it may change.
 	Cursor *CursorParam `form:"cursor,omitempty" json:"cursor,omitempty"`
 
 	// Limit How many rows a page holds.

@@ -1296,7 +1296,7 @@ export interface components {
         TimeZoneParam: string;
         /** @description `1` adds to the answer how it was made. It needs a token with the scope `ops:read` beside `usage:read`, and the answer has no ETag. */
         ExplainParam: components["schemas"]["ExplainChoice"];
-        /** @description The `next_cursor` of the page before, with all other parameters as they were. */
+        /** @description The `next_cursor` of the page before, with all other parameters but `limit` as they were; with others it is a 400 (`cursor_mismatch`). What is in it may change. */
         CursorParam: string;
         /** @description How many rows a page holds. */
         LimitParam: number;
@@ -1784,7 +1784,7 @@ export interface operations {
                 sort?: components["schemas"]["AgentSort"];
                 /** @description By default descending, and ascending for the name. */
                 order?: components["schemas"]["SortOrder"];
-                /** @description The `next_cursor` of the page before, with all other parameters as they were. */
+                /** @description The `next_cursor` of the page before, with all other parameters but `limit` as they were; with others it is a 400 (`cursor_mismatch`). What is in it may change. */
                 cursor?: components["parameters"]["CursorParam"];
                 /** @description How many rows a page holds. */
                 limit?: components["parameters"]["LimitParam"];
@@ -1824,7 +1824,7 @@ export interface operations {
                 workspace: components["parameters"]["WorkspaceParam"];
                 /** @description Part of a name or id; case and accents do not matter. */
                 query?: string;
-                /** @description The `next_cursor` of the page before, with all other parameters as they were. */
+                /** @description The `next_cursor` of the page before, with all other parameters but `limit` as they were; with others it is a 400 (`cursor_mismatch`). What is in it may change. */
                 cursor?: components["parameters"]["CursorParam"];
                 /** @description How many rows a page holds. */
                 limit?: components["parameters"]["LimitParam"];
