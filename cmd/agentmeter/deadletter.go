@@ -94,10 +94,18 @@ type letterSummary struct {
 	ID        string    `json:"id,omitempty"`
 }
 
+// detailOf is why a record was not counted, in words where its letter has none.
+func detailOf(l *deadletters.Letter) string {
+	if l.Detail == "" && l.Code == schemas.CodePayloadConflict {
+		return "its id was recorded before, and that stays; the agent, time, channel, credits or messages are others here"
+	}
+	return l.Detail
+}
+
 func summaryOf(l *deadletters.Letter) letterSummary {
 	s := letterSummary{
 		Position: l.Position, Stream: l.Stream.String(), Partition: l.Partition, Offset: l.Offset,
-		Received: l.Received, Code: l.Code, Detail: l.Detail, Bytes: len(l.Value),
+		Received: l.Received, Code: l.Code, Detail: detailOf(l), Bytes: len(l.Value),
 	}
 	if event, err := l.Event(); err == nil {
 		s.Workspace, s.ID = strings.Clone(string(event.Workspace)), strings.Clone(event.ID)
@@ -231,7 +239,7 @@ func printLetter(w io.Writer, l *deadletters.Letter) error {
 	line("record", fmt.Sprintf("offset %d of partition %d of stream %s", l.Offset, l.Partition, l.Stream))
 	line("received", l.Received.Format(time.RFC3339Nano))
 	line("code", l.Code)
-	line("detail", l.Detail)
+	line("detail", detailOf(l))
 	line("key", string(l.Key))
 	line("bytes", strconv.Itoa(len(l.Value)))
 	event, err := l.Event()
