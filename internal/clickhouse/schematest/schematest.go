@@ -2,6 +2,10 @@
 package schematest
 
 import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
 	"testing"
 
 	"agentmeter/internal/clickhouse"
@@ -15,8 +19,47 @@ import (
 func Tables(t testing.TB) (clickhouse.Config, *clickhouse.Client) {
 	t.Helper()
 	url, database := enginetest.Start(t)
+	made, err := migratedOnce(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, statement := range made {
+		if err := enginetest.Exec(t.Context(), url, strings.ReplaceAll(statement, template+".", database+".")); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
 	config := clickhouse.Config{URL: url, Database: database}
-	return config, Migrated(t, config)
+	return config, opened(t, config)
+}
+
+// template is a database that was migrated. To do what ClickHouse says that made its
+// tables takes half the time of the migrations.
+const template = "schematest_template"
+
+var (
+	once sync.Mutex // guards made
+	made []string
+)
+
+// migratedOnce returns the statements that make the template's tables, and its rows.
+func migratedOnce(ctx context.Context, url string) ([]string, error) {
+	once.Lock()
+	defer once.Unlock()
+	if made != nil {
+		return made, nil
+	}
+	if _, err := clickhouse.Migrate(ctx, clickhouse.Config{URL: url, Database: template}, tables.Migrations); err != nil {
+		return nil, fmt.Errorf("migrate: %w", err)
+	}
+	created, err := enginetest.Query(ctx, url, template, `
+SELECT create_table_query FROM system.tables
+WHERE database = currentDatabase() ORDER BY engine = 'MaterializedView', name FORMAT TabSeparatedRaw`)
+	if err != nil {
+		return nil, fmt.Errorf("read the schema: %w", err)
+	}
+	statements := strings.Split(strings.TrimSpace(created), "\n")
+	made = append(statements, "INSERT INTO "+template+".goose_db_version SELECT * FROM `"+template+"`.goose_db_version") // from the template itself
+	return made, nil
 }
 
 // Migrated puts the schema into a database and returns a client of it, which is
@@ -26,6 +69,11 @@ func Migrated(t testing.TB, config clickhouse.Config) *clickhouse.Client {
 	if _, err := clickhouse.Migrate(t.Context(), config, tables.Migrations); err != nil {
 		t.Fatalf("migrate: %v", err)
 	}
+	return opened(t, config)
+}
+
+func opened(t testing.TB, config clickhouse.Config) *clickhouse.Client {
+	t.Helper()
 	client, err := clickhouse.Open(config)
 	if err != nil {
 		t.Fatal(err)
