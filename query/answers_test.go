@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"agentmeter/internal/slowtest"
 	"agentmeter/schemas"
 	"agentmeter/schemas/api"
 )
@@ -177,6 +178,7 @@ func crowd(t *testing.T, w *world, n int) {
 }
 
 func TestPagesAddUpToTheLeaderboard(t *testing.T) {
+	slowtest.Begin(t)
 	const agents = 130
 	w := newWorld(t)
 	crowd(t, w, agents)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"agentmeter/internal/slowtest"
 	"agentmeter/query/calendar"
 	"agentmeter/schemas"
 	"agentmeter/schemas/api"
@@ -20,7 +21,7 @@ import (
 
 var (
 	seedFlag      = flag.Uint64("seed", 0, "seed of the random questions; 0 takes the time")
-	questionsFlag = flag.Int("questions", 400, "how many random questions are asked")
+	questionsFlag = flag.Int("questions", slowtest.Number(40, 400), "how many random questions are asked")
 )
 
 func seeded(t testing.TB) *rand.Rand {

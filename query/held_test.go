@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"agentmeter/internal/slowtest"
 	"agentmeter/query/calendar"
 	"agentmeter/schemas"
 	"agentmeter/schemas/api"
@@ -39,11 +40,12 @@ func TestHeldFiguresFollowWhatIsCounted(t *testing.T) {
 	holding, reading := w.serve(t, frozen, DefaultConfig()), w.serve(t, frozen, DefaultConfig())
 	reading.held = nil
 
-	var questions []asking
-	for range 25 {
+	// What is counted between two rounds is of ws_many first, and mostly of its last 90 days.
+	questions := []asking{{workspace: "ws_many", preset: "90d", compare: "prev"}}
+	for range slowtest.Number(2, 25) {
 		questions = append(questions, drawAsking(rng, frozen))
 	}
-	for round := range 5 {
+	for round := range slowtest.Number(3, 5) {
 		for _, asked := range questions {
 			for _, route := range []string{"/v1/usage/dashboard?", "/v1/usage/agents?"} {
 				path := route + asked.query()
@@ -116,7 +118,7 @@ func TestWhatDoesNotAddUpIsNotHeld(t *testing.T) {
 
 func TestPiecesTileTheirBars(t *testing.T) {
 	rng := seeded(t)
-	for range 3000 {
+	for range slowtest.Number(200, 3000) {
 		a := drawAsking(rng, frozen)
 		zone, err := calendar.LoadZone(a.zone)
 		if err != nil {

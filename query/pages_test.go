@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"agentmeter/internal/slowtest"
 	"agentmeter/schemas"
 	"agentmeter/schemas/api"
 )
@@ -272,7 +273,8 @@ func (c checker) checkBreakdown(s *service, rng *rand.Rand) {
 // after the last row as that was, so that an agent of which nothing changes is
 // listed exactly once.
 func TestPagesGoOnWhereTheyWereWhileMoreIsCounted(t *testing.T) {
-	const agents, limit = 40, 6
+	const limit = 6
+	agents := slowtest.Number(16, 40)
 	rng := seeded(t)
 	now := frozen
 	w := newWorld(t)

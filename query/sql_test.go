@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"agentmeter/internal/slowtest"
 	"agentmeter/query/calendar"
 	"agentmeter/schemas"
 	"agentmeter/schemas/api"
@@ -141,11 +142,12 @@ func TestStatementsAreWhatTheyWere(t *testing.T) {
 
 // The golden files are no more than text; this runs each statement's shape.
 func TestEveryShapeOfStatementRunsOnTheEngine(t *testing.T) {
+	slowtest.Begin(t)
 	w := newWorld(t)
 	s := w.serve(t, frozen, DefaultConfig())
 	ctx := t.Context()
-	for _, agent := range []string{"", `agt_'"\`, "агент\t"} {
-		for _, compare := range calendar.Comparisons {
+	for _, agent := range []string{"", "агент\t`'\"\\"} {
+		for i, compare := range calendar.Comparisons {
 			for _, a := range []asked{
 				{preset: calendar.Last90Days},
 				datesAsked("1970-01-01", "1970-01-03"),
@@ -162,6 +164,9 @@ func TestEveryShapeOfStatementRunsOnTheEngine(t *testing.T) {
 					history := historyEdges(q, watermark{countedThrough: frozen})
 					if _, err := s.surroundingsOf(ctx, "test", q, history, q.interval.End); err != nil {
 						t.Fatalf("context of %v: %v", a, err)
+					}
+					if i > 0 {
+						continue // what is reconciled is compared with no other range
 					}
 					if _, err := s.reconciliationOf(ctx, "test", q); err != nil {
 						t.Fatalf("reconcile %v: %v", a, err)

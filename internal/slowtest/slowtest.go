@@ -20,6 +20,14 @@ func Begin(t testing.TB) {
 	}
 }
 
-// Wanted reports whether the tests that take long are asked for. What a test draws
-// at random may be more where they are.
+// Wanted reports whether the tests that take long are asked for.
 func Wanted() bool { return os.Getenv(variable) == "1" }
+
+// Number is how many of what it draws at random a test draws: some, which show what
+// is plainly wrong, or all where the tests that take long are asked for.
+func Number(some, all int) int {
+	if Wanted() {
+		return all
+	}
+	return some
+}
