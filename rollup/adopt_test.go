@@ -13,6 +13,7 @@ import (
 
 	"agentmeter/internal/clickhouse"
 	"agentmeter/internal/kafka"
+	"agentmeter/internal/slowtest"
 	"agentmeter/schemas"
 )
 
@@ -56,6 +57,7 @@ func (s *stack) adopt(id uuid.UUID) (*Adoption, error) {
 }
 
 func TestAdoptedTopicIsCountedByRunningRollupsAndCopiesOfTheOldOnesEventsAreDuplicates(t *testing.T) {
+	slowtest.Begin(t)
 	s := newStack(t)
 	if _, err := s.adopt(s.liveID()); !errors.Is(err, ErrNothingKnown) {
 		t.Errorf("before anything was counted: %v, want ErrNothingKnown", err)

@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"agentmeter/internal/audit"
+	"agentmeter/internal/slowtest"
 )
 
 func (s *stack) audit() *audit.Report {
@@ -21,6 +22,7 @@ func (s *stack) audit() *audit.Report {
 }
 
 func TestAuditIsExactAndSeesEveryKindOfDifference(t *testing.T) {
+	slowtest.Begin(t)
 	s := newStack(t)
 	stop := s.start()
 	s.produce(testEvents(500)...)

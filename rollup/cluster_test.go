@@ -10,6 +10,7 @@ import (
 	"agentmeter/internal/clickhouse"
 	"agentmeter/internal/clickhouse/clickhousetest"
 	"agentmeter/internal/kafka"
+	"agentmeter/internal/slowtest"
 	"agentmeter/schemas"
 	tables "agentmeter/schemas/clickhouse"
 )
@@ -94,6 +95,7 @@ func (s *shardedStack) allOutcomes() map[string]uint64 {
 }
 
 func TestEachPartitionIsCountedOnItsOwnShard(t *testing.T) {
+	slowtest.Begin(t)
 	s := newShardedStack(t)
 	events := testEvents(1000)
 	var credits schemas.Credits
@@ -147,6 +149,7 @@ func TestEachPartitionIsCountedOnItsOwnShard(t *testing.T) {
 // A topic that is cut over to may have its partitions on other shards than the
 // one before: what was counted there is known all the same.
 func TestAnIDThatAnotherShardRecordedIsKnown(t *testing.T) {
+	slowtest.Begin(t)
 	s := newShardedStack(t)
 	events := testEvents(200)
 	s.count(events...)

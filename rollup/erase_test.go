@@ -12,6 +12,7 @@ import (
 
 	"agentmeter/internal/clickhouse"
 	"agentmeter/internal/kafka"
+	"agentmeter/internal/slowtest"
 	"agentmeter/schemas"
 )
 
@@ -20,6 +21,7 @@ import (
 // erasure that is run again leaves nothing of the workspace, and all of the
 // others.
 func TestErasureCanBeCutOffAfterEachStep(t *testing.T) {
+	slowtest.Begin(t)
 	s := newStack(t)
 	stop := s.start()
 	events := testEvents(400)
@@ -112,6 +114,7 @@ func TestErasureWaitsForRepairsThatRunBesideIt(t *testing.T) {
 // bounded number of erased offsets at a time, and where earlier erasures have
 // ended it looks at none.
 func TestErasureKeepsABoundedNumberOfOffsetsInMemory(t *testing.T) {
+	slowtest.Begin(t)
 	s := newStack(t)
 	stop := s.start()
 	events := testEvents(600)

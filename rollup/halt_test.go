@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 
 	"agentmeter/internal/kafka"
+	"agentmeter/internal/slowtest"
 	"agentmeter/schemas"
 )
 
@@ -102,6 +103,7 @@ func TestLossIsAcceptedOnlyKnowinglyAndStaysVisible(t *testing.T) {
 // A ledger that was restored from an older backup, or lost a part with the
 // power, while its views kept what they had.
 func TestLedgerThatWasSetBackIsJoinedToItsViewsAndCountedAgain(t *testing.T) {
+	slowtest.Begin(t)
 	s := newStack(t)
 	stop := s.start()
 	events := testEvents(300)

@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"agentmeter/internal/kafka"
+	"agentmeter/internal/slowtest"
 	"agentmeter/schemas"
 	tables "agentmeter/schemas/clickhouse"
 )
@@ -258,7 +259,7 @@ func TestReconcileRepairsWhatItsBlockTouchesAndNothingElse(t *testing.T) {
 		whole[rollup.Table] = s.bucketsOf(rollup)
 	}
 	repaired := uint64(0) // rows that were lacking, as ClickHouse says
-	for round := range 3 {
+	for round := range slowtest.Number(1, 3) {
 		b := blocks[random.IntN(len(blocks))]
 		damaged := make(map[string]map[bucket]sums)
 		for _, rollup := range tables.Rollups {

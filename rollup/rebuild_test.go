@@ -12,6 +12,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"agentmeter/internal/slowtest"
 	"agentmeter/schemas"
 	tables "agentmeter/schemas/clickhouse"
 )
@@ -111,6 +112,7 @@ func countedStack(t *testing.T, n int) (s *stack, events []schemas.Event) {
 }
 
 func TestRebuildMakesEveryTableEqualToTheLedgerWhateverHappenedToIt(t *testing.T) {
+	slowtest.Begin(t)
 	s, events := countedStack(t, 2000)
 	before := s.outcomes()
 	for _, breakage := range breakages {
@@ -154,6 +156,7 @@ func TestRebuildMakesEveryTableEqualToTheLedgerWhateverHappenedToIt(t *testing.T
 }
 
 func TestRebuildBesideARunningRollupIsExact(t *testing.T) {
+	slowtest.Begin(t)
 	s := newStack(t)
 	s.start()
 	s.produce(testEvents(300)...)
@@ -185,6 +188,7 @@ func TestRebuildBesideARunningRollupIsExact(t *testing.T) {
 }
 
 func TestRebuildThatIsCutOffSaysWhatRemainsAndCanBeRunAgain(t *testing.T) {
+	slowtest.Begin(t)
 	s, _ := countedStack(t, 1000)
 	for _, breakage := range breakages {
 		s.exec(breakage.sql)

@@ -20,6 +20,7 @@ import (
 
 	"agentmeter/internal/clickhouse"
 	"agentmeter/internal/kafka"
+	"agentmeter/internal/slowtest"
 	"agentmeter/schemas"
 	tables "agentmeter/schemas/clickhouse"
 )
@@ -451,10 +452,11 @@ func (s *sequence) checkpoint() {
 
 // Random sequences of what producers, consumers and faults do, against the real
 // engine: ledger and rollups are what the log asks for, at every checkpoint.
-// With AGENTMETER_LONG it takes ten minutes, or as long as that says.
+// One is short; with AGENTMETER_SLOW there are more and longer ones, for 20 seconds, and
+// with AGENTMETER_LONG for ten minutes, or as long as that says.
 func TestRandomSequencesAreCountedExactly(t *testing.T) {
 	seed := randomSeed(t)
-	budget := 20 * time.Second
+	budget := time.Duration(slowtest.Number(0, 20)) * time.Second
 	if text := os.Getenv(longVariable); text != "" {
 		budget = 10 * time.Minute
 		if d, err := time.ParseDuration(text); err == nil {
@@ -469,8 +471,8 @@ func TestRandomSequencesAreCountedExactly(t *testing.T) {
 			s.seed = fmt.Sprintf("%s=%d, round %d", seedVariable, seed, round)
 			s.join()
 			s.produceAll(s.newEvent())
-			for range 2 {
-				for range 20 {
+			for range slowtest.Number(1, 2) {
+				for range slowtest.Number(8, 20) {
 					s.step()
 				}
 				s.checkpoint()

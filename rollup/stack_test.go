@@ -58,7 +58,7 @@ func (s *stack) start() (stop func()) {
 	s.t.Helper()
 	config := DefaultConfig()
 	config.BlockLinger = 5 * time.Millisecond
-	config.ProgressInterval = 20 * time.Millisecond
+	config.ProgressInterval = 100 * time.Millisecond
 	return s.run(config, s.client, prometheus.NewRegistry())
 }
 
@@ -112,7 +112,9 @@ func (s *stack) waitCountedOn(servers ...*clickhouse.Client) {
 	s.t.Helper()
 	acknowledged := time.Now().UnixMilli()
 	deadline := time.Now().Add(30 * time.Second)
-	for {
+	often := time.NewTicker(20 * time.Millisecond) // at once again and again, it took the engine from what is waited for
+	defer often.Stop()
+	for ; ; <-often.C {
 		var partitions uint64
 		for _, server := range servers {
 			var counted uint64
