@@ -22,6 +22,7 @@ import (
 	"agentmeter/internal/embedded/chdb"
 	"agentmeter/internal/embedded/enginetest"
 	"agentmeter/internal/kafka"
+	"agentmeter/internal/slowtest"
 	"agentmeter/schemas"
 )
 
@@ -42,6 +43,12 @@ func TestCommandLine(t *testing.T) {
 // TestRepairs runs the operator's commands against a real instance.
 func TestRepairs(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata/repairs", Setup: withEngine, Cmds: scriptCommands})
+}
+
+// TestLongRepairs runs those that take whole histories of an instance.
+func TestLongRepairs(t *testing.T) {
+	slowtest.Begin(t)
+	testscript.Run(t, testscript.Params{Dir: "testdata/repairs_slow", Setup: withEngine, Cmds: scriptCommands})
 }
 
 // withEngine tells scripts, whose home is elsewhere, where the library is.
@@ -293,7 +300,7 @@ func TestNoSecretIsTakenOnACommandLine(t *testing.T) {
 			if kind := flag.Target.Type().String(); kind != "string" && kind != "[]string" {
 				continue
 			}
-			for _, address := range []string{"http://user:" + planted + "@127.0.0.1:1", "https://" + planted + "@example.com/x", "http://user:" + planted + "%zz@host"} {
+			for _, address := range []string{"http://user:" + planted + "@127.0.0.1:1", "https://" + planted + "@example.com/x", "http://user:" + planted + "%zz@host"}[:slowtest.Number(1, 3)] {
 				var out bytes.Buffer
 				args := append(strings.Fields(node.FullPath())[1:], "--"+flag.Name, address)
 				if node.Name == "import" {

@@ -12,6 +12,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"agentmeter/internal/slowtest"
 )
 
 // watch is a watcher whose audits a test runs by hand.
@@ -147,6 +149,7 @@ func TestOffsetsAndIDsAndLogAreWatched(t *testing.T) {
 }
 
 func TestWatcherRunsBothKindsAndStops(t *testing.T) {
+	slowtest.Begin(t)
 	w := newWorld(t, 1)
 	w.block(0, someEvents("a", 5, time.Now().UTC())...)
 	w.fill(1)

@@ -3,6 +3,7 @@ package audit
 import (
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"agentmeter/internal/clickhouse"
 	"agentmeter/internal/clickhouse/schematest"
 	"agentmeter/internal/kafka"
+	"agentmeter/internal/slowtest"
 	tables "agentmeter/schemas/clickhouse"
 )
 
@@ -210,6 +212,16 @@ func where(report *Report) map[string]bool {
 		found[f.Check+" "+f.Table] = true
 	}
 	return found
+}
+
+// someDamages are none, and another that the seed draws; or all.
+func someDamages(seed int) []string {
+	drawn := rand.New(rand.NewPCG(uint64(seed), 0)).Perm(len(damages) - 1)
+	some := []string{damages[0]}
+	for _, i := range drawn[:slowtest.Number(1, len(drawn))] {
+		some = append(some, damages[1+i])
+	}
+	return some
 }
 
 // quote makes a literal of SQL.

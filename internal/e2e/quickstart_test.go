@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"agentmeter/internal/slowtest"
 )
 
 // readmeBlock is a fenced block of the README's.
@@ -19,6 +21,7 @@ var readmeBlock = regexp.MustCompile("(?ms)^```(sh|json)\n(.*?)^```$")
 // one shell for all, beside an instance on free ports; only the address differs.
 // What stands below a command as JSON is what it has to print.
 func TestReadmeCommandsDoWhatItSays(t *testing.T) {
+	slowtest.Begin(t)
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)

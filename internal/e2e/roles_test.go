@@ -51,6 +51,7 @@ func startPrinted(t testing.TB, args ...string) (p *process, address string) {
 }
 
 func TestThreeStagesAsProcessesCountTheSame(t *testing.T) {
+	slowtest.Begin(t)
 	dir := t.TempDir()
 	_, address := startPrinted(t, "broker", "--data-dir", dir, "--kafka-listen", "127.0.0.1:0")
 	threeStagesCountTheSame(t, dir, "--kafka", address)

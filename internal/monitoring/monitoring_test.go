@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"agentmeter/internal/slowtest"
 )
 
 var update = flag.Bool("update", false, "write the dashboards and the table's uses anew")
@@ -340,7 +342,11 @@ func TestRulesDoWhatTheirTestsSay(t *testing.T) {
 		t.Fatal("no rule tests", err)
 	}
 	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), "_test.yml"), func(t *testing.T) {
+		name := strings.TrimSuffix(filepath.Base(file), "_test.yml")
+		t.Run(name, func(t *testing.T) {
+			if slices.Contains([]string{"counting", "counting_days", "slo", "slo_days"}, name) {
+				slowtest.Begin(t) // hours and days, minute by minute
+			}
 			t.Parallel()
 			out, err := exec.CommandContext(t.Context(), tool, "test", "rules", file).CombinedOutput()
 			if err != nil {
