@@ -42,6 +42,7 @@ func TestCommandLine(t *testing.T) {
 
 // TestRepairs runs the operator's commands against a real instance.
 func TestRepairs(t *testing.T) {
+	enginetest.Require(t)
 	testscript.Run(t, testscript.Params{Dir: "testdata/repairs", Setup: withEngine, Cmds: scriptCommands})
 }
 

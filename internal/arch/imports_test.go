@@ -72,7 +72,7 @@ var rules = map[string]rule{
 	"internal/embedded/dirlock":         {nil, "a data directory for one process at a time"},
 	"internal/embedded/engine":          {[]string{"internal/embedded/chdb", "internal/embedded/dirlock", "internal/fault"}, "ClickHouse in a child process behind its own HTTP protocol"},
 	"internal/embedded/broker":          {[]string{"internal/embedded/dirlock", "internal/fault"}, "a broker in process, by Kafka's own protocol"},
-	"internal/embedded/enginetest":      {[]string{"internal/embedded/"}, "gives tests the real engine"},
+	"internal/embedded/enginetest":      {[]string{"internal/embedded/", "internal/slowtest"}, "gives tests the real engine"},
 	"internal/embedded/cmd/fetchengine": {[]string{"internal/embedded/chdb"}, "fetches the engine's library at set-up"},
 	"cmd/agentmeter":                    {[]string{""}, "flags and environment to stages; knows every package"},
 

@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"agentmeter/internal/embedded/enginetest"
 )
 
 // binary is the agentmeter under test.
@@ -126,6 +128,7 @@ type instance struct {
 // runOn starts an instance on free ports and waits until it is ready.
 func runOn(t testing.TB, dir string, args ...string) *instance {
 	t.Helper()
+	enginetest.Require(t)
 	i := &instance{dir: dir}
 	i.process = start(t, append([]string{
 		"run", "--data-dir", dir,

@@ -27,6 +27,7 @@ import (
 // supervise starts an engine of the test's own on dir.
 func supervise(t testing.TB, dir string) (*engine.Child, *db) {
 	t.Helper()
+	enginetest.Require(t)
 	t.Setenv(childVariable, "1")
 	c, err := engine.Supervise(t.Context(), engine.ChildConfig{
 		Config:  engine.Config{Dir: dir, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Registerer: prometheus.NewRegistry()},
@@ -55,6 +56,7 @@ func kill(t testing.TB, c *engine.Child) {
 }
 
 func TestCommittedBlocksSurviveKillsAndTheAddressStays(t *testing.T) {
+	enginetest.Require(t)
 	c, d := supervise(t, t.TempDir())
 	d.exec("CREATE DATABASE d")
 	d.name = "d"
@@ -150,6 +152,7 @@ func TestStopLetsStatementsFinish(t *testing.T) {
 // The grandparent test: this process starts a parent, the parent an engine; the
 // parent is killed and the engine must be gone with its lock and its address.
 func TestTheEngineDiesWithItsParent(t *testing.T) {
+	enginetest.Require(t)
 	dir := t.TempDir()
 	report := filepath.Join(t.TempDir(), "report")
 	attr := &os.ProcAttr{
@@ -239,6 +242,7 @@ func TestAMissingLibraryIsOneClearError(t *testing.T) {
 }
 
 func TestTheEngineListensOnLoopbackOnly(t *testing.T) {
+	enginetest.Require(t)
 	_, err := engine.Supervise(t.Context(), engine.ChildConfig{
 		Config: engine.Config{Dir: t.TempDir()}, Listen: "0.0.0.0:0", Command: []string{os.Args[0]},
 	})
@@ -248,6 +252,7 @@ func TestTheEngineListensOnLoopbackOnly(t *testing.T) {
 }
 
 func TestAnEngineThatCannotStartSaysWhy(t *testing.T) {
+	enginetest.Require(t)
 	_, err := engine.Supervise(t.Context(), engine.ChildConfig{
 		Config: engine.Config{Dir: t.TempDir()}, Listen: "127.0.0.1:0", Command: []string{"/bin/sh", "-c", "echo the disk is on fire >&2; exit 7"},
 	})

@@ -32,6 +32,7 @@ import (
 
 	"agentmeter/internal/embedded/chdb"
 	"agentmeter/internal/embedded/engine"
+	"agentmeter/internal/slowtest"
 )
 
 const (
@@ -41,8 +42,6 @@ const (
 	temporary     = "temporary"
 	// configVariable names a ClickHouse configuration file for that process.
 	configVariable = "AGENTMETER_ENGINETEST_CONFIG"
-	// skipVariable lets a machine without the library skip the tests, loudly.
-	skipVariable = "AGENTMETER_SKIP_ENGINE"
 )
 
 func init() {
@@ -55,11 +54,11 @@ func init() {
 }
 
 // Start returns the engine's base URL and a database that was made for t and is
-// dropped when t ends. Without the library the test fails and says how to get
-// it; with AGENTMETER_SKIP_ENGINE=1 it is skipped instead.
+// dropped when t ends. Without the library the test is skipped and says how to get
+// it; where everything is to be run, as by make test, it fails.
 func Start(t testing.TB) (baseURL, database string) {
 	t.Helper()
-	requireLibrary(t)
+	Require(t)
 	baseURL, err := shared()
 	if err != nil {
 		t.Fatal(err)
@@ -99,7 +98,7 @@ func StartConfigured(t testing.TB, config string) (baseURL string) {
 
 func startOwn(t testing.TB, dir, config string) (baseURL string) {
 	t.Helper()
-	requireLibrary(t)
+	Require(t)
 	own, err := startProcess(dir, config)
 	if err != nil {
 		t.Fatal(err)
@@ -112,13 +111,15 @@ func startOwn(t testing.TB, dir, config string) (baseURL string) {
 	return own.url
 }
 
-func requireLibrary(t testing.TB) {
+// Require skips the test where the engine's library is missing; where everything is to be
+// run, it fails.
+func Require(t testing.TB) {
 	t.Helper()
 	if _, err := chdb.Find(""); err != nil {
-		if os.Getenv(skipVariable) == "1" {
-			t.Skipf("SKIPPED WITHOUT THE ENGINE (%s=1): %v", skipVariable, err)
+		if slowtest.Wanted() {
+			t.Fatal(err)
 		}
-		t.Fatal(err)
+		t.Skipf("THE ENGINE IS MISSING, NOT RUN: %v", err)
 	}
 }
 

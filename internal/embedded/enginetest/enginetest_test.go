@@ -34,6 +34,7 @@ func TestEachTestHasADatabaseOfItsOwn(t *testing.T) {
 }
 
 func TestDatabaseIsDroppedWhenItsTestEnds(t *testing.T) {
+	enginetest.Require(t)
 	var url, database string
 	t.Run("inner", func(t *testing.T) { url, database = enginetest.Start(t) })
 	got, err := enginetest.Query(t.Context(), url, "system", "SELECT count() FROM databases WHERE name = '"+database+"'")
