@@ -475,7 +475,7 @@ func (p *eventPartition) traced(ctx context.Context, b *preparedBlock) (_ contex
 		attribute.Int64("agentmeter.block.lo", b.lo), attribute.Int64("agentmeter.block.hi", b.hi))
 }
 
-// appendBlock is steps 2 to 5 of the protocol: insert on condition; after
+// appendBlock is the protocol of docs/counting.md: insert on condition; after
 // anything but success look at the ledger's end, under the mutex, and act on
 // what is there. certain says whether it is this very block that is there: one
 // in doubt is known by its bounds alone, and who accepted a loss meanwhile may

@@ -37,14 +37,14 @@ func Tables(t testing.TB) (clickhouse.Config, *clickhouse.Client) {
 const template = "schematest_template"
 
 var (
-	once sync.Mutex // guards made
+	mu   sync.Mutex // guards made
 	made []string
 )
 
 // migratedOnce returns the statements that make the template's tables, and its rows.
 func migratedOnce(ctx context.Context, url string) ([]string, error) {
-	once.Lock()
-	defer once.Unlock()
+	mu.Lock()
+	defer mu.Unlock()
 	if made != nil {
 		return made, nil
 	}
