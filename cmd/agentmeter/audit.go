@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -43,9 +42,7 @@ func (c *auditCommand) check() error {
 		faults = append(faults, errors.New("--ingest-metrics-token-file is for --ingest-metrics; give that, too"))
 	}
 	for _, address := range c.IngestMetrics {
-		if at, err := url.Parse(address); err != nil || at.Host == "" || at.Scheme != "http" && at.Scheme != "https" {
-			faults = append(faults, fmt.Errorf("--ingest-metrics: %q is not an address such as http://ingest-1:9464/metrics", address))
-		}
+		faults = append(faults, isAddress("--ingest-metrics", address, "http://ingest-1:9464/metrics"))
 	}
 	return errors.Join(faults...)
 }

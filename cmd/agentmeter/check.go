@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"os"
 	"slices"
 	"strconv"
@@ -38,11 +39,10 @@ func refuse(stderr io.Writer, parsed *kong.Context, err error) int {
 	for line := range strings.Lines(err.Error()) {
 		fmt.Fprintf(stderr, "agentmeter: %s\n", strings.TrimRight(line, "\n"))
 	}
-	if parsed == nil {
-		return exitUnclear
-	}
-	for _, name := range fromEnvironment(parsed, err.Error()) {
-		fmt.Fprintf(stderr, "agentmeter: %s\n", name)
+	if parsed != nil {
+		for _, name := range fromEnvironment(parsed, err.Error()) {
+			fmt.Fprintf(stderr, "agentmeter: %s\n", name)
+		}
 	}
 	return exitUnclear
 }
@@ -82,6 +82,14 @@ func namesFlag(text, name string) bool {
 func named(flag string, err error) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", flag, err)
+	}
+	return nil
+}
+
+// isAddress refuses what is no address of HTTP.
+func isAddress(flag, value, example string) error {
+	if at, err := url.Parse(value); err != nil || at.Host == "" || at.Scheme != "http" && at.Scheme != "https" {
+		return fmt.Errorf("%s: %q is not an address such as %s", flag, value, example)
 	}
 	return nil
 }

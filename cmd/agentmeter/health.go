@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 )
@@ -23,10 +22,7 @@ func (*healthCommand) Help() string {
 }
 
 func (c *healthCommand) check() error {
-	faults := []error{readable("--tls-cert", c.TLSCert)}
-	if at, err := url.Parse(c.URL); err != nil || at.Host == "" || at.Scheme != "http" && at.Scheme != "https" {
-		faults = append(faults, fmt.Errorf("--url: %q is not an address such as http://127.0.0.1:8080/readyz", c.URL))
-	}
+	faults := []error{readable("--tls-cert", c.TLSCert), isAddress("--url", c.URL, "http://127.0.0.1:8080/readyz")}
 	if c.Timeout <= 0 {
 		faults = append(faults, fmt.Errorf("--timeout: %v is not positive", c.Timeout))
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,8 +30,8 @@ func (f targetFlags) check() error {
 		}
 		return nil
 	}
-	if at, err := url.Parse(f.URL); err != nil || at.Host == "" || at.Scheme != "http" && at.Scheme != "https" {
-		return fmt.Errorf("--url: %q is not an address such as http://127.0.0.1:8080", f.URL)
+	if err := isAddress("--url", f.URL, "http://127.0.0.1:8080"); err != nil {
+		return err
 	}
 	if f.TokenFile == "" {
 		return errors.New("--url needs --token-file; mint a token with agentmeter token")

@@ -65,7 +65,7 @@ var rules = map[string]rule{
 	"query":          {[]string{"schemas", "schemas/", "internal/clickhouse", "internal/httpapi", "internal/auth", "internal/fair", "query/"}, "ClickHouse in, HTTP out"},
 	"query/calendar": {[]string{"schemas"}, "ranges, bars and billing periods in IANA zones"},
 	"query/tiers":    {[]string{"schemas"}, "which rollup answers which part of a range"},
-	"query/page":     {[]string{"schemas/api"}, "the dashboard's committed build, and the pages that need no script"},
+	"query/page":     {[]string{"schemas/api", "internal/httpapi"}, "the dashboard's committed build, and the pages that need no script"},
 
 	// The embedded mode is another wiring; only cmd knows it.
 	"internal/embedded/chdb":            {nil, "where the engine's library is and how it gets there"},

@@ -381,20 +381,17 @@ func (f *fileImport) put(b *batch, record *record) {
 		}, record.data)
 		return
 	}
-	event := trimJSONSpace(record.data)
-	if inside, ok := unwrapEnvelope(event); ok && f.source.csv == nil {
-		var why *fault
-		if event, why = oneLine(inside); why != nil {
-			b.reject(record.line, *why, inside)
-			return
-		}
-	}
+	event, original := trimJSONSpace(record.data), record.data
+	var why *fault
 	if f.source.csv != nil {
-		var why *fault
-		if event, why = f.source.csv.convert(record.data); why != nil {
-			b.reject(record.line, *why, record.data)
-			return
-		}
+		event, why = f.source.csv.convert(original)
+	} else if inside, ok := unwrapEnvelope(event); ok {
+		original = inside
+		event, why = oneLine(inside)
+	}
+	if why != nil {
+		b.reject(record.line, *why, original)
+		return
 	}
 	b.add(record.line, event)
 }

@@ -22,12 +22,13 @@ import (
 	"html/template"
 	"io/fs"
 	"mime"
-	"net"
 	"net/http"
 	"net/url"
 	"path"
 	"strconv"
 	"strings"
+
+	"agentmeter/internal/httpapi"
 )
 
 //go:embed all:dist
@@ -76,11 +77,7 @@ func embedder(source string) error {
 		return fmt.Errorf("--page-embed: %q is no origin, such as https://app.example.com", source)
 	}
 	name := origin.Hostname()
-	loopback := name == "localhost"
-	if ip := net.ParseIP(name); ip != nil {
-		loopback = ip.IsLoopback()
-	}
-	if origin.Scheme != "https" && (origin.Scheme != "http" || !loopback) {
+	if origin.Scheme != "https" && (origin.Scheme != "http" || !httpapi.IsLoopbackHost(name)) {
 		return fmt.Errorf("--page-embed: %q is not reached by https, so that anyone on the way to it could show the page; give an https origin (http only on this machine)", source)
 	}
 	parent, wildcard := strings.CutPrefix(name, "*.")
