@@ -112,7 +112,7 @@ func yearWorld(b *testing.B, events int64) *world {
 		b.Fatal(err)
 	}
 	config := clickhouse.Config{URL: enginetest.StartIn(b, filepath.Join(dir, "engine"))}
-	if _, err := clickhouse.Migrate(b.Context(), config, schema.Migrations); err != nil {
+	if _, err := clickhouse.Migrate(b.Context(), config, schema.Migrations, nil); err != nil {
 		b.Fatalf("migrate: %v", err)
 	}
 	client, err := clickhouse.Open(config)
@@ -143,7 +143,7 @@ func (w *world) makeYear(b *testing.B, events int64) {
 	// Minutes are kept for a month, counted from the year's end.
 	w.exec(b, fmt.Sprintf("ALTER TABLE usage_minute MODIFY TTL time + toIntervalDay(if(time < toDateTime(%d, 'UTC'), 0, 7300))",
 		frozen.Add(-32*24*time.Hour).Unix()), nil)
-	w.exec(b, "DROP VIEW usage_ids_view", nil) // no question is about ids
+	w.exec(b, "DROP VIEW usage_id_places_view", nil) // no question is about ids
 	w.exec(b, yearRawTable, nil)
 	w.exec(b, "INSERT INTO usage_streams VALUES ({stream:UUID}, 'usage.events.v1', 10, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0], now64())",
 		map[string]string{"stream": w.stream.String()})

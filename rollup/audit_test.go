@@ -7,13 +7,14 @@ import (
 	"github.com/google/uuid"
 
 	"agentmeter/internal/audit"
+	"agentmeter/internal/clickhouse"
 	"agentmeter/internal/slowtest"
 )
 
 func (s *stack) audit() *audit.Report {
 	s.t.Helper()
 	report, err := audit.Run(s.t.Context(), s.client, s.admin, audit.Options{Mutex: func(stream uuid.UUID, partition int32) string {
-		return Mutex(s.client.Database(), stream, partition)
+		return clickhouse.Place{Stream: stream, Partition: partition}.Mutex(s.client.Database())
 	}})
 	if err != nil {
 		s.t.Fatal(err)
@@ -36,7 +37,7 @@ func TestAuditIsExactAndSeesEveryKindOfDifference(t *testing.T) {
 	for _, test := range []struct{ name, breakage, check, table string }{
 		{"a rollup with too much", "INSERT INTO usage_hour SELECT 'ws_0', toDateTime('2026-11-24 09:00:00', 'UTC'), 'agt_0', stream, partition, 1, 0, 0 FROM " + anyPartition, "rollup", "usage_hour"},
 		{"a rollup without an event", "INSERT INTO usage_day SELECT workspace, toStartOfDay(occurred_at), agent, stream, partition, -credits, -1, -1 FROM usage_ledger ORDER BY partition, offset LIMIT 1", "rollup", "usage_day"},
-		{"an id that cannot be looked up", "ALTER TABLE usage_ids DELETE WHERE offset = 3 SETTINGS mutations_sync = 1", "ids", "usage_ids"},
+		{"an id that cannot be looked up", "ALTER TABLE usage_id_places DELETE WHERE offset = 3 SETTINGS mutations_sync = 1", "ids", "usage_id_places"},
 		{"an offset twice", "INSERT INTO usage_ledger SELECT * FROM usage_ledger ORDER BY partition, offset LIMIT 1", "offsets", "usage_ledger"},
 		{"a missing offset", "ALTER TABLE usage_ledger DELETE WHERE offset = 5 AND partition = 1 SETTINGS mutations_sync = 1", "offsets", "usage_ledger"},
 	} {

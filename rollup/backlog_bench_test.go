@@ -63,7 +63,7 @@ func measureCount(counted func() int64, end int64) measured {
 // requireCounted checks that the tables have as many rows and events.
 func requireCounted(b *testing.B, client *clickhouse.Client, rows, events int64) {
 	b.Helper()
-	for total, want := range map[string]int64{"count() FROM usage_ledger": rows, "sum(events) FROM usage_hour": events, "count() FROM usage_ids": events} {
+	for total, want := range map[string]int64{"count() FROM usage_ledger": rows, "sum(events) FROM usage_hour": events, "count() FROM usage_id_places": events} {
 		err := client.SelectText(b.Context(), clickhouse.Statement{SQL: "SELECT " + total}, func(fields []string) error {
 			if got, err := strconv.ParseInt(fields[0], 10, 64); err != nil || got != want {
 				b.Errorf("%s is %s, want %d", total, fields[0], want)
@@ -212,7 +212,7 @@ FROM kafka_events`)
 	wait(func() bool { return number("SELECT sum(num_messages_read) FROM system.kafka_consumers") > 0 })
 	began, used := time.Now(), cpuSeconds()
 	wait(func() bool { // one table after another
-		for _, total := range []string{"count() FROM usage_ledger", "toUInt64(sum(events)) FROM usage_hour", "count() FROM usage_ids"} {
+		for _, total := range []string{"count() FROM usage_ledger", "toUInt64(sum(events)) FROM usage_hour", "count() FROM usage_id_places"} {
 			if number("SELECT "+total) < uint64(events) {
 				return false
 			}

@@ -278,7 +278,7 @@ func BenchmarkTakeOver(b *testing.B) {
 			}
 			for b.Loop() {
 				for range 2 {
-					withoutViews(b, client, append(rollupViews, "usage_ids_view"), func() {
+					withoutViews(b, client, append(rollupViews, "usage_id_places_view"), func() {
 						for _, a := range appenders {
 							a.count(benchEvents(random, first, kind.span, lastBlock))
 						}
@@ -302,7 +302,7 @@ func BenchmarkTakeOver(b *testing.B) {
 				}
 			}
 			want := uint64(appenders[0].next) * partitions
-			for table, column := range map[string]string{"usage_minute": "sum(events)", "usage_hour": "sum(events)", "usage_ids": "count()"} {
+			for table, column := range map[string]string{"usage_minute": "sum(events)", "usage_hour": "sum(events)", "usage_id_places": "count()"} {
 				var got uint64
 				if err := client.Conn().QueryRow(b.Context(), "SELECT toUInt64("+column+") FROM "+table).Scan(&got); err != nil {
 					b.Fatal(err)
@@ -351,9 +351,9 @@ func BenchmarkOldIDs(b *testing.B) {
 			}
 			filter = newIDFilter(int64(DefaultConfig().HotIDs))
 			filter.reserve(n + n/8)
-			err = source.loadIDs(b.Context(), func(ids []schemas.IDHash) {
-				for i := range ids {
-					filter.add(&ids[i])
+			err = source.loadIDs(b.Context(), func(ids []schemas.IDKey) {
+				for _, id := range ids {
+					filter.add(id)
 				}
 			})
 			if err != nil {

@@ -30,7 +30,7 @@ func newShardedStack(t *testing.T) *shardedStack {
 	cluster := clickhousetest.Cluster{Name: "meters", Shards: [][]string{{clickhousetest.Elsewhere}, {clickhousetest.Elsewhere}}}
 	for _, name := range []string{"1", "2"} {
 		alone := clickhouse.Config{URL: clickhousetest.Start(t, name, cluster, clickhousetest.Cluster{Name: "here", Shards: [][]string{{clickhousetest.Here}}})}
-		if _, err := clickhouse.Migrate(t.Context(), alone, tables.Migrations); err != nil {
+		if _, err := clickhouse.Migrate(t.Context(), alone, tables.Migrations, nil); err != nil {
 			t.Fatal(err)
 		}
 		s.urls, s.shards = append(s.urls, alone.URL), append(s.shards, s.open(alone))
@@ -132,7 +132,7 @@ func TestEachPartitionIsCountedOnItsOwnShard(t *testing.T) {
 
 	for shard := range s.shards {
 		s.at(shard).exec("TRUNCATE TABLE usage_day")
-		s.at(shard).exec("TRUNCATE TABLE usage_ids")
+		s.at(shard).exec("TRUNCATE TABLE usage_id_places")
 	}
 	if report := s.audit(); report.Exact {
 		t.Error("the audit finds nothing where two tables were emptied")

@@ -248,7 +248,7 @@ func (e *eraser) barrier(ctx context.Context) error {
 		err := func() error {
 			ctx, cancel := context.WithTimeout(ctx, rebuildTimeout)
 			defer cancel()
-			return e.client.Exec(ctx, clickhouse.Statement{SQL: "SELECT 1", Mutex: Mutex(e.client.Database(), part.Stream, part.Partition)})
+			return e.client.Exec(ctx, clickhouse.Statement{SQL: "SELECT 1", Mutex: clickhouse.Place{Stream: part.Stream, Partition: part.Partition}.Mutex(e.client.Database())})
 		}()
 		if err != nil {
 			return fmt.Errorf("wait for partition %d of stream %s: %w", part.Partition, part.Stream, err)

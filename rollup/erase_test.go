@@ -170,10 +170,10 @@ func TestErasureKeepsABoundedNumberOfOffsetsInMemory(t *testing.T) {
 	}
 
 	// Where one id is held twice and another is missing there is still one to remove.
-	mustExec(t, s.client, "INSERT INTO usage_ids SELECT unhex('000102030405060708090a0b0c0d0e0f'), stream, partition, offset FROM usage_ledger WHERE outcome = 'erased' LIMIT 1")
-	mustExec(t, s.client, "DELETE FROM usage_ids WHERE (stream, partition, offset) IN (SELECT stream, partition, offset FROM usage_ledger WHERE outcome = 'counted' LIMIT 1) SETTINGS lightweight_deletes_sync = 2")
+	mustExec(t, s.client, "INSERT INTO usage_id_places SELECT 1, stream, partition, offset FROM usage_ledger WHERE outcome = 'erased' LIMIT 1")
+	mustExec(t, s.client, "DELETE FROM usage_id_places WHERE (stream, partition, offset) IN (SELECT stream, partition, offset FROM usage_ledger WHERE outcome = 'counted' LIMIT 1) SETTINGS lightweight_deletes_sync = 2")
 	remains, err := LookAtWorkspaces(t.Context(), s.client, one("ws_'0\\"))
-	if err != nil || remains.Tables["usage_ids"] != 1 {
+	if err != nil || remains.Tables["usage_id_places"] != 1 {
 		t.Errorf("%v: %+v remain, want one id", err, remains)
 	}
 

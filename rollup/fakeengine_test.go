@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"net/http"
@@ -207,7 +206,6 @@ func (e *fakeEngine) statements(match func(*statement) bool) []statement {
 var (
 	insertTable = regexp.MustCompile(`^INSERT INTO (?:\w+\.)?(\w+)`)
 	listed      = regexp.MustCompile(`base64Decode\('([^']*)'\)`)
-	listedWidth = regexp.MustCompile(`substring\(hashes, 1 \+ (\d+) \* number, 8\)`)
 )
 
 // heading is the first line of one of the rollup's statements, by which the
@@ -854,23 +852,23 @@ func (e *fakeEngine) unlist(s *statement) []byte {
 }
 
 func (e *fakeEngine) answerIDs(s *statement) outcome {
-	width, _ := strconv.Atoi(listedWidth.FindStringSubmatch(s.sql)[1])
-	wanted := make(map[string]bool)
-	for prefix := range slices.Chunk(e.unlist(s), width) {
-		wanted[string(prefix)] = true
+	wanted := make(map[schemas.IDKey]bool)
+	for digits := range slices.Chunk(e.unlist(s), keyBytes) {
+		var whole [8]byte
+		copy(whole[:], digits)
+		wanted[schemas.IDKey(binary.LittleEndian.Uint64(whole[:]))] = true
 	}
-	var hash proto.ColFixedStr
-	hash.SetSize(16)
+	var key proto.ColUInt64
 	var stream proto.ColUUID
 	var partition proto.ColInt32
 	var offset proto.ColInt64
 	n := 0
 	for id, places := range e.ids {
-		if !wanted[string(id[:width])] {
+		if !wanted[id.Key()] {
 			continue
 		}
 		for _, at := range places {
-			hash.Append(id[:])
+			key.Append(uint64(id.Key()))
 			stream.Append(e.streams[len(e.streams)-1].stream)
 			partition.Append(at.partition)
 			offset.Append(at.offset)
@@ -881,7 +879,7 @@ func (e *fakeEngine) answerIDs(s *statement) outcome {
 		return outcome{}
 	}
 	return native(e.t, 0, n, proto.Input{
-		{Name: "id_hash", Data: &hash}, {Name: "stream", Data: &stream}, {Name: "partition", Data: &partition}, {Name: "offset", Data: &offset},
+		{Name: "id_key", Data: &key}, {Name: "stream", Data: &stream}, {Name: "partition", Data: &partition}, {Name: "offset", Data: &offset},
 	})
 }
 
@@ -897,19 +895,20 @@ func (e *fakeEngine) idsOf(s *statement) []schemas.IDHash {
 }
 
 func (e *fakeEngine) answerLoad(s *statement) outcome {
-	var hash proto.ColFixedStr
-	hash.SetSize(16)
+	from, _ := strconv.ParseUint(s.params["from"], 10, 64)
+	through, _ := strconv.ParseUint(s.params["through"], 10, 64)
+	var key proto.ColUInt64
 	n := 0
 	for _, id := range e.idsOf(s) {
-		if text := hex.EncodeToString(id[:]); text >= s.params["from"] && text <= s.params["through"] {
-			hash.Append(id[:])
+		if k := uint64(id.Key()); k >= from && k <= through {
+			key.Append(k)
 			n++
 		}
 	}
 	if n == 0 {
 		return outcome{}
 	}
-	return native(e.t, 0, n, proto.Input{{Name: "id_hash", Data: &hash}})
+	return native(e.t, 0, n, proto.Input{{Name: "id_key", Data: &key}})
 }
 
 func (e *fakeEngine) answerPayloads(s *statement) outcome {

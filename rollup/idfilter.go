@@ -1,7 +1,6 @@
 package rollup
 
 import (
-	"encoding/binary"
 	"math/bits"
 
 	"agentmeter/schemas"
@@ -13,12 +12,14 @@ import (
 // It grows by slices, each a blocked Bloom filter: an id sets one bit in each
 // of the eight words of one cache line, so that a test costs one cache miss a
 // slice. A slice at its capacity has 24 bits an id; a test of a new id finds all
-// its eight bits set by accident about once in 10,000 times. Ids are cryptographic
-// hashes, so their own bits serve as the filter's hash.
+// its eight bits set by accident about once in 10,000 times.
 //
 // Memory is bounded: once the slices hold bound ids they share what comes, and
 // accidents become more frequent. Nothing is ever forgotten: "certainly not" is
 // right at any size.
+//
+// It holds the keys of ids, which is what the look-up has to load it from. That
+// another id has the same key is a million times rarer than its own accidents.
 type idFilter struct {
 	slices []filterSlice // each follows the earlier ones in time
 	held   int64         // ids that were added, as far as it can tell
@@ -59,7 +60,7 @@ func (f *idFilter) grow(capacity int64) {
 }
 
 // add makes mayHold true for the id for ever.
-func (f *idFilter) add(id *schemas.IDHash) {
+func (f *idFilter) add(id schemas.IDKey) {
 	if f.mayHold(id) {
 		return
 	}
@@ -87,7 +88,7 @@ func (f *idFilter) add(id *schemas.IDHash) {
 }
 
 // mayHold reports false only if the id was never added.
-func (f *idFilter) mayHold(id *schemas.IDHash) bool {
+func (f *idFilter) mayHold(id schemas.IDKey) bool {
 	for i := range f.slices {
 		if f.slices[i].test(id) {
 			return true
@@ -105,14 +106,22 @@ func (f *idFilter) bytes() int64 {
 	return n
 }
 
-// line is the cache line of an id, chosen by one half of its hash; the bits in
-// it are chosen by the other half.
-func (s *filterSlice) line(id *schemas.IDHash) (line *[filterWords]uint64, choice uint64) {
-	at, _ := bits.Mul64(binary.LittleEndian.Uint64(id[:8]), uint64(len(s.lines)))
-	return &s.lines[at], binary.LittleEndian.Uint64(id[8:])
+// line is the cache line of an id, and what chooses the bits in it. Keys are uniform,
+// so a key chooses the line as it is; for the bits it is mixed, since those that share
+// a line begin alike.
+func (s *filterSlice) line(id schemas.IDKey) (line *[filterWords]uint64, choice uint64) {
+	at, _ := bits.Mul64(uint64(id)<<(64-schemas.IDKeyBits), uint64(len(s.lines)))
+	return &s.lines[at], mixed(uint64(id))
 }
 
-func (s *filterSlice) set(id *schemas.IDHash) {
+// mixed is the finisher of SplitMix64: each bit of its result depends on each of x's.
+func mixed(x uint64) uint64 {
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+func (s *filterSlice) set(id schemas.IDKey) {
 	line, choice := s.line(id)
 	for word := range line {
 		line[word] |= 1 << (choice & 63)
@@ -121,7 +130,7 @@ func (s *filterSlice) set(id *schemas.IDHash) {
 	s.held++
 }
 
-func (s *filterSlice) test(id *schemas.IDHash) bool {
+func (s *filterSlice) test(id schemas.IDKey) bool {
 	line, choice := s.line(id)
 	all := uint64(1)
 	for word := range line {

@@ -5,11 +5,11 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
-	"strings"
+	"strconv"
 	"text/template"
 	"time"
 
@@ -27,100 +27,91 @@ var listSettings = map[string]string{"max_query_size": "1048576"}
 // How many entries a statement lists at most, so that its text stays below its
 // bound: base64 takes 4 bytes for 3.
 const (
-	// Whole hashes are for few ids, of which the primary key finds the granules.
-	// Beyond some thousands every granule of a table of ten million ids holds
-	// one, and what counts is to read the table once.
-	maxWhole    = 20_000
-	wholeBytes  = len(schemas.IDHash{})
-	prefixBytes = 8
-	maxPrefixes = 90_000
-	maxOffsets  = 90_000
+	keyBytes   = schemas.IDKeyBits / 8
+	maxKeys    = 120_000
+	maxOffsets = 90_000
 )
 
 // errInconsistentIDs means that the id look-up names a place where the ledger
-// has something else. Whether such an id was counted cannot be told.
+// recorded no event of the key. Whether such an id was counted cannot be told.
 var errInconsistentIDs = errors.New("the id look-up does not agree with the ledger; run agentmeter rebuild")
 
-// findRecorded returns what was recorded under the given ids below offset lo of
-// this partition, or anywhere in another stream; ids that are new are absent.
+// findRecorded returns the payload hashes of what was recorded under the given ids
+// below offset lo of this partition, or anywhere in another stream; ids that are
+// new are absent. The look-up says at which places they may stand, and the ledger's
+// text which ids those are.
 //
 // A look-up row at or above lo is a leftover: of a try whose block never got
 // into the ledger, or of a ledger that was set back. The id is new.
-func (l *ledger) findRecorded(ctx context.Context, ids []schemas.IDHash, lo int64) (map[schemas.IDHash]recordedID, error) {
-	wanted := make(map[schemas.IDHash]struct{}, len(ids))
+func (l *ledger) findRecorded(ctx context.Context, ids []schemas.IDHash, lo int64) (map[schemas.IDHash]uint64, error) {
+	search := search{places: make(map[clickhouse.Place]map[int64]schemas.IDKey), recorded: make(map[schemas.IDHash]uint64)}
+	search.wanted = make(map[schemas.IDHash]struct{}, len(ids))
 	for _, id := range ids {
-		wanted[id] = struct{}{}
+		search.wanted[id] = struct{}{}
 	}
-	places := make(map[clickhouse.Place]map[int64]schemas.IDHash)
-	found := func(id schemas.IDHash, at clickhouse.Place, offset int64) {
-		if _, ok := wanted[id]; !ok {
-			return // it only begins like one
-		}
+	found := func(key schemas.IDKey, at clickhouse.Place, offset int64) {
 		if at == *l.place() && offset >= lo {
 			return
 		}
-		offsets := places[at]
+		offsets := search.places[at]
 		if offsets == nil {
-			offsets = make(map[int64]schemas.IDHash)
-			places[at] = offsets
+			offsets = make(map[int64]schemas.IDKey)
+			search.places[at] = offsets
 		}
-		offsets[offset] = id
+		offsets[offset] = key
 	}
-	width, most := prefixBytes, maxPrefixes
-	if len(ids) <= maxWhole {
-		width, most = wholeBytes, maxWhole
-	}
-	for chunk := range slices.Chunk(ids, most) {
-		if err := l.findPlaces(ctx, chunk, width, found); err != nil {
+	for chunk := range slices.Chunk(ids, maxKeys) {
+		if err := l.findPlaces(ctx, chunk, found); err != nil {
 			return nil, err
 		}
 	}
-	recorded := make(map[schemas.IDHash]recordedID)
-	for at, ids := range places {
-		offsets := make([]int64, 0, len(ids))
-		for offset := range ids {
-			offsets = append(offsets, offset)
-		}
-		slices.Sort(offsets)
+	for at, keys := range search.places {
+		offsets := slices.Sorted(maps.Keys(keys))
 		for chunk := range slices.Chunk(offsets, maxOffsets) {
-			if err := l.readRecorded(ctx, at, chunk, ids, recorded); err != nil {
+			if err := l.readRecorded(ctx, &search, at, chunk); err != nil {
 				return nil, err
 			}
 		}
 	}
-	return recorded, nil
+	return search.recorded, nil
 }
 
-// findPlaces gives every place at which one of the ids was recorded to found,
-// and perhaps places of other ids.
-func (l *ledger) findPlaces(ctx context.Context, ids []schemas.IDHash, width int, found func(schemas.IDHash, clickhouse.Place, int64)) error {
+// search is a look-up under way.
+type search struct {
+	wanted   map[schemas.IDHash]struct{}
+	places   map[clickhouse.Place]map[int64]schemas.IDKey // where the look-up has which key
+	recorded map[schemas.IDHash]uint64                    // payload hashes
+}
+
+// findPlaces gives every place at which one of the ids may have been recorded to
+// found.
+func (l *ledger) findPlaces(ctx context.Context, ids []schemas.IDHash, found func(schemas.IDKey, clickhouse.Place, int64)) error {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
-	list := make([]byte, 0, len(ids)*width)
+	list := make([]byte, 0, len(ids)*keyBytes+8)
 	for i := range ids {
-		list = append(list, ids[i][:width]...)
+		list = binary.LittleEndian.AppendUint64(list, uint64(ids[i].Key()))[:len(list)+keyBytes]
 	}
 	sql, err := listStatement(sqlStatements.findIDs, struct {
-		Hashes       string
+		Keys         string
 		Width, Count int
-	}{base64.StdEncoding.EncodeToString(list), width, len(ids)})
+	}{base64.StdEncoding.EncodeToString(list), keyBytes, len(ids)})
 	if err != nil {
 		return err
 	}
-	var hash proto.ColFixedStr
-	hash.SetSize(wholeBytes)
+	var key proto.ColUInt64
 	var stream proto.ColUUID
 	var partition proto.ColInt32
 	var offset proto.ColInt64
 	columns := proto.Results{
-		{Name: "id_hash", Data: &hash},
+		{Name: "id_key", Data: &key},
 		{Name: "stream", Data: &stream},
 		{Name: "partition", Data: &partition},
 		{Name: "offset", Data: &offset},
 	}
 	return l.client.Select(ctx, clickhouse.Statement{SQL: sql, Settings: listSettings, EachShard: true}, columns, func(n int) error {
 		for i := range n {
-			found(schemas.IDHash(hash.Row(i)), clickhouse.Place{Stream: stream.Row(i), Partition: partition.Row(i)}, offset.Row(i))
+			found(schemas.IDKey(key.Row(i)), clickhouse.Place{Stream: stream.Row(i), Partition: partition.Row(i)}, offset.Row(i))
 		}
 		return nil
 	})
@@ -134,11 +125,10 @@ func listStatement(statement *template.Template, list any) (string, error) {
 	return sql.String(), nil
 }
 
-// readRecorded adds what the ledger recorded at the given offsets to recorded.
-// ids says which id the look-up has at each. An id that is known from several
-// places keeps what is read first; a cut-over never leaves an id counted in
-// both streams.
-func (l *ledger) readRecorded(ctx context.Context, at clickhouse.Place, offsets []int64, ids map[int64]schemas.IDHash, recorded map[schemas.IDHash]recordedID) error {
+// readRecorded adds what the ledger recorded at the given offsets, under ids that are
+// wanted, to the search. An id that is known from several places keeps what is read
+// first; a cut-over never leaves an id counted in both streams.
+func (l *ledger) readRecorded(ctx context.Context, search *search, at clickhouse.Place, offsets []int64) error {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	list := make([]byte, 0, len(offsets)*8)
@@ -153,24 +143,29 @@ func (l *ledger) readRecorded(ctx context.Context, at clickhouse.Place, offsets 
 		return err
 	}
 	there := &ledger{stream: at.Stream, partition: at.Partition}
+	keys := search.places[at]
 	read := 0
 	var rows ledgerRows
 	err = l.client.Select(ctx, clickhouse.Statement{SQL: sql, Params: there.params(), Settings: listSettings, Place: there.place()}, rows.columns(), func(n int) error {
 		for i := range n {
 			offset := rows.offset.Row(i)
-			id, ok := ids[offset]
+			key, ok := keys[offset]
 			if !ok {
 				return fmt.Errorf("offset %d was not asked for", offset)
 			}
-			got, what := rows.recorded(i)
-			switch {
-			case got.erased:
-			case what != id:
+			read++
+			if schemas.Outcome(rows.outcome.Row(i)) == schemas.OutcomeErased {
+				continue // of whom it was is not known any more, and no copy of it is kept
+			}
+			id, payload, ok := rows.recorded(i)
+			if !ok || id.Key() != key {
 				return fmt.Errorf("%w: offset %d of stream %s, partition %d, holds another id or did not record it", errInconsistentIDs, offset, at.Stream, at.Partition)
 			}
-			read++
-			if _, ok := recorded[id]; !ok {
-				recorded[id] = got
+			if _, ok := search.wanted[id]; !ok {
+				continue // another one with the same key
+			}
+			if _, ok := search.recorded[id]; !ok {
+				search.recorded[id] = payload
 			}
 		}
 		return nil
@@ -208,9 +203,8 @@ func (r *ledgerRows) columns() proto.Results {
 	}
 }
 
-// recorded is what row i recorded, and under which id: the zero id where it
-// recorded none.
-func (r *ledgerRows) recorded(i int) (recordedID, schemas.IDHash) {
+// recorded is what row i recorded, and under which id, if it recorded an event.
+func (r *ledgerRows) recorded(i int) (id schemas.IDHash, payload uint64, ok bool) {
 	event := schemas.Event{
 		ID:         r.id.Row(i),
 		Workspace:  schemas.WorkspaceID(r.workspace.Row(i)),
@@ -221,15 +215,13 @@ func (r *ledgerRows) recorded(i int) (recordedID, schemas.IDHash) {
 		Messages:   r.messages.Row(i),
 	}
 	switch schemas.Outcome(r.outcome.Row(i)) {
-	case schemas.OutcomeErased:
-		return recordedID{erased: true}, schemas.IDHash{}
 	case schemas.OutcomeAdjustment:
 		event.Adjustment = &schemas.Adjustment{}
 	case schemas.OutcomeCounted, schemas.OutcomePlayground:
 	default:
-		return recordedID{}, schemas.IDHash{}
+		return schemas.IDHash{}, 0, false
 	}
-	return recordedID{payload: event.PayloadHash()}, schemas.HashID(event.Workspace, event.ID)
+	return schemas.HashID(event.Workspace, event.ID), event.PayloadHash(), true
 }
 
 // loadSettings keep a load from taking what counting needs.
@@ -259,46 +251,45 @@ func (l *ledger) countRows(ctx context.Context, sql string) (n int64, err error)
 	return n, err
 }
 
-func (l ledgerIDs) loadIDs(ctx context.Context, yield func([]schemas.IDHash)) error {
+func (l ledgerIDs) loadIDs(ctx context.Context, yield func([]schemas.IDKey)) error {
 	total, err := l.countRows(ctx, sqlStatements.sizeIDs)
 	if err != nil {
 		return err
 	}
-	// Hashes are uniform, so equal stretches of their range hold about as many
-	// ids each.
-	stretches := 1
-	for int64(stretches)*idsAStretch < total && stretches < 1<<16 {
-		stretches *= 2
-	}
-	width := 1 << 16 / stretches
-	for i := range stretches {
-		from, through := i*width, (i+1)*width-1
-		if err := l.loadStretch(ctx, stretchBound(from, "00"), stretchBound(through, "ff"), yield); err != nil {
+	for _, s := range keyStretches(total) {
+		if err := l.loadStretch(ctx, s, yield); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// stretchBound is the hash, hexadecimal, that begins with two given bytes and
-// goes on with one repeated.
-func stretchBound(begin int, rest string) string {
-	head := binary.BigEndian.AppendUint16(nil, uint16(begin))
-	return hex.EncodeToString(head) + strings.Repeat(rest, wholeBytes-len(head))
+// keyStretches cut the range of keys into equal runs, each of about idsAStretch of
+// this many ids: keys are uniform.
+func keyStretches(ids int64) []stretch {
+	number := int64(1)
+	for number*idsAStretch < ids && number < 1<<16 {
+		number *= 2
+	}
+	width := int64(1<<schemas.IDKeyBits) / number
+	all := make([]stretch, number)
+	for i := range number {
+		all[i] = stretch{i * width, (i+1)*width - 1}
+	}
+	return all
 }
 
-func (l ledgerIDs) loadStretch(ctx context.Context, from, through string, yield func([]schemas.IDHash)) error {
+func (l ledgerIDs) loadStretch(ctx context.Context, s stretch, yield func([]schemas.IDKey)) error {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
 	params := l.params()
-	params["from"], params["through"] = from, through
-	var hash proto.ColFixedStr
-	hash.SetSize(wholeBytes)
-	var ids []schemas.IDHash
-	return l.client.Select(ctx, clickhouse.Statement{SQL: sqlStatements.loadIDs, Params: params, Settings: loadSettings, EachShard: true}, proto.Results{{Name: "id_hash", Data: &hash}}, func(n int) error {
+	params["from"], params["through"] = strconv.FormatInt(s.from, 10), strconv.FormatInt(s.through, 10)
+	var key proto.ColUInt64
+	var ids []schemas.IDKey
+	return l.client.Select(ctx, clickhouse.Statement{SQL: sqlStatements.loadIDs, Params: params, Settings: loadSettings, EachShard: true}, proto.Results{{Name: "id_key", Data: &key}}, func(n int) error {
 		ids = ids[:0]
 		for i := range n {
-			ids = append(ids, schemas.IDHash(hash.Row(i)))
+			ids = append(ids, schemas.IDKey(key.Row(i)))
 		}
 		yield(ids)
 		return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -101,8 +102,8 @@ func TestLookUpFindsExactlyWhatWasRecorded(t *testing.T) {
 			t.Errorf("%d ids are found, want %d", len(found), n)
 		}
 		for i := range n {
-			if want := events[i].PayloadHash(); found[ids[i]] != (recordedID{payload: want}) {
-				t.Errorf("event %d: found %+v, want payload %d", i, found[ids[i]], want)
+			if want := events[i].PayloadHash(); found[ids[i]] != want {
+				t.Errorf("event %d: found %d, want payload %d", i, found[ids[i]], want)
 			}
 		}
 	}
@@ -111,15 +112,15 @@ func TestLookUpFindsExactlyWhatWasRecorded(t *testing.T) {
 func TestManyIDsAreLookedUpAsFew(t *testing.T) {
 	client := newTables(t)
 	a := newAppender(t, client, 0)
-	events := testEvents(maxWhole + 500)
+	events := testEvents(30_000)
 	ids := a.count(events)
 	found, err := a.ledger.findRecorded(t.Context(), ids, a.next)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range events {
-		if want := events[i].PayloadHash(); found[ids[i]] != (recordedID{payload: want}) {
-			t.Fatalf("event %d: found %+v, want payload %d", i, found[ids[i]], want)
+		if want := events[i].PayloadHash(); found[ids[i]] != want {
+			t.Fatalf("event %d: found %d, want payload %d", i, found[ids[i]], want)
 		}
 	}
 }
@@ -128,23 +129,19 @@ func TestManyIDsAreLookedUpAsFew(t *testing.T) {
 func TestLongestListsAreAccepted(t *testing.T) {
 	client := newTables(t)
 	a := newAppender(t, client, 0)
-	ids := make([]schemas.IDHash, maxPrefixes)
+	ids := make([]schemas.IDHash, maxKeys+1)
 	for i := range ids {
 		ids[i] = smallID(i)
 	}
-	for _, n := range []int{maxWhole, maxPrefixes} {
-		if found, err := a.ledger.findRecorded(t.Context(), ids[:n], 0); err != nil || len(found) != 0 {
-			t.Errorf("%d ids: found %d, %v", n, len(found), err)
-		}
+	if found, err := a.ledger.findRecorded(t.Context(), ids, 0); err != nil || len(found) != 0 {
+		t.Errorf("%d ids: found %d, %v", len(ids), len(found), err)
 	}
 	a.count(testEvents(10))
 	offsets := make([]int64, maxOffsets)
-	asked := make(map[int64]schemas.IDHash)
 	for i := range offsets {
 		offsets[i] = int64(i) + 1<<40
-		asked[offsets[i]] = ids[i]
 	}
-	err := a.ledger.readRecorded(t.Context(), *a.ledger.place(), offsets, asked, map[schemas.IDHash]recordedID{})
+	err := a.ledger.readRecorded(t.Context(), &search{}, *a.ledger.place(), offsets)
 	if !errors.Is(err, errInconsistentIDs) { // and no exception of the engine
 		t.Errorf("got %v, want %v", err, errInconsistentIDs)
 	}
@@ -168,7 +165,7 @@ func TestLeftoverOfABlockThatIsNotInTheLedgerIsNew(t *testing.T) {
 	}
 	for _, id := range late {
 		if recorded, ok := found[id]; ok {
-			t.Fatalf("a leftover is found: %+v", recorded)
+			t.Fatalf("a leftover is found, with payload %d", recorded)
 		}
 	}
 }
@@ -176,7 +173,7 @@ func TestLeftoverOfABlockThatIsNotInTheLedgerIsNew(t *testing.T) {
 func TestLookUpThatContradictsTheLedgerIsAnError(t *testing.T) {
 	for _, test := range []struct{ name, breakage string }{
 		{"a row is missing", `ALTER TABLE usage_ledger DELETE WHERE offset = 5 SETTINGS mutations_sync = 1`},
-		{"a row holds another id", `INSERT INTO usage_ids SELECT id_hash, stream, partition, 7 FROM usage_ids WHERE offset = 5`},
+		{"a row holds another id", `INSERT INTO usage_id_places SELECT id_key, stream, partition, 7 FROM usage_id_places WHERE offset = 5`},
 		{"a row recorded nothing", `ALTER TABLE usage_ledger UPDATE outcome = 'duplicate', credits = 0 WHERE offset = 5 SETTINGS mutations_sync = 1`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -194,24 +191,84 @@ func TestLookUpThatContradictsTheLedgerIsAnError(t *testing.T) {
 	}
 }
 
-func TestCopiesOfErasedEventsAreDuplicates(t *testing.T) {
+// Of two ids with one key each is known as itself, and none is known of which the
+// other alone was recorded.
+func TestIDsWithTheSameKeyAreToldApart(t *testing.T) {
+	client := newTables(t)
+	a, other := newAppender(t, client, 1), newAppender(t, client, 2)
+	var both, first, second []schemas.Event
+	for i, pair := range schematest.SameKey() {
+		events := testEvents(2)
+		for j := range events {
+			events[j].Workspace, events[j].ID, events[j].Credits = schematest.SameKeyWorkspace, pair[j], schemas.Credits(10*i+j)
+		}
+		switch i % 3 {
+		case 0:
+			both = append(both, events...)
+		case 1:
+			first, second = append(first, events[0]), append(second, events[1])
+		default: // in another stream
+			other.count(events[:1])
+			first, second = append(first, events[0]), append(second, events[1])
+		}
+	}
+	a.count(both)
+	for i := range first {
+		if i%2 == 0 {
+			a.count(first[i : i+1])
+		}
+	}
+	ask := slices.Concat(both, first, second)
+	b := a.blockOf(ask)
+	hashes := make([]schemas.IDHash, len(ask))
+	for i := range ask {
+		hashes[i] = b.rows[i].hash
+	}
+	found, err := a.ledger.findRecorded(t.Context(), hashes, a.next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range ask {
+		payload, ok := found[hashes[i]]
+		if want := i < len(both)+len(first); ok != want || ok && payload != ask[i].PayloadHash() {
+			t.Errorf("id %s is known: %v, with payload %d; want %v", ask[i].ID, ok, payload, want)
+		}
+	}
+}
+
+// A copy of an erased event passes for new, whatever it says now, and the statement
+// that appends it blanks it, in the ledger and in every view.
+func TestCopiesOfErasedEventsAreBlank(t *testing.T) {
 	client := newTables(t)
 	a := newAppender(t, client, 0)
 	events := testEvents(20)
+	for i := range events {
+		events[i].Workspace = "ws_gone"
+	}
 	a.count(events)
+	mustExec(t, client, `INSERT INTO usage_erasures VALUES ('ws_gone', now64(3))`)
 	mustExec(t, client, `ALTER TABLE usage_ledger UPDATE outcome = 'erased', event_id = '', workspace = '', agent = '', credits = 0, messages = 0 WHERE offset < 10 SETTINGS mutations_sync = 1`)
 	k := newKnownIDs(t.Context(), a.ledger.findRecorded, nil, idOptions{})
 	defer k.close()
-	events[3].Credits++ // whatever it says now
+	events[3].Credits++
 	b := a.blockOf(events)
 	known, err := k.lookUp(t.Context(), b, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	if len(known) != 10 {
+		t.Errorf("%d ids are known, want the ten that are not erased", len(known))
+	}
 	classify(b.rows, known)
-	for i := range b.rows {
-		if b.rows[i].outcome != schemas.OutcomeDuplicate {
-			t.Errorf("copy %d is %s, want a duplicate", i, b.rows[i].outcome)
+	a.append(b)
+	for sql, want := range map[string]string{
+		"SELECT toString(countIf(outcome = 'erased' AND event_id = '' AND workspace = '' AND credits = 0)) FROM usage_ledger WHERE offset >= 20": "20",
+		"SELECT toString(count()) FROM usage_id_places WHERE offset >= 20":                                                                       "0",
+		"SELECT toString(sum(events)) FROM usage_hour":                                                                                           "20",
+	} {
+		var got string
+		if err := client.Conn().QueryRow(t.Context(), sql).Scan(&got); err != nil || got != want {
+			t.Errorf("%s: %s, %v; want %s", sql, got, err, want)
 		}
 	}
 }
@@ -229,8 +286,8 @@ func TestFilterIsLoadedFromTheTable(t *testing.T) {
 	if err != nil || n != 2000 {
 		t.Errorf("%d ids, %v; want 2000: its own and another stream's", n, err)
 	}
-	got := make(map[schemas.IDHash]bool)
-	collect := func(ids []schemas.IDHash) {
+	got := make(map[schemas.IDKey]bool)
+	collect := func(ids []schemas.IDKey) {
 		for _, id := range ids {
 			got[id] = true
 		}
@@ -239,23 +296,31 @@ func TestFilterIsLoadedFromTheTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, id := range append(own, foreign...) {
-		if !got[id] {
+		if !got[id.Key()] {
 			t.Fatalf("%x is not loaded", id)
 		}
 	}
 	if len(got) != 2000 {
 		t.Errorf("%d ids are loaded, want 2000", len(got))
 	}
-	// Stretches tile the range of hashes, whatever their number.
-	for _, stretches := range []int{1, 2, 64, 1 << 16} {
-		width := 1 << 16 / stretches
-		if from, through := stretchBound(0, "00"), stretchBound(stretches*width-1, "ff"); from != "00000000000000000000000000000000" || through != "ffffffffffffffffffffffffffffffff" {
-			t.Errorf("%d stretches go from %s through %s", stretches, from, through)
-		}
-	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := source.loadIDs(ctx, collect); !errors.Is(err, context.Canceled) {
 		t.Errorf("a cancelled load: %v", err)
+	}
+}
+
+func TestStretchesTileTheRangeOfKeys(t *testing.T) {
+	for _, ids := range []int64{0, 1, idsAStretch, idsAStretch + 1, 100 * idsAStretch, 1 << 50} {
+		next := int64(0)
+		for _, s := range keyStretches(ids) {
+			if s.from != next || s.through < s.from {
+				t.Fatalf("%d ids: a stretch from %d through %d, want it to begin at %d", ids, s.from, s.through, next)
+			}
+			next = s.through + 1
+		}
+		if next != 1<<schemas.IDKeyBits {
+			t.Errorf("%d ids: stretches end at %d", ids, next)
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/bits"
 	"sync"
 	"time"
@@ -40,6 +41,9 @@ import (
 // itself; see lookUp.) When an event is said to have occurred plays no part: a copy
 // may say something else.
 //
+// It holds ids by their keys, the first bits of their hashes: of another id with the
+// same key it says "perhaps", as by its other accidents, and the look-up decides.
+//
 // Ids of other streams, the predecessors of this one, are in the filter too;
 // they do not change any more. Ids of this stream's other partitions are not:
 // copies of an id meet in one partition.
@@ -64,23 +68,17 @@ type knownIDs struct {
 	next   *idFilter  // being loaded; nil while none is
 }
 
-// findFunc returns what was recorded, below offset lo of this partition, under
-// each of the given ids; those that are new are absent.
-type findFunc func(ctx context.Context, ids []schemas.IDHash, lo int64) (map[schemas.IDHash]recordedID, error)
-
-// recordedID is what the ledger says of an id that was recorded before.
-type recordedID struct {
-	payload uint64
-	erased  bool // the payload is gone: every copy counts as a duplicate
-}
+// findFunc returns the payload hashes of what was recorded, below offset lo of this
+// partition, under each of the given ids; those that are new are absent.
+type findFunc func(ctx context.Context, ids []schemas.IDHash, lo int64) (map[schemas.IDHash]uint64, error)
 
 // idSource is where a filter is loaded from.
 type idSource interface {
 	// countIDs is about how many ids loadIDs will yield.
 	countIDs(ctx context.Context) (int64, error)
-	// loadIDs gives every id that was recorded before the call to yield, some
-	// perhaps twice.
-	loadIDs(ctx context.Context, yield func([]schemas.IDHash)) error
+	// loadIDs gives the key of every id that was recorded before the call to yield,
+	// some perhaps twice.
+	loadIDs(ctx context.Context, yield func([]schemas.IDKey)) error
 }
 
 // idOptions are the parts of knownIDs that tests do without.
@@ -163,11 +161,11 @@ func (k *knownIDs) loadOnce(ctx context.Context) error {
 	k.mu.Lock()
 	next.reserve(max(n+n/8, smallestFill))
 	k.mu.Unlock()
-	err = k.source.loadIDs(ctx, func(ids []schemas.IDHash) {
+	err = k.source.loadIDs(ctx, func(ids []schemas.IDKey) {
 		k.mu.Lock()
 		defer k.mu.Unlock()
-		for i := range ids {
-			next.add(&ids[i])
+		for _, id := range ids {
+			next.add(id)
 		}
 	})
 	if err != nil {
@@ -191,8 +189,11 @@ type blockIDs struct {
 }
 
 // lookUp returns the payload hashes of those ids of the block's rows that were
-// recorded before it, and marks copies of erased events as duplicates. Rows
-// without a decoded event are passed over.
+// recorded before it. Rows without a decoded event are passed over.
+//
+// Of an erased event nothing is known, so a copy of it passes for new. The statement
+// that appends it blanks it: its workspace was put among the erased ones before the
+// first of its events was erased (append_block.sql).
 //
 // before is of the block before it, where that is still being appended: what it
 // records is known from it, and only what was recorded below it is looked up. What
@@ -219,7 +220,7 @@ func (k *knownIDs) lookUp(ctx context.Context, b *block, before *blockIDs) (map[
 		switch {
 		case ok:
 			known[r.hash] = payload
-		case filter == nil || filter.mayHold(&r.hash):
+		case filter == nil || filter.mayHold(r.hash.Key()):
 			unsure = append(unsure, r.hash)
 		}
 	}
@@ -233,21 +234,7 @@ func (k *knownIDs) lookUp(ctx context.Context, b *block, before *blockIDs) (map[
 		return nil, fmt.Errorf("look up ids: %w", err)
 	}
 	k.metrics.lookedUp(len(unsure), len(found), time.Since(started))
-	erased := false
-	for hash, recorded := range found {
-		if recorded.erased {
-			erased = true
-		} else {
-			known[hash] = recorded.payload
-		}
-	}
-	if erased {
-		for i := range rows {
-			if r := &rows[i]; r.record != nil && r.outcome == 0 && found[r.hash].erased {
-				r.outcome = schemas.OutcomeDuplicate
-			}
-		}
-	}
+	maps.Copy(known, found)
 	return known, nil
 }
 
@@ -269,10 +256,10 @@ func (k *knownIDs) remember(rows []row, certain bool) {
 			k.recent.put(&r.hash, r.payload)
 		}
 		if k.filter != nil {
-			k.filter.add(&r.hash)
+			k.filter.add(r.hash.Key())
 		}
 		if k.next != nil {
-			k.next.add(&r.hash)
+			k.next.add(r.hash.Key())
 		}
 	}
 	if k.filter == nil {

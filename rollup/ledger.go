@@ -73,7 +73,7 @@ func readSQL(file string) string {
 	if err != nil {
 		panic(err) // embedded above
 	}
-	return strings.TrimSpace(string(text))
+	return tables.WithIDKey(strings.TrimSpace(string(text)))
 }
 
 // parseSQL is the same of a file that is a template, which has the file's name.
@@ -157,13 +157,7 @@ func (l *ledger) mutex() string {
 	if weakened(fault.NoMutex) {
 		return ""
 	}
-	return Mutex(l.client.Database(), l.stream, l.partition)
-}
-
-// Mutex is the query id under which everything runs that writes for a
-// partition of a stream, or that needs its ledger to stand still.
-func Mutex(database string, stream uuid.UUID, partition int32) string {
-	return fmt.Sprintf("agentmeter-%s-%s-%d", database, stream, partition)
+	return l.place().Mutex(l.client.Database())
 }
 
 // ledgerEnd is where the ledger of a partition ends.

@@ -110,12 +110,12 @@ func TestIDsOfTheBlockBeforeAreKnownFromItAlone(t *testing.T) {
 	hashRows(rows)
 	before := &blockIDs{lo: 90, payloads: map[schemas.IDHash]uint64{rows[1].hash: rows[1].payload, rows[2].hash: 7}}
 	var asked []schemas.IDHash
-	find := func(_ context.Context, ids []schemas.IDHash, lo int64) (map[schemas.IDHash]recordedID, error) {
+	find := func(_ context.Context, ids []schemas.IDHash, lo int64) (map[schemas.IDHash]uint64, error) {
 		if lo != before.lo {
 			t.Errorf("what is recorded below %d was looked up, want below %d, where the block before begins", lo, before.lo)
 		}
 		asked = ids
-		return map[schemas.IDHash]recordedID{rows[4].hash: {payload: 9}}, nil
+		return map[schemas.IDHash]uint64{rows[4].hash: 9}, nil
 	}
 	k := newKnownIDs(t.Context(), find, nil, idOptions{})
 	defer k.close()

@@ -235,7 +235,7 @@ func rebuildParts(ctx context.Context, client *clickhouse.Client, selected []str
 	return parts, nil
 }
 
-// stretch is a run of seconds or of offsets, both ends included.
+// stretch is a run of seconds, of offsets or of keys, both ends included.
 type stretch struct{ from, through int64 }
 
 func boundsOf(from, to time.Time) stretch {

@@ -52,9 +52,9 @@ func (s *stack) exactlyTheLedger() {
 			s.t.Errorf("%s differs from the ledger in %d rows", rollup.Table, n)
 		}
 	}
-	should := "SELECT toFixedString(substring(SHA256(concat(workspace, '\\0', event_id)), 1, 16), 16) AS h, stream, partition, offset FROM usage_ledger WHERE outcome IN ('counted', 'playground', 'adjustment')"
-	if n := s.number(fmt.Sprintf("SELECT count() FROM (SELECT h, stream, partition, offset, countIf(x = 1) AS l, countIf(x = 2) AS i FROM (SELECT *, 1 AS x FROM (%s) UNION ALL SELECT id_hash, stream, partition, offset, 2 FROM usage_ids) GROUP BY h, stream, partition, offset HAVING l != 1 OR i != 1)", should)); n != 0 {
-		s.t.Errorf("usage_ids differs from the ledger in %d rows", n)
+	should := "SELECT " + tables.IDKey + " AS h, stream, partition, offset FROM usage_ledger WHERE outcome IN ('counted', 'playground', 'adjustment')"
+	if n := s.number(fmt.Sprintf("SELECT count() FROM (SELECT h, stream, partition, offset, countIf(x = 1) AS l, countIf(x = 2) AS i FROM (SELECT *, 1 AS x FROM (%s) UNION ALL SELECT id_key, stream, partition, offset, 2 FROM usage_id_places) GROUP BY h, stream, partition, offset HAVING l != 1 OR i != 1)", should)); n != 0 {
+		s.t.Errorf("usage_id_places differs from the ledger in %d rows", n)
 	}
 }
 
@@ -76,7 +76,7 @@ type breakage struct{ name, sql string }
 var breakages = []breakage{
 	{"a table emptied", "TRUNCATE TABLE usage_day"},
 	{"another one emptied", "TRUNCATE TABLE usage_workspace_hour"},
-	{"the look-up emptied", "TRUNCATE TABLE usage_ids"},
+	{"the look-up emptied", "TRUNCATE TABLE usage_id_places"},
 	{"buckets missing", "ALTER TABLE usage_quarter DELETE WHERE cityHash64(time, agent) % 3 = 0 SETTINGS mutations_sync = 1"},
 	{"Playground tests missing", "ALTER TABLE usage_playground DELETE WHERE 1 SETTINGS mutations_sync = 1"},
 	{"everything twice", "INSERT INTO usage_hour SELECT * FROM usage_hour"},
@@ -85,12 +85,12 @@ var breakages = []breakage{
 	{"a time that is no bucket's", "INSERT INTO usage_day SELECT 'ws_9', toDateTime('2020-01-02 03:04:05', 'UTC'), 'agt_0', stream, partition, -5000000, 0, 0 FROM " + somePartition},
 	{"a stream that never was", "INSERT INTO usage_quarter SELECT workspace, time, agent, generateUUIDv4(), 17, credits, messages, events FROM usage_quarter LIMIT 5"},
 	{"the last of all buckets", "INSERT INTO usage_quarter SELECT 'ws_0', toDateTime(4294967295, 'UTC'), 'agt_0', stream, partition, 1, 1, 1 FROM " + somePartition},
-	{"ids missing", "DELETE FROM usage_ids WHERE offset % 3 = 1"},
-	{"ids held twice", "INSERT INTO usage_ids SELECT * FROM usage_ids WHERE offset % 4 = 2"},
-	{"ids held three times in a part", "INSERT INTO usage_ids SELECT id_hash, stream, partition, offset FROM usage_ids ARRAY JOIN [1, 2] AS again WHERE offset % 5 = 2"},
-	{"ids that never were", "INSERT INTO usage_ids SELECT randomFixedString(16), stream, partition, 3 + step * 1000000 FROM " + somePartition + " ARRAY JOIN range(7) AS step"},
-	{"ids of another offset", "INSERT INTO usage_ids SELECT id_hash, stream, partition, offset + 1 FROM usage_ids WHERE offset % 7 = 2"},
-	{"ids of a stream that never was", "INSERT INTO usage_ids SELECT id_hash, generateUUIDv4(), 3, offset FROM usage_ids LIMIT 4"},
+	{"ids missing", "DELETE FROM usage_id_places WHERE offset % 3 = 1"},
+	{"ids held twice", "INSERT INTO usage_id_places SELECT * FROM usage_id_places WHERE offset % 4 = 2"},
+	{"ids held three times in a part", "INSERT INTO usage_id_places SELECT id_key, stream, partition, offset FROM usage_id_places ARRAY JOIN [1, 2] AS again WHERE offset % 5 = 2"},
+	{"ids that never were", "INSERT INTO usage_id_places SELECT rand64() % 281474976710656, stream, partition, 3 + step * 1000000 FROM " + somePartition + " ARRAY JOIN range(7) AS step"},
+	{"ids of another offset", "INSERT INTO usage_id_places SELECT id_key, stream, partition, offset + 1 FROM usage_id_places WHERE offset % 7 = 2"},
+	{"ids of a stream that never was", "INSERT INTO usage_id_places SELECT id_key, generateUUIDv4(), 3, offset FROM usage_id_places LIMIT 4"},
 }
 
 // countedStack is one with every kind of event counted, and nothing running.

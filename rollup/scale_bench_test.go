@@ -229,7 +229,7 @@ func BenchmarkGrowth(b *testing.B) {
 	for p := range int32(4) {
 		fillLedger(b, small, stream, p, 250_000)
 	}
-	mustExec(b, small, "TRUNCATE TABLE usage_ids")
+	mustExec(b, small, "TRUNCATE TABLE usage_id_places")
 	s := newStack(b, kfake.DataDir(b.TempDir()))
 	s.log = slog.New(slog.DiscardHandler)
 	var cpu, ratios, yearCPU []float64
@@ -285,7 +285,7 @@ func cloneYear(b *testing.B) *clickhouse.Client {
 		b.Fatal(err)
 	}
 	config := clickhouse.Config{URL: enginetest.StartIn(b, dir)}
-	if _, err := clickhouse.Migrate(b.Context(), config, tables.Migrations); err != nil {
+	if _, err := clickhouse.Migrate(b.Context(), config, tables.Migrations, nil); err != nil {
 		b.Fatal(err)
 	}
 	client, err := clickhouse.Open(config)
@@ -294,7 +294,7 @@ func cloneYear(b *testing.B) *clickhouse.Client {
 	}
 	b.Cleanup(func() { _ = client.Close() })
 	// The year has no view of ids, and another topic's stream.
-	text, err := tables.Migrations.ReadFile("00003_ids.sql")
+	text, err := tables.Migrations.ReadFile("00009_id_places.sql")
 	if err != nil {
 		b.Fatal(err)
 	}

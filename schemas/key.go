@@ -92,6 +92,17 @@ func murmur2[T string | []byte](data T) uint32 {
 // not be able to make another tenant's event look like a copy of its own.
 type IDHash [16]byte
 
+// IDKey is the first 48 bits of an IDHash, as a number: what the id look-up is
+// ordered by. It finds where an event may stand, and is no event's own: among 40
+// million ids some two pairs have the same.
+type IDKey uint64
+
+// IDKeyBits is how many bits an IDKey has.
+const IDKeyBits = 48
+
+// Key is the hash's IDKey.
+func (h *IDHash) Key() IDKey { return IDKey(binary.BigEndian.Uint64(h[:8]) >> (64 - IDKeyBits)) }
+
 // HashID computes the IDHash of an event's id.
 func HashID(workspace WorkspaceID, id string) IDHash {
 	var stack [2*MaxIDRunes + 1]byte

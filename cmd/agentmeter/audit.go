@@ -154,7 +154,7 @@ func (p *pipeline) audit(ctx context.Context, options audit.Options) (*audit.Rep
 
 func auditMutex(client *clickhouse.Client) audit.Mutex {
 	return func(stream uuid.UUID, partition int32) string {
-		return rollup.Mutex(client.Database(), stream, partition)
+		return clickhouse.Place{Stream: stream, Partition: partition}.Mutex(client.Database())
 	}
 }
 

@@ -94,7 +94,7 @@ func migrateTopics(ctx context.Context, log *slog.Logger, config kafka.Config, p
 }
 
 func migrateTables(ctx context.Context, log *slog.Logger, config clickhouse.Config) error {
-	applied, err := clickhouse.Migrate(ctx, config, tables.Migrations)
+	applied, err := clickhouse.Migrate(ctx, config, tables.Migrations, func(progress string) { log.InfoContext(ctx, "moving ids", "progress", progress) })
 	for _, number := range applied {
 		log.InfoContext(ctx, "migration applied", "number", number)
 	}

@@ -18,7 +18,7 @@
 // blocks first (rollup.RepairLast).
 //
 // Memory is bounded however long the ledger is: the statements group by
-// stretches of offsets and ranges of hashes, and spill to disk where they would
+// stretches of offsets and ranges of keys, and spill to disk where they would
 // need more than their bound.
 package audit
 
@@ -48,7 +48,7 @@ func readSQL(name string) string {
 	if err != nil {
 		panic(err) // embedded above
 	}
-	return strings.TrimSpace(string(text))
+	return tables.WithIDKey(strings.TrimSpace(string(text)))
 }
 
 // Report is what an audit found. Figures are exact; credits are in
@@ -165,8 +165,9 @@ type bounds struct {
 	// stretch is how many offsets a stretch has. Distinct offsets are counted in
 	// a bitmap, which takes an eighth of a byte each.
 	stretch int64
-	// hashes is about how many ids are grouped at a time.
-	hashes int64
+	// keys is about how many ids are grouped at a time, and shared how many keys of
+	// more than one row a statement lists: all of them are in its URL.
+	keys, shared int64
 	// slice is how many rows of the ledger are looked at under the mutex at a
 	// time.
 	slice int64
@@ -175,7 +176,7 @@ type bounds struct {
 	held int64
 }
 
-var defaultBounds = bounds{stretch: 1 << 20, hashes: 1 << 20, slice: 250_000, held: 4_000_000}
+var defaultBounds = bounds{stretch: 1 << 20, keys: 1 << 20, shared: 10_000, slice: 250_000, held: 4_000_000}
 
 // Progress says how far an audit is.
 type Progress struct {

@@ -13,7 +13,7 @@ import (
 func TestAuditSeesAPartitionOnTwoShards(t *testing.T) {
 	cluster := clickhousetest.Cluster{Name: "meters", Shards: [][]string{{clickhousetest.Here}, {clickhousetest.Here}}}
 	config := clickhouse.Config{URL: clickhousetest.Start(t, "1", cluster)}
-	if _, err := clickhouse.Migrate(t.Context(), config, tables.Migrations); err != nil {
+	if _, err := clickhouse.Migrate(t.Context(), config, tables.Migrations, nil); err != nil {
 		t.Fatal(err)
 	}
 	clickhousetest.MakeReads(t, config.URL, tables.Cluster{Name: cluster.Name, Database: clickhouse.DefaultDatabase})

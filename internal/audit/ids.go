@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"agentmeter/internal/clickhouse"
+	"agentmeter/schemas"
 	tables "agentmeter/schemas/clickhouse"
 )
 
@@ -20,16 +21,16 @@ var (
 	idsLackingSQL     = readSQL("ids_lacking.sql")
 	idsUnfoundedSQL   = readSQL("ids_unfounded.sql")
 	idsSizeSQL        = readSQL("ids_size.sql")
+	idsSharedSQL      = readSQL("ids_shared.sql")
 	idsDoubledSQL     = readSQL("ids_doubled.sql")
-	idsPlacesSQL      = readSQL("ids_places.sql")
 	touchedIDsSQL     = readSQL("touched_ids.sql")
 	scatteredTemplate = template.Must(template.New("scattered").Parse(readSQL("scattered.sql")))
 	foreignTemplate   = template.Must(template.New("foreign").Parse(readSQL("foreign.sql")))
 )
 
 // held says which ids a stretch of offsets has: how many, and the sum, modulo
-// 2^128, of a hash of each id with its offset. Equal sums of equally many mean
-// the same ids: for accidents, and for anybody who does not aim at it, that
+// 2^128, of a hash of each id's key with its offset. Equal sums of equally many mean
+// the same keys: for accidents, and for anybody who does not aim at it, that
 // they differ is as likely as a guess of a 128-bit number.
 type held struct {
 	ids      int64
@@ -37,8 +38,9 @@ type held struct {
 }
 
 // ids checks that every event was recorded under an id of its own. The id
-// look-up is ordered by the ids' hashes, so that it shows what it holds twice
-// in bounded memory, wherever the events stand; and that it holds what the
+// look-up is ordered by the ids' keys, so that it shows which it holds twice
+// in bounded memory, wherever the events stand, and the ledger's text tells whether
+// those are one id or two with the same key; and that it holds what the
 // ledger recorded, and nothing else, is checked partition by partition.
 func (a *auditor) ids(ctx context.Context, partitions []Partition) error {
 	var looked map[clickhouse.Place]map[int64]held
@@ -135,7 +137,9 @@ func (a *auditor) sameIDs(ctx context.Context, p Partition, looked map[int64]hel
 		"chunk": offset(a.options.bounds.stretch), "below": offset(p.Position),
 	}}, func(fields []string) error {
 		n, err := integers(fields[:2])
-		recorded[n[0]] = held{n[1], fields[2]}
+		if err == nil {
+			recorded[n[0]] = held{n[1], fields[2]}
+		}
 		return err
 	})
 	if err != nil {
@@ -186,7 +190,7 @@ func (a *auditor) sameIDs(ctx context.Context, p Partition, looked map[int64]hel
 }
 
 // doubledIDs looks for ids that were recorded more than once, one range of
-// hashes after the other.
+// keys after the other.
 func (a *auditor) doubledIDs(ctx context.Context) error {
 	rows := int64(0)
 	if err := a.ask(ctx, Partition{}, question{sql: idsSizeSQL, eachShard: true}, func(fields []string) error {
@@ -198,120 +202,146 @@ func (a *auditor) doubledIDs(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	digits, ranges := 0, int64(1)
-	for rows/ranges > a.options.bounds.hashes {
-		digits++
-		ranges *= 16
+	ranges := int64(1)
+	for rows/ranges > a.options.bounds.keys && ranges < 1<<32 {
+		ranges *= 2
 	}
+	width := int64(1<<schemas.IDKeyBits) / ranges
 	return a.settled(ctx, func() error {
-		var ids, surplus int64
-		var some []string
+		var found doubled
 		for number := range ranges {
-			prefix := ""
-			if digits > 0 {
-				prefix = fmt.Sprintf("%0*x", digits, number)
-			}
-			rest := 32 - digits
-			err := a.ask(ctx, Partition{}, question{sql: idsDoubledSQL, params: map[string]string{
-				"from": prefix + strings.Repeat("0", rest), "to": prefix + strings.Repeat("f", rest),
-			}}, func(fields []string) error {
-				n, err := integers(fields[:2])
-				if err == nil && n[0] > 0 {
-					ids, surplus = ids+n[0], surplus+n[1]
-					some = append(some, strings.Split(fields[2], ",")...)
-				}
-				return err
-			})
-			if err != nil {
+			if err := a.doubledIn(ctx, number*width, (number+1)*width-1, &found); err != nil {
 				return err
 			}
 		}
-		return a.twice(ctx, ids, surplus, some)
+		a.report(&found)
+		return nil
 	})
 }
 
-// twice says of ids that the look-up holds more than once where their events
-// stand.
-func (a *auditor) twice(ctx context.Context, ids, surplus int64, some []string) error {
-	if ids == 0 {
-		return nil
-	}
-	if len(some) > someShown {
-		some = some[:someShown]
-	}
-	type event struct {
-		name     string
-		places   []string
-		recorded int64 // rows of the ledger
-	}
-	events := map[string]*event{}
-	var first Partition
-	err := a.ask(ctx, Partition{}, question{sql: idsPlacesSQL, params: map[string]string{"hashes": strings.Join(some, ",")}}, func(fields []string) error {
-		n, err := integers([]string{fields[2], fields[3], fields[4], fields[5]})
-		if err != nil {
-			return err
+// doubledIn looks in a range of keys, both ends included. A range with more shared
+// keys than one statement lists is halved.
+func (a *auditor) doubledIn(ctx context.Context, from, through int64, found *doubled) error {
+	var shared int64
+	var keys string
+	err := a.ask(ctx, Partition{}, question{sql: idsSharedSQL, params: map[string]string{
+		"from": offset(from), "through": offset(through), "listed": offset(a.options.bounds.shared),
+	}}, func(fields []string) error {
+		n, err := integers(fields[:1])
+		if err == nil {
+			shared, keys = n[0], strings.Clone(fields[1])
 		}
-		e := events[fields[0]]
-		if e == nil {
-			e = &event{}
-			events[fields[0]] = e
-		}
-		at := fmt.Sprintf("%s/%d/%d", fields[1], n[0], n[1])
-		if n[3] == 0 {
-			at += " (not in the ledger)"
-		} else {
-			e.name = fields[6] + "/" + fields[7]
-		}
-		e.recorded += n[3]
-		e.places = append(e.places, at)
-		if first.Stream == uuid.Nil {
-			if first.Stream, err = uuid.Parse(fields[1]); err != nil {
-				return fmt.Errorf("stream: %w", err)
-			}
-			first.Partition = int32(n[0])
-		}
-		return nil
+		return err
 	})
-	if err != nil {
+	switch {
+	case err != nil || shared == 0:
+		return err
+	case shared <= a.options.bounds.shared:
+		return a.doubledAmong(ctx, keys, found)
+	}
+	middle := from + (through-from)/2
+	if err := a.doubledIn(ctx, from, middle, found); err != nil {
 		return err
 	}
-	var named []string
-	recordedTwice := false
-	for hash, e := range events {
-		recordedTwice = recordedTwice || e.recorded > 1
-		if e.name == "" {
-			e.name = hash
+	return a.doubledIn(ctx, middle+1, through, found)
+}
+
+// doubled are ids that are looked up more than once.
+type doubled struct {
+	ids, surplus  int64
+	recordedAgain int64     // of ids, those that the ledger has more than once
+	first         Partition // of one of the places
+	some          string    // the first of them, with their places
+}
+
+// doubledAmong adds those of some keys, separated by commas.
+func (a *auditor) doubledAmong(ctx context.Context, keys string, found *doubled) error {
+	return a.ask(ctx, Partition{}, question{sql: idsDoubledSQL, params: map[string]string{"keys": "[" + keys + "]"}}, func(fields []string) error {
+		n, err := integers([]string{fields[0], fields[1], fields[2], fields[4]})
+		if err != nil || n[0] == 0 {
+			return err
 		}
-		named = append(named, fmt.Sprintf("%s at %s", e.name, strings.Join(e.places, " and ")))
+		if found.ids == 0 {
+			if found.first.Stream, err = uuid.Parse(fields[3]); err != nil {
+				return fmt.Errorf("stream: %w", err)
+			}
+			found.first.Partition, found.some = int32(n[3]), strings.Clone(fields[5])
+		}
+		found.ids, found.surplus, found.recordedAgain = found.ids+n[0], found.surplus+n[1], found.recordedAgain+n[2]
+		return nil
+	})
+}
+
+// report says which ids are looked up more than once: since they were recorded more
+// than once, or only in the look-up.
+func (a *auditor) report(found *doubled) {
+	if found.ids == 0 {
+		return
 	}
-	slices.Sort(named)
-	if recordedTwice {
-		a.find(first, CheckIDs, tables.Ledger, "%d ids were recorded more than once, %d events too many: %s (stream/partition/offset)", ids, surplus, strings.Join(named, "; "))
+	if found.recordedAgain > 0 {
+		a.find(found.first, CheckIDs, tables.Ledger, "%d ids were recorded more than once, %d events too many: %s (stream/partition/offset)", found.ids, found.surplus, found.some)
 	} else {
-		a.find(first, CheckIDs, tables.IDs, "holds %d ids more than once, %d rows too many: %s (stream/partition/offset)", ids, surplus, strings.Join(named, "; "))
+		a.find(found.first, CheckIDs, tables.IDs, "holds %d ids more than once, %d rows too many: %s (stream/partition/offset)", found.ids, found.surplus, found.some)
 	}
-	return nil
 }
 
 // touchedIDs looks up the ids of the events of [lo, hi).
 func (a *auditor) touchedIDs(ctx context.Context, p Partition, lo, hi int64) error {
 	return a.settled(ctx, func() error {
-		return a.ask(ctx, p, question{sql: touchedIDsSQL, params: map[string]string{"lo": offset(lo), "hi": offset(hi)}}, func(fields []string) error {
-			n, err := integers(fields[:3])
-			if err != nil {
+		var touched touched
+		if err := a.touchedIn(ctx, p, lo, hi, &touched); err != nil {
+			return err
+		}
+		if touched.placed != touched.events {
+			a.find(p, CheckIDs, tables.IDs, "holds %d ids of the %d events that were recorded at offsets %d to %d", touched.placed, touched.events, lo, hi-1)
+		}
+		var found doubled
+		slices.Sort(touched.shared)
+		for keys := range slices.Chunk(slices.Compact(touched.shared), int(a.options.bounds.shared)) {
+			if err := a.doubledAmong(ctx, strings.Join(keys, ","), &found); err != nil {
 				return err
 			}
-			events, placed, surplus := n[0], n[1], n[2]
-			if placed != events {
-				a.find(p, CheckIDs, tables.IDs, "holds %d ids of the %d events that were recorded at offsets %d to %d", placed, events, lo, hi-1)
-			}
-			if surplus > 0 {
-				some := strings.Split(fields[3], ",")
-				return a.twice(ctx, surplus, surplus, some)
-			}
-			return nil
-		})
+		}
+		a.report(&found)
+		return nil
 	})
+}
+
+// touched is what the id look-up has of the events of a stretch of offsets.
+type touched struct {
+	events, placed int64    // recorded; looked up at their own place
+	shared         []string // keys of more than one row, some perhaps twice
+}
+
+// touchedIn adds what [lo, hi) recorded. A stretch with more shared keys than one
+// statement lists is halved.
+func (a *auditor) touchedIn(ctx context.Context, p Partition, lo, hi int64, all *touched) error {
+	var events, placed, shared int64
+	var keys []string
+	err := a.ask(ctx, p, question{sql: touchedIDsSQL, params: map[string]string{
+		"lo": offset(lo), "hi": offset(hi), "listed": offset(a.options.bounds.shared),
+	}}, func(fields []string) error {
+		n, err := integers(fields[:3])
+		if err == nil {
+			events, placed, shared = n[0], n[1], n[2]
+		}
+		if shared > 0 {
+			keys = strings.Split(strings.Clone(fields[3]), ",")
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if shared > a.options.bounds.shared && hi-lo > 1 {
+		middle := lo + (hi-lo)/2
+		if err := a.touchedIn(ctx, p, lo, middle, all); err != nil {
+			return err
+		}
+		return a.touchedIn(ctx, p, middle, hi, all)
+	}
+	all.events, all.placed, all.shared = all.events+events, all.placed+placed, append(all.shared, keys...)
+	return nil
 }
 
 // tableCheck is a table of partitions, and which check its rows are of.

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
 
+	"agentmeter/internal/clickhouse/schematest"
 	"agentmeter/internal/slowtest"
 	tables "agentmeter/schemas/clickhouse"
 )
@@ -51,7 +53,8 @@ func cases(damage string) *rapid.Generator[caseOf] {
 		if rapid.Bool().Draw(t, "small") {
 			c.bounds = bounds{
 				stretch: rapid.Int64Range(5, 20).Draw(t, "stretch"),
-				hashes:  rapid.Int64Range(20, 60).Draw(t, "hashes"),
+				keys:    rapid.Int64Range(20, 60).Draw(t, "keys"),
+				shared:  rapid.Int64Range(1, 5).Draw(t, "shared"),
 				slice:   rapid.Int64Range(8, 20).Draw(t, "slice"),
 				held:    rapid.Int64Range(1, 100).Draw(t, "held"),
 			}
@@ -81,6 +84,13 @@ func cases(damage string) *rapid.Generator[caseOf] {
 			}
 			c.blocks = append(c.blocks, block)
 			c.turns = append(c.turns, rapid.IntRange(0, worldPartitions-1).Draw(t, "partition"))
+		}
+		// Other ids than these have their key in common with nobody.
+		for _, pair := range schematest.SameKey()[:rapid.IntRange(0, 2).Draw(t, "pairs with the same key")] {
+			for _, id := range pair {
+				into := rapid.IntRange(0, len(c.blocks)-1).Draw(t, "block")
+				c.blocks[into] = append(c.blocks[into], event{id: id, outcome: "counted", workspace: schematest.SameKeyWorkspace, agent: "agt_1", at: now, credits: 1, messages: 1})
+			}
 		}
 		// One block that every damage can be done to.
 		last := len(c.blocks) - 1
@@ -179,23 +189,23 @@ func (c caseOf) apply(w *world) map[string]bool {
 		expect(CheckRollup, rollup.Table)
 	case moveID:
 		partition, offset, _ := row(recorded)
-		w.exec(fmt.Sprintf("ALTER TABLE usage_ids UPDATE partition = %d WHERE %s", (partition+1)%worldPartitions, at(partition, offset)))
+		w.exec(fmt.Sprintf("ALTER TABLE usage_id_places UPDATE partition = %d WHERE %s", (partition+1)%worldPartitions, at(partition, offset)))
 		expect(CheckIDs, tables.IDs)
 	case moveIDStream:
 		partition, offset, _ := row(recorded)
-		w.exec("ALTER TABLE usage_ids UPDATE stream = generateUUIDv4() WHERE " + at(partition, offset))
+		w.exec("ALTER TABLE usage_id_places UPDATE stream = generateUUIDv4() WHERE " + at(partition, offset))
 		expect(CheckIDs, tables.IDs)
 	case doubleID:
 		partition, offset, _ := row(recorded)
-		w.exec("INSERT INTO usage_ids SELECT * FROM usage_ids WHERE " + at(partition, offset))
+		w.exec("INSERT INTO usage_id_places SELECT * FROM usage_id_places WHERE " + at(partition, offset))
 		expect(CheckIDs, tables.IDs)
 	case dropID:
 		partition, offset, _ := row(recorded)
-		w.exec("ALTER TABLE usage_ids DELETE WHERE " + at(partition, offset))
+		w.exec("ALTER TABLE usage_id_places DELETE WHERE " + at(partition, offset))
 		expect(CheckIDs, tables.IDs)
 	case swapIDs:
 		partition := w.one("SELECT partition FROM usage_ledger WHERE event_id = 'x1'")
-		w.exec("ALTER TABLE usage_ids UPDATE offset = if(offset % 2 = 0, offset + 1, offset - 1) WHERE partition = " + partition + " AND intDiv(offset, 2) IN (SELECT intDiv(offset, 2) FROM usage_ledger WHERE event_id IN ('x1', 'x2') AND partition = " + partition + ")")
+		w.exec("ALTER TABLE usage_id_places UPDATE offset = if(offset % 2 = 0, offset + 1, offset - 1) WHERE partition = " + partition + " AND intDiv(offset, 2) IN (SELECT intDiv(offset, 2) FROM usage_ledger WHERE event_id IN ('x1', 'x2') AND partition = " + partition + ")")
 		expect(CheckIDs, tables.IDs)
 	case sameElsewhere:
 		partition, offset, _ := row(recorded)
@@ -242,11 +252,15 @@ func TestAuditFindsExactlyWhatIsWrong(t *testing.T) {
 	t.Logf("seed %d; again with -seed=%d", seed, seed)
 	began := time.Now()
 	for round := 0; round == 0 || time.Since(began) < lawsFor; round++ {
-		for _, damage := range someDamages(seed) {
+		some := someDamages(seed)
+		if *lawsSeed != 0 {
+			some = damages
+		}
+		for _, damage := range some {
 			if round > 0 && time.Since(began) > lawsFor {
 				break
 			}
-			n := seed + round*len(damages) + slices.Index(damages, damage)
+			n := seed + round
 			c := cases(damage).Example(n)
 			w.reset()
 			for i, block := range c.blocks {
@@ -309,5 +323,32 @@ func TestAllThatIsWrongOfARollupIsAddedUp(t *testing.T) {
 		if want := int64(n + 1); buckets != want || credits != want*1_500_000 {
 			t.Errorf("%d buckets and %d millionths of a credit are found to be wrong, want %d and %d: %+v", buckets, credits, want, want*1_500_000, report.Findings)
 		}
+	}
+}
+
+// Two ids with the same key are two ids; one of them that was recorded again is named,
+// and the other is not.
+func TestIDsWithTheSameKeyAreNotDoubled(t *testing.T) {
+	w := newWorld(t, 1)
+	pair := schematest.SameKey()[0]
+	now := time.Now().UTC()
+	counted := func(id string) event {
+		return event{id: id, outcome: "counted", workspace: schematest.SameKeyWorkspace, agent: "agt_1", at: now, credits: 1, messages: 1}
+	}
+	w.block(1, counted(pair[0]), counted("e1"))
+	w.block(2, counted(pair[1]), counted("e2"))
+	w.fill(0)
+	if report := w.audit(Options{bounds: bounds{stretch: 10, keys: 1, shared: 1, slice: 10, held: 100}}); !report.Exact {
+		t.Fatalf("two ids with the same key: %+v, %v", report.Findings, report.Unclear)
+	}
+	w.block(3, counted(pair[1]))
+	w.fill(0)
+	report := w.audit(Options{})
+	if len(report.Findings) != 1 || report.Findings[0].Table != tables.Ledger {
+		t.Fatalf("one of them was recorded again: %+v", report.Findings)
+	}
+	detail := report.Findings[0].Detail
+	if !strings.Contains(detail, "1 ids were recorded more than once, 1 events too many: ws_acme/"+pair[1]+" at ") || strings.Contains(detail, pair[0]) || strings.Count(detail, w.stream.String()) != 2 {
+		t.Errorf("one of them was recorded again: %s", detail)
 	}
 }

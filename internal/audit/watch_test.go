@@ -221,7 +221,7 @@ func TestUnfinishedErasuresAreReportedAndAreNotInexact(t *testing.T) {
 	want(1, "usage_ledger")
 
 	w.exec("ALTER TABLE usage_ledger UPDATE outcome = 'erased', event_id = '', workspace = '', agent = '', credits = 0, messages = 0, channel = '' WHERE workspace = 'ws_a'")
-	w.exec("TRUNCATE TABLE usage_ids")
+	w.exec("TRUNCATE TABLE usage_id_places")
 	for _, table := range rollupTables() {
 		w.exec("ALTER TABLE " + table + " DELETE WHERE workspace = 'ws_a'")
 	}

@@ -26,6 +26,12 @@ func (p Place) String() string {
 	return fmt.Sprintf("partition %d of stream %s", p.Partition, p.Stream)
 }
 
+// Mutex is the query id under which everything runs that writes for the partition, or
+// that needs its ledger to stand still.
+func (p Place) Mutex(database string) string {
+	return fmt.Sprintf("agentmeter-%s-%s-%d", database, p.Stream, p.Partition)
+}
+
 // Settings on a cluster. A table's quorum inserts follow one another, each on a
 // majority of replicas, and what is read is all of those and nothing of one that
 // may still be taken back: ClickHouse calls it sequential consistency, and has it

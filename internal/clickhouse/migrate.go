@@ -28,8 +28,14 @@ var ErrOtherForm = errors.New("the tables are there in another form")
 // it where it is missing, and returns the numbers that it applied. Every
 // statement of a migration is idempotent, so running it twice, or two at once,
 // is safe. On a cluster it does so at every server.
-func Migrate(ctx context.Context, config Config, migrations fs.FS) (applied []int64, err error) {
+//
+// Ids that earlier releases looked up elsewhere are moved first. That takes as long
+// as there are ids; say, unless nil, is told how far it is.
+func Migrate(ctx context.Context, config Config, migrations fs.FS, say func(string)) (applied []int64, err error) {
 	config = config.withDefaults()
+	if say == nil {
+		say = func(string) {}
+	}
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
@@ -55,7 +61,7 @@ func Migrate(ctx context.Context, config Config, migrations fs.FS) (applied []in
 		if err := refuseSingle(ctx, c, server); err != nil {
 			return nil, err
 		}
-		return migrateCluster(ctx, c, server, db, migrations)
+		return migrateCluster(ctx, c, server, db, migrations, func(ctx context.Context) error { return moveIDs(ctx, config, db, say) })
 	}
 	if err := refuseCluster(ctx, server, config.Database); err != nil {
 		return nil, err
@@ -64,11 +70,11 @@ func Migrate(ctx context.Context, config Config, migrations fs.FS) (applied []in
 	if err := server.Exec(ctx, "CREATE DATABASE IF NOT EXISTS "+name); err != nil {
 		return nil, fmt.Errorf("create database: %w", err)
 	}
-	return up(ctx, db, migrations)
+	return up(ctx, db, migrations, func(ctx context.Context) error { return moveIDs(ctx, config, db, say) })
 }
 
-// up applies what is missing.
-func up(ctx context.Context, db *sql.DB, migrations fs.FS, options ...goose.ProviderOption) (applied []int64, err error) {
+// up applies what is missing, after what has to be done before.
+func up(ctx context.Context, db *sql.DB, migrations fs.FS, before func(context.Context) error, options ...goose.ProviderOption) (applied []int64, err error) {
 	provider, err := goose.NewProvider(goose.DialectClickHouse, db, migrations, options...)
 	if err != nil {
 		return nil, fmt.Errorf("read migrations: %w", err)
@@ -79,6 +85,9 @@ func up(ctx context.Context, db *sql.DB, migrations fs.FS, options ...goose.Prov
 	}
 	if is > known {
 		return nil, fmt.Errorf("%w: it is at %d, and this release knows %d", ErrNewerSchema, is, known)
+	}
+	if err := before(ctx); err != nil {
+		return nil, err
 	}
 	results, err := provider.Up(ctx)
 	for _, result := range results {
@@ -92,7 +101,7 @@ func up(ctx context.Context, db *sql.DB, migrations fs.FS, options ...goose.Prov
 
 // migrateCluster applies the form for a cluster. Nothing of it is in a
 // transaction: what was cut off is run again from the migration that it was in.
-func migrateCluster(ctx context.Context, c tables.Cluster, server driver.Conn, db *sql.DB, migrations fs.FS) ([]int64, error) {
+func migrateCluster(ctx context.Context, c tables.Cluster, server driver.Conn, db *sql.DB, migrations fs.FS, before func(context.Context) error) ([]int64, error) {
 	rendered, err := c.Migrations(migrations)
 	if err != nil {
 		return nil, err
@@ -113,14 +122,13 @@ func migrateCluster(ctx context.Context, c tables.Cluster, server driver.Conn, d
 		steps[i] = goose.NewGoMigration(migration.Version, &goose.GoFunc{RunDB: func(ctx context.Context, db *sql.DB) error {
 			for _, statement := range migration.Statements {
 				if _, err := db.ExecContext(ctx, statement); err != nil {
-					first, _, _ := strings.Cut(statement, "\n")
-					return fmt.Errorf("%s: %s: %w", migration.File, first, err)
+					return fmt.Errorf("%s: %s: %w", migration.File, firstLine(statement), err)
 				}
 			}
 			return nil
 		}}, nil)
 	}
-	applied, err := up(ctx, db, nil, goose.WithGoMigrations(steps...), goose.WithDisableGlobalRegistry(true))
+	applied, err := up(ctx, db, nil, before, goose.WithGoMigrations(steps...), goose.WithDisableGlobalRegistry(true))
 	if err != nil {
 		return applied, err
 	}
@@ -130,6 +138,12 @@ func migrateCluster(ctx context.Context, c tables.Cluster, server driver.Conn, d
 		}
 	}
 	return applied, nil
+}
+
+// firstLine of a statement says which it is.
+func firstLine(statement string) string {
+	first, _, _ := strings.Cut(strings.TrimSpace(statement), "\n")
+	return first
 }
 
 // equip gives what this server has to those that were added since: migrations

@@ -450,7 +450,7 @@ func TestRebuildUnderLoad(t *testing.T) {
 	l := sharedLab(t)
 	l.send(200)
 	l.counted()
-	for _, table := range []string{"usage_hour", "usage_playground", "usage_ids"} {
+	for _, table := range []string{"usage_hour", "usage_playground", "usage_id_places"} {
 		l.rows("TRUNCATE TABLE " + table)
 	}
 	for _, point := range pointsOf("rebuild") {

@@ -258,7 +258,7 @@ func (s *system) disk(b *testing.B) {
 	const day, aDay = 24 * time.Hour, 100e6 / 365
 	ndjson := s.load.bytesAsJSON()
 	events := float64(s.ledgerRows())
-	ledger, ids, live := s.tableBytes("table = 'usage_ledger'"), s.tableBytes("table = 'usage_ids'"), s.tableBytes(rollups)
+	ledger, ids, live := s.tableBytes("table = 'usage_ledger'"), s.tableBytes("table = 'usage_id_places'"), s.tableBytes(rollups)
 	b.ReportMetric(ndjson, "json_bytes/event")
 	b.ReportMetric(ledger/events, "ledger_bytes/event")
 	b.ReportMetric(ids/events, "ids_bytes/event")

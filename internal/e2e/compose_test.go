@@ -447,7 +447,7 @@ func TestComposeFileCountsWithTheLeastRights(t *testing.T) {
 	if out := c.run("cli", "audit"); !strings.Contains(out, "Exact:") {
 		t.Errorf("audit of what was set back: %s", out)
 	}
-	c.refuses("ALTER TABLE usage_ids DROP COLUMN offset", "TRUNCATE TABLE usage_ids", "DROP TABLE usage_ids")
+	c.refuses("ALTER TABLE usage_id_places DROP COLUMN offset", "TRUNCATE TABLE usage_id_places", "DROP TABLE usage_id_places")
 	rollup.stop()
 	engine.stop()
 

@@ -47,7 +47,7 @@ func (s *stages) nothingOf(workspace string) {
 			s.t.Errorf("%s has %s rows of %s", table, got, workspace)
 		}
 	}
-	ids := sql(s.t, s.clickhouse, "SELECT count() FROM usage_ids WHERE (stream, partition, offset) NOT IN (SELECT stream, partition, offset FROM usage_ledger WHERE outcome IN ('counted', 'playground', 'adjustment'))")
+	ids := sql(s.t, s.clickhouse, "SELECT count() FROM usage_id_places WHERE (stream, partition, offset) NOT IN (SELECT stream, partition, offset FROM usage_ledger WHERE outcome IN ('counted', 'playground', 'adjustment'))")
 	if ids != "0" {
 		s.t.Errorf("%s ids are known of nothing that was counted", ids)
 	}

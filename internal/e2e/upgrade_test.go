@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"agentmeter/internal/clickhouse/schematest"
 	"agentmeter/internal/slowtest"
 )
 
@@ -18,7 +19,7 @@ func TestUpgradeOfTheSchemaUnderTraffic(t *testing.T) {
 	w.begin(s.ingestBase, s.token(workspace, "events:write"))
 	w.passes(200)
 	s.rollup.stop()
-	s.schemaBeforeErasures()
+	s.earlierSchema()
 	w.passes(200)
 	if applied := s.must("migrate"); !strings.Contains(applied, "current schema") {
 		t.Errorf("migrate: %s", applied)
@@ -27,12 +28,12 @@ func TestUpgradeOfTheSchemaUnderTraffic(t *testing.T) {
 	w.passes(200)
 
 	s.rollup.stop()
-	s.schemaBeforeErasures()
+	s.earlierSchema()
 	counted := sql(t, s.clickhouse, "SELECT count() FROM usage_ledger")
 	s.startRollup()
 	s.rollup.waitFor("to be held up", countPatience, func() error {
-		if scrape(t, s.rollupBase)["agentmeter_rollup_doubts_total"].GetMetric()[0].GetCounter().GetValue() == 0 {
-			return notYetError{"no block that was not appended"}
+		if scrape(t, s.rollupBase)["agentmeter_rollup_session_errors_total"].GetMetric()[0].GetCounter().GetValue() == 0 {
+			return notYetError{"no partition that could not be taken over"}
 		}
 		return nil
 	})
@@ -45,12 +46,17 @@ func TestUpgradeOfTheSchemaUnderTraffic(t *testing.T) {
 	s.must("audit")
 }
 
-// schemaBeforeErasures puts the schema back to that of the release before the
-// last migration.
-func (s *stages) schemaBeforeErasures() {
+// earlierSchema puts the schema back to that of a release before erasures, which
+// looked ids up elsewhere.
+func (s *stages) earlierSchema() {
 	s.t.Helper()
-	sql(s.t, s.clickhouse, "DROP TABLE usage_erasures SYNC")
-	sql(s.t, s.clickhouse, "ALTER TABLE goose_db_version DELETE WHERE version_id = 8 SETTINGS mutations_sync = 2")
+	statements, err := schematest.EarlierIDs()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, statement := range append(statements, "DROP TABLE usage_erasures SYNC", "ALTER TABLE goose_db_version DELETE WHERE version_id = 8 SETTINGS mutations_sync = 2") {
+		sql(s.t, s.clickhouse, statement)
+	}
 }
 
 // A newer release has migrated the tables: what migrates says so and leaves them

@@ -36,7 +36,7 @@ FROM
     GROUP BY stream, partition, slot
     UNION ALL
     SELECT stream, partition, intDiv(offset, {slot:Int64}) AS slot, 0, -toInt64(count()), groupBitXor(sipHash64(offset))
-    FROM usage_ids
+    FROM usage_id_places
     GROUP BY stream, partition, slot
 )
 GROUP BY stream, partition, slot
@@ -56,9 +56,9 @@ ORDER BY stream, partition, slot
 {{- end}}
 {{- end}}
 
-{{- define "ids"}}SELECT toInt64(count()) FROM usage_ids WHERE {{template "stranded" .}}{{end}}
+{{- define "ids"}}SELECT toInt64(count()) FROM usage_id_places WHERE {{template "stranded" .}}{{end}}
 
-{{- define "remove_ids"}}ALTER TABLE usage_ids DELETE WHERE {{template "stranded" .}}{{end}}
+{{- define "remove_ids"}}ALTER TABLE usage_id_places DELETE WHERE {{template "stranded" .}}{{end}}
 
 {{- define "remaining"}}SELECT toInt64(count()) FROM {{.Table}} WHERE workspace IN ({{template "workspaces"}}){{end}}
 

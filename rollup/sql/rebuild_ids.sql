@@ -1,6 +1,6 @@
 {{/* What the id look-up should hold of a partition's offsets from one through another. */ -}}
 {{define "recorded" -}}
-SELECT toFixedString(substring(SHA256(concat(workspace, '\0', event_id)), 1, 16), 16) AS hash, offset
+SELECT {{idKey}} AS key, offset
     FROM usage_ledger
     WHERE stream = {stream:UUID} AND partition = {partition:Int32} AND offset >= {from:Int64} AND offset <= {through:Int64}
         AND outcome IN ('counted', 'playground', 'adjustment')
@@ -20,34 +20,34 @@ stream = {stream:UUID} AND partition = {partition:Int32} AND offset >= {from:Int
 SELECT toInt64(countIf(in_ledger > 0 AND in_ids = 0)) AS missing, toInt64(countIf(in_ledger = 0)) AS surplus, toInt64(countIf(in_ledger > 0 AND in_ids > 1)) AS repeated
 FROM
 (
-    SELECT hash, offset, sum(l) AS in_ledger, sum(i) AS in_ids
+    SELECT key, offset, sum(l) AS in_ledger, sum(i) AS in_ids
     FROM
     (
-        SELECT hash, offset, 1 AS l, 0 AS i FROM ({{template "recorded"}})
+        SELECT key, offset, 1 AS l, 0 AS i FROM ({{template "recorded"}})
         UNION ALL
-        SELECT id_hash, offset, 0, 1 FROM usage_ids WHERE {{template "held"}}
+        SELECT id_key, offset, 0, 1 FROM usage_id_places WHERE {{template "held"}}
     )
-    GROUP BY hash, offset
+    GROUP BY key, offset
 )
 {{- end}}
 
 {{- define "add" -}}
-INSERT INTO usage_ids (id_hash, stream, partition, offset)
-SELECT hash, {stream:UUID}, {partition:Int32}, offset
+INSERT INTO usage_id_places (id_key, stream, partition, offset)
+SELECT key, {stream:UUID}, {partition:Int32}, offset
 FROM ({{template "recorded"}})
-WHERE (hash, offset) NOT IN (SELECT id_hash, offset FROM usage_ids WHERE {{template "held"}})
+WHERE (key, offset) NOT IN (SELECT id_key, offset FROM usage_id_places WHERE {{template "held"}})
 {{- end}}
 
 {{- define "remove" -}}
-DELETE FROM usage_ids
+DELETE FROM usage_id_places
 WHERE {{template "held"}}
-    AND (id_hash, offset) NOT IN ({{template "recorded"}})
+    AND (id_key, offset) NOT IN ({{template "recorded"}})
 {{- end}}
 
 {{- /* Of rows that say the same, all but the first go. Parts are put in order by the number of their first block,
        which merges do not change, so that whoever computes it in between keeps the same one. */ -}}
 {{define "remove_repeated" -}}
-DELETE FROM usage_ids
+DELETE FROM usage_id_places
 WHERE {{template "held"}}
     AND (_part, _part_offset) IN
     (
@@ -55,9 +55,9 @@ WHERE {{template "held"}}
         FROM
         (
             SELECT arrayJoin(arraySlice(arraySort(groupArray((toInt64OrZero(splitByChar('_', _part)[2]), _part_offset, _part))), 2)) AS copy
-            FROM usage_ids
+            FROM usage_id_places
             WHERE {{template "held"}}
-            GROUP BY id_hash, offset
+            GROUP BY id_key, offset
             HAVING count() > 1
         )
     )
@@ -69,6 +69,6 @@ FROM
 (
     SELECT min(offset) AS lowest, max(offset) AS highest FROM usage_ledger WHERE stream = {stream:UUID} AND partition = {partition:Int32}
     UNION ALL
-    SELECT min(offset), max(offset) FROM usage_ids WHERE stream = {stream:UUID} AND partition = {partition:Int32} HAVING count() > 0
+    SELECT min(offset), max(offset) FROM usage_id_places WHERE stream = {stream:UUID} AND partition = {partition:Int32} HAVING count() > 0
 )
 {{- end}}

@@ -6,7 +6,7 @@ FROM
     UNION ALL
     SELECT stream, partition FROM usage_ledger GROUP BY stream, partition
     UNION ALL
-    SELECT stream, partition FROM usage_ids GROUP BY stream, partition
+    SELECT stream, partition FROM usage_id_places GROUP BY stream, partition
 {{- range .}}
     UNION ALL
     SELECT stream, partition FROM {{.Table}} GROUP BY stream, partition

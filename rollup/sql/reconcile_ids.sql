@@ -1,18 +1,18 @@
 -- Add the ids of a block that the id look-up lacks.
-INSERT INTO usage_ids (id_hash, stream, partition, offset)
+INSERT INTO usage_id_places (id_key, stream, partition, offset)
 WITH block AS
 (
-    SELECT toFixedString(substring(SHA256(concat(workspace, '\0', event_id)), 1, 16), 16) AS hash, offset
+    SELECT {{idKey}} AS key, offset
     FROM usage_ledger
     PREWHERE stream = {stream:UUID} AND partition = {partition:Int32} AND offset >= {lo:Int64} AND offset < {hi:Int64}
     WHERE outcome IN ('counted', 'playground', 'adjustment')
 )
-SELECT hash, {stream:UUID}, {partition:Int32}, offset
+SELECT key, {stream:UUID}, {partition:Int32}, offset
 FROM block
-WHERE (offset, hash) NOT IN
+WHERE (offset, key) NOT IN
 (
-    SELECT offset, id_hash
-    FROM usage_ids
+    SELECT offset, id_key
+    FROM usage_id_places
     PREWHERE stream = {stream:UUID} AND partition = {partition:Int32} AND offset >= {lo:Int64} AND offset < {hi:Int64}
-    WHERE indexHint(id_hash IN (SELECT hash FROM block))
+    WHERE indexHint(id_key IN (SELECT key FROM block))
 )

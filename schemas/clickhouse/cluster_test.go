@@ -73,6 +73,11 @@ func TestTheSchemaOnACluster(t *testing.T) {
 		write(m.File, m.Statements...)
 	}
 	write("reads across the shards", c.Reads()...)
+	move, err := MoveOfIDs(&c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write("ids of earlier releases", move.Statements()...)
 	golden(t, "cluster.sql", all.String())
 }
 

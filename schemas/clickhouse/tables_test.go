@@ -47,6 +47,14 @@ func TestRollupsAreTheOnesThatTheMigrationsCreate(t *testing.T) {
 	}
 }
 
+func TestTheViewOfIDsComputesTheirKey(t *testing.T) {
+	_, view, found := strings.Cut(allSQL(t), "CREATE MATERIALIZED VIEW IF NOT EXISTS "+IDs+"_view TO "+IDs+" AS")
+	view, _, _ = strings.Cut(view, ";")
+	if !found || !strings.Contains(view, IDKey+" AS id_key,") {
+		t.Errorf("the view of %s is%s", IDs, view)
+	}
+}
+
 func TestMigrationsAreIdempotent(t *testing.T) {
 	for _, line := range strings.Split(allSQL(t), "\n") {
 		if strings.HasPrefix(line, "CREATE ") && !strings.Contains(line, " IF NOT EXISTS ") {

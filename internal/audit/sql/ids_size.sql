@@ -1,2 +1,2 @@
 -- How many rows the id look-up has.
-SELECT toInt64(count()) AS rows FROM usage_ids
+SELECT toInt64(count()) AS rows FROM usage_id_places

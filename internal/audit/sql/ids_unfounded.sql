@@ -1,10 +1,10 @@
 -- The first offsets of a stretch that the id look-up names and at which the ledger recorded no such event.
 SELECT offset
-FROM usage_ids
+FROM usage_id_places
 WHERE stream = {stream:UUID} AND partition = {partition:Int32} AND offset >= {lo:Int64} AND offset < {hi:Int64}
-    AND (id_hash, offset) NOT IN
+    AND (id_key, offset) NOT IN
     (
-        SELECT toFixedString(substring(SHA256(concat(workspace, '\0', event_id)), 1, 16), 16), offset
+        SELECT {{idKey}}, offset
         FROM usage_ledger
         WHERE stream = {stream:UUID} AND partition = {partition:Int32} AND offset >= {lo:Int64} AND offset < {hi:Int64}
             AND outcome IN ('counted', 'playground', 'adjustment')

@@ -2,7 +2,7 @@
 SELECT
     intDiv(offset, {chunk:Int64}) AS stretch,
     toInt64(count()) AS ids,
-    toString(sum(reinterpretAsUInt128(sipHash128(toFixedString(substring(SHA256(concat(workspace, '\0', event_id)), 1, 16), 16), offset)))) AS checksum
+    toString(sum(reinterpretAsUInt128(sipHash128({{idKey}}, offset)))) AS checksum
 FROM usage_ledger
 WHERE stream = {stream:UUID} AND partition = {partition:Int32} AND offset < {below:Int64} AND outcome IN ('counted', 'playground', 'adjustment')
 GROUP BY stretch

@@ -4,9 +4,9 @@ SELECT
     partition,
     intDiv(offset, {chunk:Int64}) AS stretch,
     toInt64(countIf(offset < below)) AS ids,
-    toString(sumIf(reinterpretAsUInt128(sipHash128(id_hash, offset)), offset < below)) AS checksum,
+    toString(sumIf(reinterpretAsUInt128(sipHash128(id_key, offset)), offset < below)) AS checksum,
     max(offset) AS highest
-FROM usage_ids
+FROM usage_id_places
 LEFT JOIN
 (
     SELECT entry.1 AS stream, entry.2 AS partition, entry.3 AS below

@@ -1,20 +1,20 @@
--- Of the events that a stretch of offsets recorded: how many, how many of their ids are looked up at their own place, and how many more rows the look-up has of these ids.
+-- Of the events that a stretch of offsets recorded: how many, how many of their ids are looked up at their own place, and of which keys the look-up has more than one row.
 WITH recorded AS
 (
-    SELECT toFixedString(substring(SHA256(concat(workspace, '\0', event_id)), 1, 16), 16) AS hash, offset
+    SELECT {{idKey}} AS key, offset
     FROM usage_ledger
     WHERE stream = {stream:UUID} AND partition = {partition:Int32} AND offset >= {lo:Int64} AND offset < {hi:Int64}
         AND outcome IN ('counted', 'playground', 'adjustment')
 )
 SELECT
-    (SELECT toInt64(uniqExact(hash, offset)) FROM recorded) AS events,
+    (SELECT toInt64(uniqExact(key, offset)) FROM recorded) AS events,
     toInt64(sum(own)) AS placed,
-    toInt64(sum(n) - sum(own)) AS surplus,
-    arrayStringConcat(groupArrayIf(5)(hex(id_hash), n > 1), ',') AS some
+    toInt64(countIf(n > 1)) AS shared,
+    arrayStringConcat(groupArrayIf({listed:UInt64})(toString(id_key), n > 1), ',') AS some
 FROM
 (
-    SELECT id_hash, count() AS n, uniqExactIf(offset, stream = {stream:UUID} AND partition = {partition:Int32} AND (id_hash, offset) IN (SELECT hash, offset FROM recorded)) AS own
-    FROM usage_ids
-    WHERE id_hash IN (SELECT hash FROM recorded)
-    GROUP BY id_hash
+    SELECT id_key, count() AS n, uniqExactIf(offset, stream = {stream:UUID} AND partition = {partition:Int32} AND (id_key, offset) IN (SELECT key, offset FROM recorded)) AS own
+    FROM usage_id_places
+    WHERE id_key IN (SELECT key FROM recorded)
+    GROUP BY id_key
 )

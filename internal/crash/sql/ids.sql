@@ -1,2 +1,2 @@
--- Ids that the look-up holds more than once, and how many it holds.
-SELECT count(), uniqExact(id_hash) FROM usage_ids FORMAT TabSeparated
+-- How many rows the id look-up has, and how many different ones.
+SELECT count(), uniqExact(id_key, stream, partition, offset) FROM usage_id_places FORMAT TabSeparated

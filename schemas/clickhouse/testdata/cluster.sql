@@ -252,28 +252,6 @@ FROM usage_ledger AS ledger
 WHERE outcome = 'playground'
 GROUP BY workspace, time, agent, stream, partition;
 
--- 00003_ids.sql
-
-CREATE TABLE IF NOT EXISTS usage_ids ON CLUSTER 'meters'
-(
-    id_hash   FixedString(16) CODEC(NONE),
-    stream    UUID,
-    partition Int32,
-    offset    Int64 CODEC(ZSTD(1))
-)
-ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/agentmeter/usage_ids', '{replica}')
-ORDER BY id_hash
-SETTINGS index_granularity = 2048, replicated_deduplication_window = 0;
-
-CREATE MATERIALIZED VIEW IF NOT EXISTS usage_ids_view ON CLUSTER 'meters' TO usage_ids AS
-SELECT
-    toFixedString(substring(SHA256(concat(ledger.workspace, '\0', event_id)), 1, 16), 16) AS id_hash,
-    stream,
-    partition,
-    offset
-FROM usage_ledger AS ledger
-WHERE outcome IN ('counted', 'playground', 'adjustment');
-
 -- 00004_directory.sql
 
 CREATE TABLE IF NOT EXISTS directory_workspaces ON CLUSTER 'meters'
@@ -319,14 +297,6 @@ CREATE TABLE IF NOT EXISTS directory_members ON CLUSTER 'meters'
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/all/agentmeter/directory_members', '{shard}-{replica}')
 ORDER BY (workspace, member, valid_from, source_offset)
 SETTINGS replicated_deduplication_window = 0;
-
--- 00005_id_codecs.sql
-
-ALTER TABLE usage_ids ON CLUSTER 'meters' MODIFY COLUMN partition Int32 CODEC(T64, LZ4)
-SETTINGS alter_sync = 2;
-
-ALTER TABLE usage_ids ON CLUSTER 'meters' MODIFY COLUMN offset Int64 CODEC(T64, LZ4)
-SETTINGS alter_sync = 2;
 
 -- 00006_directory_streams.sql
 
@@ -392,13 +362,35 @@ ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/all/agentmeter/usage_e
 ORDER BY workspace
 SETTINGS replicated_deduplication_window = 0;
 
+-- 00009_id_places.sql
+
+CREATE TABLE IF NOT EXISTS usage_id_places ON CLUSTER 'meters'
+(
+    id_key    UInt64 CODEC(Delta, T64, LZ4),
+    stream    UUID,
+    partition Int32 CODEC(T64, LZ4),
+    offset    Int64 CODEC(T64, LZ4)
+)
+ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/agentmeter/usage_id_places', '{replica}')
+ORDER BY id_key
+SETTINGS index_granularity = 2048, replicated_deduplication_window = 0;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS usage_id_places_view ON CLUSTER 'meters' TO usage_id_places AS
+SELECT
+    reinterpretAsUInt64(reverse(substring(SHA256(concat(workspace, '\0', event_id)), 1, 6))) AS id_key,
+    stream,
+    partition,
+    offset
+FROM usage_ledger AS ledger
+WHERE outcome IN ('counted', 'playground', 'adjustment');
+
 -- reads across the shards
 
 CREATE OR REPLACE TABLE agentmeter_reads.usage_ledger ON CLUSTER 'meters' AS agentmeter.usage_ledger
 ENGINE = Distributed('meters', 'agentmeter', 'usage_ledger');
 
-CREATE OR REPLACE TABLE agentmeter_reads.usage_ids ON CLUSTER 'meters' AS agentmeter.usage_ids
-ENGINE = Distributed('meters', 'agentmeter', 'usage_ids');
+CREATE OR REPLACE TABLE agentmeter_reads.usage_id_places ON CLUSTER 'meters' AS agentmeter.usage_id_places
+ENGINE = Distributed('meters', 'agentmeter', 'usage_id_places');
 
 CREATE OR REPLACE TABLE agentmeter_reads.rollup_progress ON CLUSTER 'meters' AS agentmeter.rollup_progress
 ENGINE = Distributed('meters', 'agentmeter', 'rollup_progress');
@@ -435,4 +427,38 @@ SELECT * FROM agentmeter.directory_agents;
 
 CREATE OR REPLACE VIEW agentmeter_reads.directory_members ON CLUSTER 'meters' AS
 SELECT * FROM agentmeter.directory_members;
+
+-- ids of earlier releases
+
+RENAME TABLE usage_ids TO usage_ids_before ON CLUSTER 'meters';
+
+CREATE TABLE IF NOT EXISTS usage_id_places_next ON CLUSTER 'meters'
+(
+    id_key    UInt64 CODEC(Delta, T64, LZ4),
+    stream    UUID,
+    partition Int32 CODEC(T64, LZ4),
+    offset    Int64 CODEC(T64, LZ4)
+)
+ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/agentmeter/usage_id_places', '{replica}')
+ORDER BY id_key
+SETTINGS index_granularity = 2048, replicated_deduplication_window = 0;
+
+RENAME TABLE usage_id_places_next TO usage_id_places ON CLUSTER 'meters';
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS usage_id_places_view ON CLUSTER 'meters' TO usage_id_places AS
+SELECT
+    reinterpretAsUInt64(reverse(substring(SHA256(concat(workspace, '\0', event_id)), 1, 6))) AS id_key,
+    stream,
+    partition,
+    offset
+FROM usage_ledger AS ledger
+WHERE outcome IN ('counted', 'playground', 'adjustment');
+
+DROP VIEW IF EXISTS usage_ids_view ON CLUSTER 'meters' SYNC;
+
+DROP TABLE IF EXISTS usage_id_places_next ON CLUSTER 'meters' SYNC;
+
+DROP TABLE IF EXISTS usage_ids_before ON CLUSTER 'meters' SYNC;
+
+DROP TABLE IF EXISTS agentmeter_reads.usage_ids ON CLUSTER 'meters' SYNC;
 

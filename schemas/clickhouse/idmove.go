@@ -1,0 +1,71 @@
+package clickhouse
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Names of the id look-up of earlier releases, which migrations 3 and 5 made, and
+// of what it and today's are called while one takes the other's place.
+const (
+	EarlierIDs    = "usage_ids"
+	EarlierBefore = "usage_ids_before"
+	EarlierView   = "usage_ids_view"
+	NextIDs       = "usage_id_places_next"
+)
+
+// IDMove are the statements by which today's id look-up takes the place of that of
+// earlier releases, in this order.
+//
+// A view whose table is gone refuses every append. So nothing is counted from the
+// first of them until the last but one, by rollups of whichever release, and a rollup
+// of today's finds no look-up before it holds everything.
+type IDMove struct {
+	Aside      string // takes the earlier table's name: nothing is appended from here on
+	Next       string // makes the table that is to be filled
+	Publish    string // gives the filled table its name
+	View       string // fills it from here on
+	RetireView string // removes the earlier view: blocks are appended again
+	Retire     []string
+	// Unfinished removes a table that was to be filled by one who came too late.
+	Unfinished string
+}
+
+// Statements are all of them.
+func (m IDMove) Statements() []string {
+	return append([]string{m.Aside, m.Next, m.Publish, m.View, m.RetireView, m.Unfinished}, m.Retire...)
+}
+
+// MoveOfIDs are the statements for one server, or for a cluster.
+func MoveOfIDs(cluster *Cluster) (IDMove, error) {
+	text, err := Migrations.ReadFile("00009_id_places.sql")
+	if err != nil {
+		return IDMove{}, fmt.Errorf("read migration: %w", err)
+	}
+	made := statementsOf(string(text))
+	table, view := made[0], made[1]
+	on := ""
+	if cluster != nil {
+		on = cluster.on()
+		// Its path in Keeper is that of the name it will have.
+		if table, err = cluster.statement(table); err != nil {
+			return IDMove{}, err
+		}
+		if view, err = cluster.statement(view); err != nil {
+			return IDMove{}, err
+		}
+	}
+	move := IDMove{
+		Aside:      "RENAME TABLE " + EarlierIDs + " TO " + EarlierBefore + on,
+		Next:       strings.Replace(table, "EXISTS "+IDs, "EXISTS "+NextIDs, 1),
+		Publish:    "RENAME TABLE " + NextIDs + " TO " + IDs + on,
+		View:       view,
+		RetireView: "DROP VIEW IF EXISTS " + EarlierView + on + " SYNC",
+		Retire:     []string{"DROP TABLE IF EXISTS " + EarlierBefore + on + " SYNC"},
+		Unfinished: "DROP TABLE IF EXISTS " + NextIDs + on + " SYNC",
+	}
+	if cluster != nil {
+		move.Retire = append(move.Retire, "DROP TABLE IF EXISTS "+ReadsDatabase(cluster.Database)+"."+EarlierIDs+on+" SYNC")
+	}
+	return move, nil
+}
