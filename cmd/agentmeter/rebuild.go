@@ -35,11 +35,16 @@ func (c *rebuildCommand) check() error {
 func (c *rebuildCommand) options() (options rollup.RebuildOptions, err error) {
 	known := rollup.RebuildTables()
 	for _, tier := range c.Tier {
-		table := "usage_" + strings.TrimPrefix(strings.TrimSpace(tier), "usage_")
-		if !slices.Contains(known, table) {
-			return options, misuse("--tier: %q is none of %s", tier, strings.ReplaceAll(strings.Join(known, ", "), "usage_", ""))
+		tier = strings.TrimSpace(tier)
+		found := slices.IndexFunc(known, func(table string) bool { return tier == tierOf(table) || tier == table })
+		if found < 0 {
+			tiers := make([]string, len(known))
+			for i, table := range known {
+				tiers[i] = tierOf(table)
+			}
+			return options, misuse("--tier: %q is none of %s", tier, strings.Join(tiers, ", "))
 		}
-		options.Tables = append(options.Tables, table)
+		options.Tables = append(options.Tables, known[found])
 	}
 	if options.From, err = parseTime("--from", c.From); err != nil {
 		return options, err
@@ -55,6 +60,14 @@ func (c *rebuildCommand) options() (options rollup.RebuildOptions, err error) {
 		options.Tables = slices.DeleteFunc(known, func(table string) bool { return table == tables.IDs })
 	}
 	return options, nil
+}
+
+// tierOf is what --tier calls a table.
+func tierOf(table string) string {
+	if table == tables.IDs {
+		return "ids"
+	}
+	return strings.TrimPrefix(table, "usage_")
 }
 
 // parseTime reads a time of a flag: a date, which begins in UTC, or RFC 3339.

@@ -40,7 +40,7 @@ var rules = map[string]rule{
 	"internal/certtest":                    {nil, "gives tests an authority and certificates"},
 	"internal/kafka/kafkatest":             {[]string{"internal/certtest"}, "gives tests a real Apache Kafka"},
 	"internal/tracing":                     {nil, "follows a request by OpenTelemetry, off by default"},
-	"internal/clickhouse":                  {[]string{"schemas/", "internal/tracing"}, "how to speak to ClickHouse"},
+	"internal/clickhouse":                  {[]string{"schemas", "schemas/", "internal/tracing"}, "how to speak to ClickHouse"},
 	"internal/clickhouse/clickhousetest":   {[]string{"schemas/clickhouse", "internal/embedded/enginetest"}, "gives tests what of a cluster an embedded engine can be"},
 	"internal/clickhouse/schematest":       {[]string{"schemas/clickhouse", "internal/clickhouse", "internal/embedded/enginetest"}, "gives tests the schema on the real engine"},
 	"internal/slowtest":                    {nil, "names the tests that take long, which go test alone leaves out"},
