@@ -19,7 +19,7 @@ import (
 // right at any size.
 //
 // It holds the keys of ids, which is what the look-up has to load it from. That
-// another id has the same key is a million times rarer than its own accidents.
+// another id has the same key is a thousand times rarer than its own accidents.
 type idFilter struct {
 	slices []filterSlice // each follows the earlier ones in time
 	held   int64         // ids that were added, as far as it can tell

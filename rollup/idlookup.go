@@ -42,7 +42,8 @@ var errInconsistentIDs = errors.New("the id look-up does not agree with the ledg
 // text which ids those are.
 //
 // A look-up row at or above lo is a leftover: of a try whose block never got
-// into the ledger, or of a ledger that was set back. The id is new.
+// into the ledger, or of a ledger that was set back. The id is new. What the other
+// partitions of the stream have is nothing to this one, whatever state they are in.
 func (l *ledger) findRecorded(ctx context.Context, ids []schemas.IDHash, lo int64) (map[schemas.IDHash]uint64, error) {
 	search := search{places: make(map[clickhouse.Place]map[int64]schemas.IDKey), recorded: make(map[schemas.IDHash]uint64)}
 	search.wanted = make(map[schemas.IDHash]struct{}, len(ids))
@@ -50,8 +51,8 @@ func (l *ledger) findRecorded(ctx context.Context, ids []schemas.IDHash, lo int6
 		search.wanted[id] = struct{}{}
 	}
 	found := func(key schemas.IDKey, at clickhouse.Place, offset int64) {
-		if at == *l.place() && offset >= lo {
-			return
+		if at.Stream == l.stream && (at.Partition != l.partition || offset >= lo) {
+			return // copies meet in one partition: in another one it is another id
 		}
 		offsets := search.places[at]
 		if offsets == nil {

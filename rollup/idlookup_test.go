@@ -236,6 +236,26 @@ func TestIDsWithTheSameKeyAreToldApart(t *testing.T) {
 	}
 }
 
+// What another partition of the stream has under the same key is nothing to this one,
+// not even where that partition is in disorder: copies of an id meet in one.
+func TestAnotherPartitionsIDsAreNotLookedAt(t *testing.T) {
+	client := newTables(t)
+	a, neighbour := newAppender(t, client, 1), newAppender(t, client, 2)
+	neighbour.ledger.stream = a.ledger.stream
+	pair := schematest.SameKey()[0]
+	events := testEvents(2)
+	for i := range events {
+		events[i].Workspace, events[i].ID = schematest.SameKeyWorkspace, pair[i]
+	}
+	own := a.count(events[:1])
+	theirs := neighbour.count(events[1:])
+	mustExec(t, client, `ALTER TABLE usage_ledger DELETE WHERE partition = 2 SETTINGS mutations_sync = 1`)
+	found, err := a.ledger.findRecorded(t.Context(), append(own, theirs...), a.next)
+	if err != nil || len(found) != 1 || found[own[0]] != events[0].PayloadHash() {
+		t.Errorf("found %v, %v", found, err)
+	}
+}
+
 // A copy of an erased event passes for new, whatever it says now, and the statement
 // that appends it blanks it, in the ledger and in every view.
 func TestCopiesOfErasedEventsAreBlank(t *testing.T) {

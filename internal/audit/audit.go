@@ -166,7 +166,8 @@ type bounds struct {
 	// a bitmap, which takes an eighth of a byte each.
 	stretch int64
 	// keys is about how many ids are grouped at a time, and shared how many keys of
-	// more than one row a statement lists: all of them are in its URL.
+	// more than one row a statement lists: ClickHouse takes parameters of up to 128
+	// KiB, as they are encoded in the URL.
 	keys, shared int64
 	// slice is how many rows of the ledger are looked at under the mutex at a
 	// time.
@@ -176,7 +177,7 @@ type bounds struct {
 	held int64
 }
 
-var defaultBounds = bounds{stretch: 1 << 20, keys: 1 << 20, shared: 10_000, slice: 250_000, held: 4_000_000}
+var defaultBounds = bounds{stretch: 1 << 20, keys: 1 << 20, shared: 5_000, slice: 250_000, held: 4_000_000}
 
 // Progress says how far an audit is.
 type Progress struct {

@@ -3,6 +3,7 @@ package audit
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -246,42 +247,45 @@ func (a *auditor) doubledIn(ctx context.Context, from, through int64, found *dou
 	return a.doubledIn(ctx, middle+1, through, found)
 }
 
-// doubled are ids that are looked up more than once.
-type doubled struct {
-	ids, surplus  int64
-	recordedAgain int64     // of ids, those that the ledger has more than once
-	first         Partition // of one of the places
-	some          string    // the first of them, with their places
+// doubled are ids that are looked up more than once: since they were recorded more than
+// once, or only in the look-up.
+type doubled struct{ recorded, held doubles }
+
+type doubles struct {
+	ids, surplus int64
+	first        Partition // of one of the places
+	some         string    // the first of them, with their places
 }
 
 // doubledAmong adds those of some keys, separated by commas.
 func (a *auditor) doubledAmong(ctx context.Context, keys string, found *doubled) error {
 	return a.ask(ctx, Partition{}, question{sql: idsDoubledSQL, params: map[string]string{"keys": "[" + keys + "]"}}, func(fields []string) error {
-		n, err := integers([]string{fields[0], fields[1], fields[2], fields[4]})
-		if err != nil || n[0] == 0 {
-			return err
-		}
-		if found.ids == 0 {
-			if found.first.Stream, err = uuid.Parse(fields[3]); err != nil {
-				return fmt.Errorf("stream: %w", err)
-			}
-			found.first.Partition, found.some = int32(n[3]), strings.Clone(fields[5])
-		}
-		found.ids, found.surplus, found.recordedAgain = found.ids+n[0], found.surplus+n[1], found.recordedAgain+n[2]
-		return nil
+		return errors.Join(found.recorded.add(fields[:5]), found.held.add(fields[5:]))
 	})
 }
 
-// report says which ids are looked up more than once: since they were recorded more
-// than once, or only in the look-up.
-func (a *auditor) report(found *doubled) {
-	if found.ids == 0 {
-		return
+// add adds what a row says of one kind: how many, surplus, stream, partition, some.
+func (d *doubles) add(fields []string) error {
+	n, err := integers([]string{fields[0], fields[1], fields[3]})
+	if err != nil || n[0] == 0 {
+		return err
 	}
-	if found.recordedAgain > 0 {
-		a.find(found.first, CheckIDs, tables.Ledger, "%d ids were recorded more than once, %d events too many: %s (stream/partition/offset)", found.ids, found.surplus, found.some)
-	} else {
-		a.find(found.first, CheckIDs, tables.IDs, "holds %d ids more than once, %d rows too many: %s (stream/partition/offset)", found.ids, found.surplus, found.some)
+	if d.ids == 0 {
+		if d.first.Stream, err = uuid.Parse(fields[2]); err != nil {
+			return fmt.Errorf("stream: %w", err)
+		}
+		d.first.Partition, d.some = int32(n[2]), strings.Clone(fields[4])
+	}
+	d.ids, d.surplus = d.ids+n[0], d.surplus+n[1]
+	return nil
+}
+
+func (a *auditor) report(found *doubled) {
+	if d := found.recorded; d.ids > 0 {
+		a.find(d.first, CheckIDs, tables.Ledger, "%d ids were recorded more than once, %d events too many: %s (stream/partition/offset)", d.ids, d.surplus, d.some)
+	}
+	if d := found.held; d.ids > 0 {
+		a.find(d.first, CheckIDs, tables.IDs, "holds %d ids more than once, %d rows too many: %s (stream/partition/offset)", d.ids, d.surplus, d.some)
 	}
 }
 

@@ -4,7 +4,9 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +15,7 @@ import (
 
 	"agentmeter/internal/clickhouse/schematest"
 	"agentmeter/internal/slowtest"
+	"agentmeter/schemas"
 	tables "agentmeter/schemas/clickhouse"
 )
 
@@ -350,5 +353,33 @@ func TestIDsWithTheSameKeyAreNotDoubled(t *testing.T) {
 	detail := report.Findings[0].Detail
 	if !strings.Contains(detail, "1 ids were recorded more than once, 1 events too many: ws_acme/"+pair[1]+" at ") || strings.Contains(detail, pair[0]) || strings.Count(detail, w.stream.String()) != 2 {
 		t.Errorf("one of them was recorded again: %s", detail)
+	}
+}
+
+// Two rows that the ledger has nothing of are not one id twice, though their key is the same.
+func TestRowsOfNothingAreNotDoubled(t *testing.T) {
+	w := newWorld(t, 1)
+	pair := schematest.SameKey()[0]
+	var block []event
+	for _, id := range pair {
+		block = append(block, event{id: id, outcome: "counted", workspace: schematest.SameKeyWorkspace, agent: "agt_1", at: time.Now().UTC(), credits: 1, messages: 1})
+	}
+	w.block(1, block...)
+	w.fill(0)
+	w.exec("INSERT INTO usage_erasures VALUES ('ws_acme', now64(3))")
+	w.exec("ALTER TABLE usage_ledger UPDATE outcome = 'erased', event_id = '', workspace = '', agent = '', credits = 0, messages = 0 WHERE 1")
+	for _, f := range w.audit(Options{}).Findings {
+		if strings.Contains(f.Detail, "more than once") {
+			t.Errorf("%+v", f)
+		}
+	}
+}
+
+// ClickHouse refuses a parameter that is longer, as it is encoded.
+func TestAListOfKeysFitsIntoAParameter(t *testing.T) {
+	const longest = 128 << 10
+	keys := slices.Repeat([]string{strconv.FormatInt(1<<schemas.IDKeyBits-1, 10)}, int(defaultBounds.shared))
+	if n := len(url.QueryEscape("[" + strings.Join(keys, ",") + "]")); n > longest*9/10 {
+		t.Errorf("%d bytes, and ClickHouse takes %d", n, longest)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"net/url"
 
 	clickhousego "github.com/ClickHouse/clickhouse-go/v2"
+
+	tables "agentmeter/schemas/clickhouse"
 )
 
 // WithoutKeeper is for tests in the package of their own.
@@ -18,13 +20,22 @@ func MoveFewIDs(n int64) (undo func()) {
 	return func() { idsAMove = was }
 }
 
-// MoveIDs does of a migration what moves ids.
-func MoveIDs(ctx context.Context, config Config, say func(string)) error {
+// MigrateCluster migrates without asking whether the cluster is one on which counting
+// can be promised.
+func MigrateCluster(ctx context.Context, config Config) error {
 	config = config.withDefaults()
 	base, err := url.Parse(config.URL)
 	if err != nil {
 		return err
 	}
+	outside := config
+	outside.Database = "default"
+	conn, err := clickhousego.Open(outside.options(base))
+	if err != nil {
+		return err
+	}
 	db := clickhousego.OpenDB(config.options(base))
-	return errors.Join(moveIDs(ctx, config, db, say), db.Close())
+	c := tables.Cluster{Name: config.Cluster, Database: config.Database}
+	_, err = migrateCluster(ctx, c, conn, db, tables.Migrations, func(ctx context.Context) error { return moveIDs(ctx, config, db, func(string) {}) })
+	return errors.Join(err, conn.Close(), db.Close())
 }

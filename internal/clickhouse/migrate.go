@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
+	"slices"
 	"strings"
 
 	clickhousego "github.com/ClickHouse/clickhouse-go/v2"
@@ -148,9 +149,12 @@ func firstLine(statement string) string {
 
 // equip gives what this server has to those that were added since: migrations
 // that are applied are not applied again, and as they were they would not fit.
+//
+// What takes part in a move of ids is left to that: while it is under way names stand
+// for other tables than they will, here and there.
 func equip(ctx context.Context, c tables.Cluster, db *sql.DB) error {
 	rows, err := db.QueryContext(ctx, `
-SELECT create_table_query
+SELECT name, create_table_query
 FROM system.tables
 WHERE database = currentDatabase() AND (endsWith(engine, 'MergeTree') OR engine = 'MaterializedView')
 ORDER BY engine = 'MaterializedView', name`)
@@ -158,22 +162,26 @@ ORDER BY engine = 'MaterializedView', name`)
 		return fmt.Errorf("read the schema: %w", err)
 	}
 	defer rows.Close()
-	var statements []string
+	var names, created []string
 	for rows.Next() {
-		var created string
-		if err := rows.Scan(&created); err != nil {
+		var name, how string
+		if err := rows.Scan(&name, &how); err != nil {
 			return fmt.Errorf("read the schema: %w", err)
 		}
-		statement, err := c.Elsewhere(created)
-		if err != nil {
-			return fmt.Errorf("read the schema: %w", err)
-		}
-		statements = append(statements, statement)
+		names, created = append(names, name), append(created, how)
 	}
 	if err := rows.Err(); err != nil {
 		return fmt.Errorf("read the schema: %w", err)
 	}
-	for _, statement := range statements {
+	moving := slices.ContainsFunc(names, tables.OnlyWhileMoving)
+	for i, name := range names {
+		if moving && (tables.OnlyWhileMoving(name) || name == tables.IDs || name == tables.IDsView) {
+			continue
+		}
+		statement, err := c.Elsewhere(created[i])
+		if err != nil {
+			return fmt.Errorf("read the schema: %w", err)
+		}
 		if _, err := db.ExecContext(ctx, statement); err != nil {
 			return fmt.Errorf("give the schema to all servers: %w", err)
 		}

@@ -5,10 +5,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
+	clickhousego "github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/google/uuid"
 
 	"agentmeter/schemas"
@@ -46,22 +46,34 @@ func moveIDs(ctx context.Context, config Config, db *sql.DB, say func(string)) e
 	return nil
 }
 
-func (m *idMove) run(ctx context.Context) error {
+func (m *idMove) run(ctx context.Context) (err error) {
 	there, err := m.settled(ctx)
 	if err != nil {
 		return err
 	}
-	earlier, before, published := there[tables.EarlierIDs], there[tables.EarlierBefore], there[tables.IDs]
+	earlier, before, published := there.any(tables.EarlierIDs), there.any(tables.EarlierBefore), there.any(tables.IDs)
 	switch {
-	case !earlier && !before:
-		if there[tables.NextIDs] && published {
-			return m.exec(ctx, m.Unfinished)
+	case !earlier && !before && there.any(tables.NextIDs):
+		if !published {
+			return fmt.Errorf("there is %s, and nothing that it was to be filled from: restore %s, or drop it and make %s by agentmeter migrate and agentmeter rebuild --tier ids before anything is counted",
+				tables.NextIDs, tables.EarlierIDs, tables.IDs)
 		}
+		return m.exec(ctx, m.Unfinished)
+	case !earlier && !before:
 		return nil
-	case earlier && (before || published):
-		return fmt.Errorf("there are %s and %s: a release that knows only the first has migrated this database since. Drop %s and its view, and make the other complete by agentmeter rebuild --tier ids before anything is counted", tables.EarlierIDs, tables.IDs, tables.EarlierIDs)
-	case earlier:
-		if err := m.exec(ctx, m.Aside); err != nil {
+	case earlier && published, there.both(tables.EarlierIDs, tables.EarlierBefore):
+		return fmt.Errorf("there is %s beside what took its place: a release that knows only that one has migrated this database since. Drop it and its view, and make %s complete by agentmeter rebuild --tier ids before anything is counted", tables.EarlierIDs, tables.IDs)
+	}
+	servers, end, err := m.servers(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, end()) }()
+	if err := m.exec(ctx, m.Aside); err != nil {
+		return err
+	}
+	if there.both(tables.IDs, tables.NextIDs) {
+		if err := m.exec(ctx, m.Unfinished); err != nil {
 			return err
 		}
 	}
@@ -70,14 +82,61 @@ func (m *idMove) run(ctx context.Context) error {
 		if err := m.exec(ctx, m.Next); err != nil {
 			return err
 		}
-		if err := m.fill(ctx); err != nil {
-			return err
+		for _, server := range servers {
+			if err := m.fill(ctx, server); err != nil {
+				return err
+			}
 		}
-		if err := m.exec(ctx, m.Publish); err != nil {
+	}
+	if err := m.exec(ctx, m.Publish, m.View); err != nil {
+		return err
+	}
+	for _, server := range servers {
+		if err := m.addAppended(ctx, server); err != nil {
 			return err
 		}
 	}
-	return m.exec(ctx, slices.Concat([]string{m.View, m.RetireView, m.Unfinished}, m.Retire)...)
+	return m.exec(ctx, append([]string{m.RetireView}, m.Retire...)...)
+}
+
+// servers are those that are written to, one of each shard, whose mutexes hold.
+func (m *idMove) servers(ctx context.Context) (servers []*Client, end func() error, err error) {
+	if m.config.Cluster != "" && len(m.config.Shards) == 0 {
+		return nil, nil, errors.New("on a cluster --clickhouse-shards has to name the servers that the rollups write to")
+	}
+	client, err := Open(m.config)
+	if err != nil {
+		return nil, nil, err
+	}
+	if client.shards == nil {
+		return []*Client{client}, client.Close, nil
+	}
+	if err := client.shards.check(ctx); err != nil {
+		return nil, nil, errors.Join(err, client.Close())
+	}
+	return client.shards.servers, client.Close, nil
+}
+
+// present are the tables that each server has.
+type present map[string]map[string]bool
+
+func (p present) any(table string) bool {
+	for _, names := range p {
+		if names[table] {
+			return true
+		}
+	}
+	return false
+}
+
+// both is whether one server has both.
+func (p present) both(one, other string) bool {
+	for _, names := range p {
+		if names[one] && names[other] {
+			return true
+		}
+	}
+	return false
 }
 
 // renameWait lies between two looks at tables of which one is being renamed, and
@@ -90,10 +149,10 @@ const (
 // settled says which tables there are. While a table is renamed ClickHouse may list it
 // by neither name. That the earlier one is nowhere is believed where its view is not
 // there any more, either: it goes when the ids are moved.
-func (m *idMove) settled(ctx context.Context) (map[string]bool, error) {
+func (m *idMove) settled(ctx context.Context) (present, error) {
 	for range maxRenameWaits {
 		there, err := m.there(ctx)
-		if err != nil || there[tables.EarlierIDs] || there[tables.EarlierBefore] || !there[tables.EarlierView] {
+		if err != nil || there.any(tables.EarlierIDs) || there.any(tables.EarlierBefore) || !there.any(tables.EarlierView) {
 			return there, err
 		}
 		select {
@@ -107,24 +166,34 @@ func (m *idMove) settled(ctx context.Context) (map[string]bool, error) {
 }
 
 // there says which tables there are.
-func (m *idMove) there(ctx context.Context) (map[string]bool, error) {
-	rows, err := m.db.QueryContext(ctx, "SELECT name FROM system.tables WHERE database = currentDatabase()")
+func (m *idMove) there(ctx context.Context) (present, error) {
+	from := "system.tables"
+	if m.config.Cluster != "" {
+		from = "clusterAllReplicas({cluster:String}, system.tables)"
+	}
+	rows, err := m.db.QueryContext(WithParams(ctx, map[string]string{"cluster": m.config.Cluster, "database": m.config.Database}),
+		"SELECT concat(hostName(), ':', toString(tcpPort())) AS host, name FROM "+from+" WHERE database = {database:String}")
 	if err != nil {
 		return nil, fmt.Errorf("read the schema: %w", err)
 	}
 	defer rows.Close()
-	there := make(map[string]bool)
+	there := make(present)
 	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
+		var host, name string
+		if err := rows.Scan(&host, &name); err != nil {
 			return nil, fmt.Errorf("read the schema: %w", err)
 		}
-		there[name] = true
+		if there[host] == nil {
+			there[host] = make(map[string]bool)
+		}
+		there[host][name] = true
 	}
 	return there, rows.Err()
 }
 
+// exec runs statements of the schema. They may drop tables of whatever size.
 func (m *idMove) exec(ctx context.Context, statements ...string) error {
+	ctx = clickhousego.Context(ctx, clickhousego.WithSettings(clickhousego.Settings{"max_table_size_to_drop": "0"}))
 	for _, statement := range statements {
 		if _, err := m.db.ExecContext(ctx, statement); err != nil {
 			return fmt.Errorf("%s: %w", firstLine(statement), err)
@@ -133,37 +202,9 @@ func (m *idMove) exec(ctx context.Context, statements ...string) error {
 	return nil
 }
 
-// fill moves what each shard has, once nothing is under way there that began before
-// the earlier table was put aside.
-func (m *idMove) fill(ctx context.Context) (err error) {
-	client, err := Open(m.config)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, client.Close()) }()
-	servers := []*Client{client}
-	if client.shards != nil {
-		if err := client.shards.check(ctx); err != nil {
-			return err
-		}
-		servers = client.shards.servers
-	}
-	for _, server := range servers {
-		if err := waitForCounting(ctx, server); err != nil {
-			return err
-		}
-		if err := m.fillAt(ctx, server); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// waitForCounting returns once every statement has ended that held a partition's mutex
-// when it was called.
-func waitForCounting(ctx context.Context, server *Client) error {
-	var places []Place
-	err := server.SelectText(ctx, Statement{SQL: `
+// placesAt are the partitions of which a server may have anything.
+func placesAt(ctx context.Context, server *Client) (places []Place, err error) {
+	err = server.SelectText(ctx, Statement{SQL: `
 SELECT stream, toInt32(arrayJoin(range(toUInt32(partitions)))) AS partition FROM usage_streams
 UNION DISTINCT SELECT stream, partition FROM usage_ledger GROUP BY stream, partition`}, func(fields []string) error {
 		stream, err := uuid.Parse(fields[0])
@@ -178,7 +219,17 @@ UNION DISTINCT SELECT stream, partition FROM usage_ledger GROUP BY stream, parti
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("list partitions: %w", err)
+		return nil, fmt.Errorf("list partitions: %w", err)
+	}
+	return places, nil
+}
+
+// waitForCounting returns once every statement has ended that held a partition's mutex
+// when it was called.
+func waitForCounting(ctx context.Context, server *Client) error {
+	places, err := placesAt(ctx, server)
+	if err != nil {
+		return err
 	}
 	for _, place := range places {
 		if err := server.Exec(ctx, Statement{SQL: "SELECT 1", Mutex: place.Mutex(server.Database())}); err != nil {
@@ -196,24 +247,34 @@ const moveTimeout = 15 * time.Minute
 
 // The earlier table is in the order of whole hashes, so a range of keys is a stretch
 // of both.
-const moveSQL = `
+const (
+	inEarlier = `id_hash >= toFixedString(unhex({from_hash:String}), 16) AND id_hash <= toFixedString(unhex({through_hash:String}), 16)`
+	inNext    = `id_key >= {from:UInt64} AND id_key <= {through:UInt64}`
+	keyOfHash = `reinterpretAsUInt64(reverse(substring(id_hash, 1, 6)))`
+
+	moveSQL = `
 INSERT INTO ` + tables.NextIDs + ` (id_key, stream, partition, offset)
-SELECT reinterpretAsUInt64(reverse(substring(id_hash, 1, 6))) AS key, stream, partition, offset
+SELECT ` + keyOfHash + ` AS key, stream, partition, offset
 FROM ` + tables.EarlierBefore + `
-WHERE id_hash >= toFixedString(unhex({from_hash:String}), 16) AND id_hash <= toFixedString(unhex({through_hash:String}), 16)
-    AND (key, stream, partition, offset) NOT IN
-    (
-        SELECT id_key, stream, partition, offset FROM ` + tables.NextIDs + ` WHERE id_key >= {from:UInt64} AND id_key <= {through:UInt64}
-    )`
+WHERE ` + inEarlier + `
+    AND (key, stream, partition, offset) NOT IN (SELECT id_key, stream, partition, offset FROM ` + tables.NextIDs + ` WHERE ` + inNext + `)`
 
-var moveSettings = map[string]string{"insert_deduplicate": "0", "max_partitions_per_insert_block": "0"}
+	// Passing over what is moved is quicker than to find that nothing is missing.
+	movedSQL = `
+SELECT
+    (SELECT (count(), sum(sipHash64(` + keyOfHash + `, stream, partition, offset))) FROM ` + tables.EarlierBefore + ` WHERE ` + inEarlier + `)
+    = (SELECT (count(), sum(sipHash64(id_key, stream, partition, offset))) FROM ` + tables.NextIDs + ` WHERE ` + inNext + `)`
+)
 
-func (m *idMove) fillAt(ctx context.Context, server *Client) error {
-	var ids int64
-	err := server.SelectText(ctx, Statement{SQL: "SELECT count() FROM " + tables.EarlierBefore}, func(fields []string) (err error) {
-		ids, err = strconv.ParseInt(fields[0], 10, 64)
+var moveSettings = map[string]string{"insert_deduplicate": "0", "max_partitions_per_insert_block": "0", "max_insert_threads": "1"}
+
+// fill moves what a server has, once nothing is under way there that began before
+// the earlier table was put aside.
+func (m *idMove) fill(ctx context.Context, server *Client) error {
+	if err := waitForCounting(ctx, server); err != nil {
 		return err
-	})
+	}
+	ids, err := server.integer(ctx, Statement{SQL: "SELECT count() FROM " + tables.EarlierBefore})
 	if err != nil {
 		return fmt.Errorf("count ids: %w", err)
 	}
@@ -238,8 +299,68 @@ func (m *idMove) fillAt(ctx context.Context, server *Client) error {
 func moveRange(ctx context.Context, server *Client, from, through int64) error {
 	ctx, cancel := context.WithTimeout(ctx, moveTimeout)
 	defer cancel()
-	return server.Exec(ctx, Statement{SQL: moveSQL, Settings: moveSettings, Mutex: "agentmeter-" + server.Database() + "-ids", Params: map[string]string{
+	statement := Statement{SQL: movedSQL, Mutex: "agentmeter-" + server.Database() + "-ids", Params: map[string]string{
 		"from": strconv.FormatInt(from, 10), "through": strconv.FormatInt(through, 10),
 		"from_hash": fmt.Sprintf("%012x%020d", from, 0), "through_hash": fmt.Sprintf("%012x%s", through, "ffffffffffffffffffff"),
-	}})
+	}}
+	if moved, err := server.integer(ctx, statement); err != nil || moved == 1 {
+		return err
+	}
+	statement.SQL, statement.Settings = moveSQL, moveSettings
+	return server.Exec(ctx, statement)
+}
+
+// integer runs a statement that answers with one.
+func (c *Client) integer(ctx context.Context, statement Statement) (n int64, err error) {
+	err = c.SelectText(ctx, statement, func(fields []string) (err error) {
+		n, err = strconv.ParseInt(fields[0], 10, 64)
+		return err
+	})
+	return n, err
+}
+
+const (
+	sinceAside  = `stream = {stream:UUID} AND partition = {partition:Int32} AND offset > {after:Int64}`
+	appendedSQL = `FROM usage_ledger WHERE ` + sinceAside + ` AND outcome IN ('counted', 'playground', 'adjustment')`
+	addSQL      = `
+INSERT INTO ` + tables.IDs + ` (id_key, stream, partition, offset)
+SELECT ` + tables.IDKey + ` AS key, stream, partition, offset ` + appendedSQL + `
+    AND (key, offset) NOT IN (SELECT id_key, offset FROM ` + tables.IDs + ` WHERE ` + sinceAside + `)`
+)
+
+// addAppended adds the ids of blocks that were appended since the earlier table was put
+// aside. None is, but where a server's settings say that a view without a table is to be
+// passed over (ignore_materialized_views_with_dropped_target_table), which the appends
+// of earlier releases did not forbid.
+func (m *idMove) addAppended(ctx context.Context, server *Client) error {
+	there, err := server.integer(ctx, Statement{SQL: "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = '" + tables.EarlierBefore + "'"})
+	if err != nil || there == 0 { // a run before this one was at its end here
+		return err
+	}
+	places, err := placesAt(ctx, server)
+	if err != nil {
+		return err
+	}
+	for _, place := range places {
+		statement := Statement{Params: map[string]string{"stream": place.Stream.String(), "partition": strconv.Itoa(int(place.Partition))}}
+		statement.SQL = "SELECT if(count() = 0, -1, max(offset)) FROM " + tables.EarlierBefore + " WHERE stream = {stream:UUID} AND partition = {partition:Int32}"
+		after, err := server.integer(ctx, statement)
+		if err != nil {
+			return fmt.Errorf("look for what was appended to %s: %w", place, err)
+		}
+		statement.Params["after"] = strconv.FormatInt(after, 10)
+		statement.SQL = "SELECT count() " + appendedSQL
+		appended, err := server.integer(ctx, statement)
+		if err != nil {
+			return fmt.Errorf("look for what was appended to %s: %w", place, err)
+		}
+		if appended == 0 {
+			continue
+		}
+		statement.SQL, statement.Settings, statement.Mutex = addSQL, moveSettings, place.Mutex(server.Database())
+		if err := server.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("add what was appended to %s: %w", place, err)
+		}
+	}
+	return nil
 }

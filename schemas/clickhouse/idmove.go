@@ -2,6 +2,7 @@ package clickhouse
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -12,7 +13,14 @@ const (
 	EarlierBefore = "usage_ids_before"
 	EarlierView   = "usage_ids_view"
 	NextIDs       = "usage_id_places_next"
+	IDsView       = IDs + "_view"
 )
+
+// OnlyWhileMoving is whether a table or view is there only before ids are moved, or while
+// they are.
+func OnlyWhileMoving(name string) bool {
+	return slices.Contains([]string{EarlierIDs, EarlierBefore, EarlierView, NextIDs}, name)
+}
 
 // IDMove are the statements by which today's id look-up takes the place of that of
 // earlier releases, in this order.
@@ -55,10 +63,11 @@ func MoveOfIDs(cluster *Cluster) (IDMove, error) {
 			return IDMove{}, err
 		}
 	}
+	// IF EXISTS: on a cluster some servers may have done it, and others not.
 	move := IDMove{
-		Aside:      "RENAME TABLE " + EarlierIDs + " TO " + EarlierBefore + on,
+		Aside:      "RENAME TABLE IF EXISTS " + EarlierIDs + " TO " + EarlierBefore + on,
 		Next:       strings.Replace(table, "EXISTS "+IDs, "EXISTS "+NextIDs, 1),
-		Publish:    "RENAME TABLE " + NextIDs + " TO " + IDs + on,
+		Publish:    "RENAME TABLE IF EXISTS " + NextIDs + " TO " + IDs + on,
 		View:       view,
 		RetireView: "DROP VIEW IF EXISTS " + EarlierView + on + " SYNC",
 		Retire:     []string{"DROP TABLE IF EXISTS " + EarlierBefore + on + " SYNC"},

@@ -430,7 +430,7 @@ SELECT * FROM agentmeter.directory_members;
 
 -- ids of earlier releases
 
-RENAME TABLE usage_ids TO usage_ids_before ON CLUSTER 'meters';
+RENAME TABLE IF EXISTS usage_ids TO usage_ids_before ON CLUSTER 'meters';
 
 CREATE TABLE IF NOT EXISTS usage_id_places_next ON CLUSTER 'meters'
 (
@@ -443,7 +443,7 @@ ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/agentmeter/usage_id_pla
 ORDER BY id_key
 SETTINGS index_granularity = 2048, replicated_deduplication_window = 0;
 
-RENAME TABLE usage_id_places_next TO usage_id_places ON CLUSTER 'meters';
+RENAME TABLE IF EXISTS usage_id_places_next TO usage_id_places ON CLUSTER 'meters';
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS usage_id_places_view ON CLUSTER 'meters' TO usage_id_places AS
 SELECT
