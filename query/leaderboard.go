@@ -32,8 +32,8 @@ func (s *Service) GetUsageAgents(w http.ResponseWriter, r *http.Request, _ api.G
 	sort := oneOf(p, "sort", api.SortCredits, api.SortCredits, api.SortMessages, api.SortName, api.SortCreditsPerMessage, api.SortChange)
 	order := oneOf(p, "order", defaultOrder(sort), api.Ascending, api.Descending)
 	limit := p.limit()
-	question := questionOf(u.route, u.workspace, u.agent, u.asked.String(), u.grain, u.compare, sort, order)
-	from, err := p.cursor(question)
+	fingerprint := fingerprintOf(u.route, u.workspace, u.agent, u.asked.String(), u.grain, u.compare, sort, order)
+	from, err := p.cursor(fingerprint)
 	if err != nil {
 		httpapi.WriteError(w, r, err)
 		return
@@ -63,7 +63,7 @@ func (s *Service) GetUsageAgents(w http.ResponseWriter, r *http.Request, _ api.G
 		}
 		if len(rows) > limit {
 			rows = rows[:limit]
-			next := rows[limit-1].encode(question)
+			next := rows[limit-1].encode(fingerprint)
 			answer.NextCursor = &next
 		}
 		for _, a := range rows {
@@ -152,14 +152,14 @@ type ranked struct {
 // cursor has to remember: the page after it begins with the first agent that
 // comes later, whatever has been counted in between.
 type place struct {
-	// Question is what was asked, which the page after it has to ask, too: the place
-	// would be anywhere in another answer.
-	Question uint64             `json:"q"`
-	Credits  schemas.CreditsSum `json:"-"`
-	Previous schemas.CreditsSum `json:"-"`
-	Messages int64              `json:"m"`
-	Name     string             `json:"n,omitempty"`
-	ID       string             `json:"i"`
+	// Fingerprint is of what was asked, which the page after it has to ask, too: the
+	// place would be anywhere in another answer.
+	Fingerprint uint64             `json:"q"`
+	Credits     schemas.CreditsSum `json:"-"`
+	Previous    schemas.CreditsSum `json:"-"`
+	Messages    int64              `json:"m"`
+	Name        string             `json:"n,omitempty"`
+	ID          string             `json:"i"`
 
 	// The sums as JSON carries them, in millionths.
 	CreditsText  string `json:"c"`
@@ -233,8 +233,8 @@ func (f *figures) sorted(sort api.AgentSort, order api.SortOrder, nameOf func(st
 }
 
 // encode makes the cursor that leads to what comes after the place.
-func (p place) encode(question uint64) string {
-	p.Question = question
+func (p place) encode(fingerprint uint64) string {
+	p.Fingerprint = fingerprint
 	p.CreditsText, p.PreviousText = p.Credits.Big().String(), p.Previous.Big().String()
 	text, err := json.Marshal(p)
 	if err != nil {
@@ -247,8 +247,9 @@ func (p place) encode(question uint64) string {
 // and base64 make some eight times as long as they have characters.
 const maxCursorRunes = 4096
 
-// questionOf tells questions apart, by all that decides which rows there are and in which order.
-func questionOf(parts ...any) uint64 {
+// fingerprintOf tells what was asked apart, by all that decides which rows there are and
+// in which order.
+func fingerprintOf(parts ...any) uint64 {
 	h := fnv.New64a()
 	for _, part := range parts {
 		fmt.Fprintf(h, "%q\n", fmt.Sprint(part)) // quoted, so that no two run together
@@ -258,20 +259,20 @@ func questionOf(parts ...any) uint64 {
 
 // cursor reads where the page before ended; nil: this is the first. It is read last,
 // and the error is that of all parameters.
-func (p *parameters) cursor(question uint64) (*place, error) {
+func (p *parameters) cursor(fingerprint uint64) (*place, error) {
 	cursor := p.text("cursor", maxCursorRunes)
 	if err := p.err(); err != nil || cursor == "" {
 		return nil, err
 	}
-	from, err := decodePlace(cursor, question)
+	from, err := decodePlace(cursor, fingerprint)
 	if err != nil {
 		return nil, err
 	}
 	return &from, nil
 }
 
-// decodePlace reads a cursor of the same question.
-func decodePlace(cursor string, question uint64) (place, error) {
+// decodePlace reads a cursor, which has to be of what is asked now.
+func decodePlace(cursor string, fingerprint uint64) (place, error) {
 	var p place
 	text, err := base64.RawURLEncoding.DecodeString(cursor)
 	if err == nil {
@@ -282,7 +283,7 @@ func decodePlace(cursor string, question uint64) (place, error) {
 	if err != nil || !ok || !alsoOK || credits.BitLen() > 126 || previous.BitLen() > 126 {
 		return p, httpapi.InvalidParameter("cursor", "cursor_invalid", "is not a next_cursor of an answer")
 	}
-	if p.Question != question {
+	if p.Fingerprint != fingerprint {
 		return p, httpapi.InvalidParameter("cursor", "cursor_mismatch",
 			"belongs to another question: a range, filter, sort or order that is not this one's; ask without it for the first page, and leave the rest as it is for the next ones")
 	}

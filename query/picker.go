@@ -28,8 +28,8 @@ func (s *Service) ListAgents(w http.ResponseWriter, r *http.Request, _ api.ListA
 	workspace := p.workspace()
 	looked := folded(strings.TrimSpace(p.text("query", maxQueryRunes)))
 	limit := p.limit()
-	question := questionOf(r.Pattern, workspace, looked)
-	from, err := p.cursor(question)
+	fingerprint := fingerprintOf(r.Pattern, workspace, looked)
+	from, err := p.cursor(fingerprint)
 	if err != nil {
 		httpapi.WriteError(w, r, err)
 		return
@@ -64,7 +64,7 @@ func (s *Service) ListAgents(w http.ResponseWriter, r *http.Request, _ api.ListA
 		answer := api.AgentChoices{Agents: make([]api.AgentChoice, 0, limit), Total: int64(total)}
 		if len(choices) > limit {
 			choices = choices[:limit]
-			next := choices[limit-1].encode(question)
+			next := choices[limit-1].encode(fingerprint)
 			answer.NextCursor = &next
 		}
 		for _, c := range choices {
