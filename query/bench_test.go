@@ -223,7 +223,7 @@ func (y *year) bare(b *testing.B, workspace string) clickhouse.Statement {
 	if err != nil {
 		b.Fatal(err)
 	}
-	grain, edges, err := barsOf(r, "")
+	grain, edges, err := cutIntoBars(r, "")
 	if err != nil {
 		b.Fatal(err)
 	}

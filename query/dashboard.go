@@ -98,8 +98,9 @@ func (st *standing) question(u usageRequest, grain calendar.Grain, edges []time.
 	return q
 }
 
-// barsOf is standingOf with the question about the bars that a request asks for.
-func (s *Service) barsOf(ctx context.Context, u usageRequest) (*standing, question, error) {
+// standingAndQuestion is standingOf with the question about the bars that a request
+// asks for.
+func (s *Service) standingAndQuestion(ctx context.Context, u usageRequest) (*standing, question, error) {
 	st, err := s.standingOf(ctx, u)
 	if err != nil {
 		return nil, question{}, err
@@ -110,7 +111,7 @@ func (s *Service) barsOf(ctx context.Context, u usageRequest) (*standing, questi
 
 // barQuestion makes the question about the bars that a request asks for.
 func (st *standing) barQuestion(u usageRequest) (question, error) {
-	grain, edges, err := barsOf(st.rng, u.grain)
+	grain, edges, err := cutIntoBars(st.rng, u.grain)
 	if err != nil {
 		return question{}, err
 	}
@@ -143,11 +144,11 @@ func (s *Service) GetDashboard(w http.ResponseWriter, r *http.Request, _ api.Get
 		return
 	}
 	s.serve(w, u.explained(r), s.config.QueryTimeout, func(ctx context.Context) error {
-		st, q, err := s.barsOf(ctx, u)
+		st, q, err := s.standingAndQuestion(ctx, u)
 		if err != nil {
 			return err
 		}
-		reading := begin(st, q)
+		reading := newReading(st, q, historyEdges(q, st.watermark))
 		header := w.Header()
 		header.Set("Cache-Control", "private, no-cache")
 		header.Set("Vary", "Authorization, Cookie")
@@ -193,7 +194,7 @@ func (s *Service) dashboard(ctx context.Context, u usageRequest, st *standing, q
 			seenBefore = day
 		}
 	}
-	f, around, err := s.finish(ctx, u.route, q, reading, seenBefore)
+	f, around, err := s.figuresAndSurroundings(ctx, u.route, q, reading, seenBefore)
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ func (s *Service) GetUsageAgents(w http.ResponseWriter, r *http.Request, _ api.G
 		return
 	}
 	s.serve(w, u.explained(r), s.config.QueryTimeout, func(ctx context.Context) error {
-		st, q, err := s.barsOf(ctx, u)
+		st, q, err := s.standingAndQuestion(ctx, u)
 		if err != nil {
 			return err
 		}

@@ -304,9 +304,9 @@ func (p *parameters) comparison() calendar.Comparison {
 // maxBars is how many bars an answer may have; CSV may have any number.
 const maxBars = 400
 
-// barsOf cuts a range into the bars of a grain, "" being the one that shows it
-// well.
-func barsOf(r calendar.Range, grain calendar.Grain) (calendar.Grain, []time.Time, error) {
+// cutIntoBars cuts a range into the bars of a grain, "" being the one that shows it
+// well. The edges are where bars begin, and at last where the range ends.
+func cutIntoBars(r calendar.Range, grain calendar.Grain) (calendar.Grain, []time.Time, error) {
 	if grain == "" {
 		grain = calendar.AutoGrain(r.Interval, r.Zone)
 	}

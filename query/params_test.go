@@ -93,7 +93,7 @@ func FuzzParametersNeverPanic(f *testing.F) {
 		if got.Empty() {
 			t.Fatalf("%q is a range without an instant", query)
 		}
-		if _, edges, err := barsOf(got, u.grain); err == nil && (len(edges) < 2 || len(edges) > maxBars+1) {
+		if _, edges, err := cutIntoBars(got, u.grain); err == nil && (len(edges) < 2 || len(edges) > maxBars+1) {
 			t.Fatalf("%q has %d edges", query, len(edges))
 		}
 	})

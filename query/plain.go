@@ -48,7 +48,7 @@ func (s *Service) getFigures(w http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			return err
 		}
-		f.Data, err = s.dashboard(ctx, u, st, q, begin(st, q))
+		f.Data, err = s.dashboard(ctx, u, st, q, newReading(st, q, historyEdges(q, st.watermark)))
 		return err
 	})
 	s.page.WriteFigures(w, r, f)

@@ -63,18 +63,20 @@ func piecesOfQuestion(q question, history []time.Time) (pieces []piece, ok bool)
 	return pieces, true
 }
 
-// begin says how a question is to be answered.
-func begin(st *standing, q question) *reading {
-	r := &reading{history: historyEdges(q, st.watermark), totals: st.totals, positions: st.watermark.positions}
+// newReading says how a question is to be answered, with what was used between the
+// edges of a history, which may be none.
+func newReading(st *standing, q question, history []time.Time) *reading {
+	r := &reading{history: history, totals: st.totals, positions: st.watermark.positions}
 	if r.totals != nil {
-		r.pieces, r.held = piecesOfQuestion(q, r.history)
+		r.pieces, r.held = piecesOfQuestion(q, history)
 	}
 	return r
 }
 
-// finish reads a question's figures and what surrounds them. SeenBefore bounds
-// the events that make an agent seen, where nothing is held; zero: all.
-func (s *Service) finish(ctx context.Context, route string, q question, r *reading, seenBefore time.Time) (f *figures, around *surroundings, err error) {
+// figuresAndSurroundings reads a question's figures and what surrounds them. Where
+// nothing is held, the agents that are seen are those with events before seenBefore, or
+// with any, if that is zero.
+func (s *Service) figuresAndSurroundings(ctx context.Context, route string, q question, r *reading, seenBefore time.Time) (f *figures, around *surroundings, err error) {
 	group, ctx := errgroup.WithContext(ctx)
 	if !r.held {
 		group.Go(func() (err error) {
@@ -168,7 +170,7 @@ func (s *Service) heldFiguresOf(ctx context.Context, route string, q question, r
 			f.add(p.bar, p.of == partComparison, who, c.tally)
 		}
 	}
-	return f, usual, f.finish()
+	return f, usual, f.rankAgents()
 }
 
 func totalOf(cells []heldCell) (sum tally) {
@@ -187,10 +189,7 @@ func (p piece) fromTotals() bool {
 // usageOf reads the figures of a question without its Playground tests, from
 // what is held where that can be.
 func (s *Service) usageOf(ctx context.Context, route string, q question, st *standing) (*figures, error) {
-	r := &reading{totals: st.totals, positions: st.watermark.positions}
-	if r.totals != nil {
-		r.pieces, r.held = piecesOfQuestion(q, nil)
-	}
+	r := newReading(st, q, nil)
 	if !r.held {
 		return s.figuresOf(ctx, route, q, false)
 	}

@@ -519,7 +519,7 @@ func TestAnswersAreBounded(t *testing.T) {
 		f.add(0, false, strconv.Itoa(i), tally{events: 1})
 	}
 	var problem *httpapi.Problem
-	if err := f.finish(); !errors.As(err, &problem) || problem.Code != "too_many_agents" || len(f.byID) > maxAgents {
+	if err := f.rankAgents(); !errors.As(err, &problem) || problem.Code != "too_many_agents" || len(f.byID) > maxAgents {
 		t.Errorf("%d agents: %v", len(f.byID), err)
 	}
 	w := newWorld(t)

@@ -66,7 +66,7 @@ func asOfFrozen(t *testing.T, zoneName, agent string, asked asked, grain calenda
 		t.Fatal(err)
 	}
 	st := &standing{now: frozen, zone: zone, rng: r}
-	grain, edges, err := barsOf(r, grain)
+	grain, edges, err := cutIntoBars(r, grain)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -173,7 +173,7 @@ func (s *Service) figuresOf(ctx context.Context, route string, q question, withP
 	if err != nil {
 		return nil, err
 	}
-	return f, f.finish()
+	return f, f.rankAgents()
 }
 
 // row is one line of a statement of branches. Its who is valid until the next.
@@ -302,9 +302,9 @@ func (f *figures) agent(id string) *agentUsage {
 	return a
 }
 
-// finish puts the agents in order and merges what several tiers said of a bar. It is
-// an error where there are too many agents.
-func (f *figures) finish() error {
+// rankAgents puts the agents in order, once all rows are taken, and merges what several
+// tiers said of a bar of theirs. It is an error where there are too many agents.
+func (f *figures) rankAgents() error {
 	if f.tooMany {
 		return &httpapi.Problem{
 			Status: http.StatusBadRequest, Code: "too_many_agents",
