@@ -95,20 +95,6 @@ func (s *Service) Mount(guarded, open httpapi.Mux) {
 	open.HandleFunc("GET "+page.AssetsPrefix, s.page.Assets().ServeHTTP)
 }
 
-// getPage answers GET /w/{ws}/usage, the same for every workspace that there can
-// be.
-func (s *Service) getPage(w http.ResponseWriter, r *http.Request) {
-	if schemas.ValidateWorkspaceID("ws", r.PathValue("ws")) != nil {
-		httpapi.WriteError(w, r, httpapi.ErrNotFound)
-		return
-	}
-	s.page.Index().ServeHTTP(w, r)
-}
-
-// DeniedPage is the page for people who may not see it: it says so in its own
-// words and shows nothing. It is for the guard.
-func (s *Service) DeniedPage(status int) http.Handler { return s.page.Denied(status) }
-
 // parameterError answers for a parameter that the generated code could not
 // read. The handlers read the query themselves, and say more precisely what is
 // wrong, all at once; so does this.

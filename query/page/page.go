@@ -6,7 +6,7 @@
 // with the cookie that it has. So nothing here can fail at run time, and nothing here can leak.
 //
 // For browsers without scripts, and for the proof that the page links to, it writes answers of the query service
-// as tables (plain.go); the service decides who may have them.
+// as tables (noscript.go); the service decides who may have them.
 //
 // The sources are in src; `npm run build` makes dist and `npm run verify` proves that dist is what they make.
 package page
@@ -286,8 +286,8 @@ func (p *Page) Index() http.Handler {
 	})
 }
 
-// plainLink is where the page's HTML leads browsers without scripts, which cannot take the question along.
-var plainLink = []byte("usage/figures")
+// figuresLink is where the page's HTML leads browsers without scripts, which cannot take the question along.
+var figuresLink = []byte("usage/figures")
 
 // indexFor is the page's HTML for an address that asks something: what it asks is asked of the figures, too, by
 // whoever runs no scripts. To everybody else it is the same, and small enough as it is.
@@ -296,8 +296,8 @@ func (p *Page) indexFor(asked url.Values) *file {
 		return p.index
 	}
 	html := p.index.encodings[len(p.index.encodings)-1].body
-	link := template.HTMLEscapeString(string(plainLink) + "?" + asked.Encode())
-	return &file{contentType: p.index.contentType, encodings: []encoding{newEncoding("", bytes.ReplaceAll(html, plainLink, []byte(link)))}}
+	link := template.HTMLEscapeString(string(figuresLink) + "?" + asked.Encode())
+	return &file{contentType: p.index.contentType, encodings: []encoding{newEncoding("", bytes.ReplaceAll(html, figuresLink, []byte(link)))}}
 }
 
 // Denied answers with the same HTML under a status that says why there are no figures, for whoever opens the

@@ -24,14 +24,14 @@ const (
 	ProofRoute   = Route + "/proof"
 )
 
-//go:embed plain/*.gohtml
-var plainFiles embed.FS
+//go:embed noscript/*.gohtml
+var noScriptFiles embed.FS
 
-var plainTemplates = template.Must(template.New("").Funcs(template.FuncMap{
+var noScriptTemplates = template.Must(template.New("").Funcs(template.FuncMap{
 	"group": group, "share": percent, "rate": perMessage, "state": stateNote, "head": newHead,
 	"summary": func(tier api.TierReconciliationTier) string { return cmp.Or(summaryNames[tier], string(tier)) },
 	"ref":     func(at time.Time) *time.Time { return &at },
-}).ParseFS(plainFiles, "plain/*.gohtml"))
+}).ParseFS(noScriptFiles, "noscript/*.gohtml"))
 
 // head is what stands in a page's head.
 type head struct {
@@ -39,7 +39,7 @@ type head struct {
 	Stylesheets []string
 }
 
-func newHead(title string, of Plain, stylesheets []string) head {
+func newHead(title string, of NoScript, stylesheets []string) head {
 	names := []string{title, isolated(of.Workspace.Name)}
 	if product := of.Workspace.ProductName; product != "" {
 		names = append(names, isolated(product))
@@ -47,8 +47,8 @@ func newHead(title string, of Plain, stylesheets []string) head {
 	return head{strings.Join(names, " · "), stylesheets}
 }
 
-// Plain is what the pages without scripts have in common.
-type Plain struct {
+// NoScript is what the pages without scripts have in common.
+type NoScript struct {
 	Workspace api.Workspace
 	// Asked is the question as a query, as far as it was understood.
 	Asked url.Values
@@ -64,13 +64,13 @@ type Plain struct {
 
 // Figures is what the page of figures shows.
 type Figures struct {
-	Plain
+	NoScript
 	Data *api.Dashboard // nil where there is a problem
 }
 
 // Proof is what the page of the proof shows.
 type Proof struct {
-	Plain
+	NoScript
 	Data *api.Reconciliation // nil where there is a problem
 }
 
@@ -107,18 +107,18 @@ const SupportEmail = "support@a2v2.ai"
 // WriteFigures writes the figures as tables.
 func (p *Page) WriteFigures(w http.ResponseWriter, r *http.Request, f Figures) {
 	f.twelveHours = p.twelveHours
-	p.writePlain(w, r, "figures.gohtml", f, f.Problem)
+	p.writeNoScript(w, r, "figures.gohtml", f, f.Problem)
 }
 
 // WriteProof writes the proof.
 func (p *Page) WriteProof(w http.ResponseWriter, r *http.Request, f Proof) {
 	f.twelveHours = p.twelveHours
-	p.writePlain(w, r, "proof.gohtml", f, f.Problem)
+	p.writeNoScript(w, r, "proof.gohtml", f, f.Problem)
 }
 
-func (p *Page) writePlain(w http.ResponseWriter, r *http.Request, name string, data any, problem *Problem) {
+func (p *Page) writeNoScript(w http.ResponseWriter, r *http.Request, name string, data any, problem *Problem) {
 	var body bytes.Buffer
-	err := plainTemplates.ExecuteTemplate(&body, name, struct {
+	err := noScriptTemplates.ExecuteTemplate(&body, name, struct {
 		Page        any
 		Stylesheets []string
 	}{data, p.stylesheets})
@@ -338,7 +338,7 @@ func (f Figures) Begun() []api.Bar {
 }
 
 // Support is the address to write to.
-func (p Plain) Support() string {
+func (p NoScript) Support() string {
 	if p.Workspace.SupportEmail != "" {
 		return p.Workspace.SupportEmail
 	}
@@ -430,7 +430,7 @@ func percent(share string) string {
 }
 
 // Bar names a bar by its clock on the wall of the zone.
-func (p Plain) Bar(bar api.Bar, grain api.Grain) string {
+func (p NoScript) Bar(bar api.Bar, grain api.Grain) string {
 	start, end := bar.Start.In(p.Zone), bar.End.In(p.Zone)
 	switch grain {
 	case api.GrainDay:
@@ -454,7 +454,7 @@ func dates(start, end time.Time) string {
 }
 
 // Span names a range.
-func (p Plain) Span(r api.UsageRange) string {
+func (p NoScript) Span(r api.UsageRange) string {
 	start, end := r.Start.In(p.Zone), r.End.In(p.Zone)
 	if r.From != nil {
 		return dates(start, end)
@@ -463,7 +463,7 @@ func (p Plain) Span(r api.UsageRange) string {
 }
 
 // At names an instant to the second.
-func (p Plain) At(at *time.Time) string {
+func (p NoScript) At(at *time.Time) string {
 	if at == nil {
 		return "not known"
 	}
@@ -471,7 +471,7 @@ func (p Plain) At(at *time.Time) string {
 }
 
 // format takes a layout of 24 hours.
-func (p Plain) format(at time.Time, layout string) string {
+func (p NoScript) format(at time.Time, layout string) string {
 	if p.twelveHours {
 		layout = strings.NewReplacer("15:04:05", "3:04:05 pm", "15:04", "3:04 pm").Replace(layout)
 	}

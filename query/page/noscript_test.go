@@ -37,7 +37,7 @@ func TestBarsAreNamedByTheClockOfTheirZone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := Plain{Zone: zone}
+	p := NoScript{Zone: zone}
 	// The night in which the clock is put back has two hours that begin at two.
 	for text, want := range map[string]string{
 		"2026-10-25T00:00:00Z": "Sun 25 Oct 2026, 02:00–02:00 CET",
@@ -57,7 +57,7 @@ func TestBarsAreNamedByTheClockOfTheirZone(t *testing.T) {
 }
 
 func TestLinksKeepWhatWasAsked(t *testing.T) {
-	f := Figures{Plain: Plain{Workspace: api.Workspace{ID: "ws a"}, Asked: map[string][]string{"from": {"2026-11-01"}, "to": {"2026-11-24"}, "grain": {"day"}}}}
+	f := Figures{NoScript: NoScript{Workspace: api.Workspace{ID: "ws a"}, Asked: map[string][]string{"from": {"2026-11-01"}, "to": {"2026-11-24"}, "grain": {"day"}}}}
 	for got, want := range map[string]string{
 		f.ForAgent("a&b"): "figures?agent=a%26b&from=2026-11-01&grain=day&to=2026-11-24",
 		f.ForAgent(""):    "figures?from=2026-11-01&grain=day&to=2026-11-24",
@@ -86,8 +86,8 @@ func TestThePageWithoutScriptsHasTheSameLooks(t *testing.T) {
 	workspace := api.Workspace{ID: "ws", Name: "Acme", ProductName: "Acme Agents", SupportEmail: "help@example.com", Links: api.WorkspaceLinks{Billing: &billing}}
 	answer := httptest.NewRecorder()
 	p.WriteProof(answer, httptest.NewRequestWithContext(t.Context(), "GET", "/w/ws/usage/proof", nil), Proof{
-		Plain: Plain{Workspace: workspace, Zone: time.UTC},
-		Data:  &api.Reconciliation{Freshness: api.Freshness{CountedThrough: &through}},
+		NoScript: NoScript{Workspace: workspace, Zone: time.UTC},
+		Data:     &api.Reconciliation{Freshness: api.Freshness{CountedThrough: &through}},
 	})
 	page := answer.Body.String()
 	for _, want := range []string{
@@ -97,10 +97,10 @@ func TestThePageWithoutScriptsHasTheSameLooks(t *testing.T) {
 			t.Errorf("%q is missing in %s", want, page)
 		}
 	}
-	if f := (Figures{Plain: Plain{Workspace: workspace}}); f.Billing() != billing {
+	if f := (Figures{NoScript: NoScript{Workspace: workspace}}); f.Billing() != billing {
 		t.Errorf("billing %q", f.Billing())
 	}
-	if bare := (Plain{Workspace: api.Workspace{Name: "Acme"}}); bare.Support() != SupportEmail {
+	if bare := (NoScript{Workspace: api.Workspace{Name: "Acme"}}); bare.Support() != SupportEmail {
 		t.Errorf("support %q", bare.Support())
 	}
 }
@@ -124,7 +124,7 @@ func TestNamesOnThePageWithoutScriptsTurnNothingRound(t *testing.T) {
 	driver, rise := "בוט. Biggest rise: X, +1", "מכירות (new)."
 	sentence := driver + " drove 62% of credits in this range (7 of 11). Biggest rise: " + rise + ", +3 (new)."
 	f := Figures{
-		Plain: Plain{Workspace: api.Workspace{ID: "ws", Name: "חברה", ProductName: "סוכנים"}, Zone: time.UTC, Agent: driver, Asked: url.Values{"agent": {"a"}}},
+		NoScript: NoScript{Workspace: api.Workspace{ID: "ws", Name: "חברה", ProductName: "סוכנים"}, Zone: time.UTC, Agent: driver, Asked: url.Values{"agent": {"a"}}},
 		Data: &api.Dashboard{
 			Agents:   []api.AgentUsage{{ID: "a", Name: driver, Credits: "7", Messages: "2", Share: "62"}},
 			Insights: api.Insights{Driver: &api.InsightDriver{Name: driver}, Rise: &api.InsightRise{Name: rise}, Sentence: sentence},
@@ -149,7 +149,7 @@ func TestNamesOnThePageWithoutScriptsTurnNothingRound(t *testing.T) {
 		}
 	}
 	proof := httptest.NewRecorder()
-	p.WriteProof(proof, httptest.NewRequestWithContext(t.Context(), "GET", "/w/ws/usage/proof", nil), Proof{Plain: f.Plain, Data: &api.Reconciliation{}})
+	p.WriteProof(proof, httptest.NewRequestWithContext(t.Context(), "GET", "/w/ws/usage/proof", nil), Proof{NoScript: f.NoScript, Data: &api.Reconciliation{}})
 	if page := html.UnescapeString(proof.Body.String()); !strings.Contains(page, "<bdi>"+driver+"</bdi>,") {
 		t.Errorf("the agent is not isolated in %s", page)
 	}
@@ -172,7 +172,7 @@ func TestThePageWithoutScriptsSaysHowFarTheDataIsBehind(t *testing.T) {
 	write := func(lag float64, last api.BarState, through *time.Time) string {
 		answer := httptest.NewRecorder()
 		p.WriteFigures(answer, httptest.NewRequestWithContext(t.Context(), "GET", "/w/ws/usage/figures", nil), Figures{
-			Plain: Plain{Zone: time.UTC},
+			NoScript: NoScript{Zone: time.UTC},
 			Data: &api.Dashboard{
 				Freshness: api.Freshness{CountedThrough: through, LagSeconds: &lag},
 				Series:    []api.Bar{{State: api.BarFinal}, {State: last}},

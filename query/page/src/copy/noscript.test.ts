@@ -3,10 +3,10 @@ import { en } from './en.ts';
 
 /** What Go writes on the page of figures that needs no script. */
 const templates: Record<string, string> = import.meta.glob(
-  ['../../plain/figures.gohtml', '../../plain/parts.gohtml'],
+  ['../../noscript/figures.gohtml', '../../noscript/parts.gohtml'],
   { query: '?raw', import: 'default', eager: true },
 );
-const programs: Record<string, string> = import.meta.glob(['../../plain.go', '../../../plain.go'], {
+const programs: Record<string, string> = import.meta.glob(['../../noscript.go', '../../../usagepage.go'], {
   query: '?raw',
   import: 'default',
   eager: true,

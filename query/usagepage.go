@@ -12,12 +12,26 @@ import (
 	"agentmeter/schemas/api"
 )
 
-// The pages that need no script answer with the same figures as the API, by the
-// same code, written out as tables.
+// How the Usage page looks is package page's. Its HTML has no figures in it; the pages
+// that need no script have the same as the API, by the same code, written out as tables.
 
-// plainRequest reads the address of a page. What the page with scripts keeps in
+// getPage answers GET /w/{ws}/usage, the same for every workspace that there can
+// be.
+func (s *Service) getPage(w http.ResponseWriter, r *http.Request) {
+	if schemas.ValidateWorkspaceID("ws", r.PathValue("ws")) != nil {
+		httpapi.WriteError(w, r, httpapi.ErrNotFound)
+		return
+	}
+	s.page.Index().ServeHTTP(w, r)
+}
+
+// DeniedPage is the page for people who may not see it: it says so in its own
+// words and shows nothing. It is for the guard.
+func (s *Service) DeniedPage(status int) http.Handler { return s.page.Denied(status) }
+
+// noScriptRequest reads the address of a page. What the page with scripts keeps in
 // its address beside the question is passed over, and what a form leaves empty.
-func plainRequest(r *http.Request) (*parameters, url.Values) {
+func noScriptRequest(r *http.Request) (*parameters, url.Values) {
 	known := parametersOf[r.Pattern]
 	asked := url.Values{}
 	for name, values := range r.URL.Query() {
@@ -39,11 +53,11 @@ func plainRequest(r *http.Request) (*parameters, url.Values) {
 
 // getFigures answers GET /w/{ws}/usage/figures.
 func (s *Service) getFigures(w http.ResponseWriter, r *http.Request) {
-	p, asked := plainRequest(r)
+	p, asked := noScriptRequest(r)
 	u := p.readUsage(r)
 	u.figures = true
 	var f page.Figures
-	f.Plain = s.answerPlain(w, r, p, u, asked, func(ctx context.Context, st *standing) error {
+	f.NoScript = s.answerNoScript(w, r, p, u, asked, func(ctx context.Context, st *standing) error {
 		q, err := st.barQuestion(u)
 		if err != nil {
 			return err
@@ -56,20 +70,20 @@ func (s *Service) getFigures(w http.ResponseWriter, r *http.Request) {
 
 // getProof answers GET /w/{ws}/usage/proof.
 func (s *Service) getProof(w http.ResponseWriter, r *http.Request) {
-	p, asked := plainRequest(r)
+	p, asked := noScriptRequest(r)
 	u := usageRequest{route: r.Pattern, workspace: p.workspace(), agent: p.agent(), asked: p.asked()}
 	var f page.Proof
-	f.Plain = s.answerPlain(w, r, p, u, asked, func(ctx context.Context, st *standing) (err error) {
+	f.NoScript = s.answerNoScript(w, r, p, u, asked, func(ctx context.Context, st *standing) (err error) {
 		f.Data, err = s.reconciliationAnswer(ctx, u, st)
 		return err
 	})
 	s.page.WriteProof(w, r, f)
 }
 
-// answerPlain runs the answering of a page's question, and says all of the page
+// answerNoScript runs the answering of a page's question, and says all of the page
 // but its data.
-func (s *Service) answerPlain(w http.ResponseWriter, r *http.Request, p *parameters, u usageRequest, asked url.Values, answer func(context.Context, *standing) error) page.Plain {
-	own := page.Plain{Workspace: api.Workspace{ID: string(u.workspace), Name: string(u.workspace)}, Asked: asked}
+func (s *Service) answerNoScript(w http.ResponseWriter, r *http.Request, p *parameters, u usageRequest, asked url.Values, answer func(context.Context, *standing) error) page.NoScript {
+	own := page.NoScript{Workspace: api.Workspace{ID: string(u.workspace), Name: string(u.workspace)}, Asked: asked}
 	err := p.err()
 	if err == nil {
 		err = s.answer(r.Context(), s.config.QueryTimeout, func(ctx context.Context) error {
@@ -81,12 +95,12 @@ func (s *Service) answerPlain(w http.ResponseWriter, r *http.Request, p *paramet
 			return answer(ctx, st)
 		})
 	}
-	own.Problem = plainProblem(w, r, err)
+	own.Problem = problemInWords(w, r, err)
 	return own
 }
 
-// plainProblem is an error in a reader's words; nil is none.
-func plainProblem(w http.ResponseWriter, r *http.Request, err error) *page.Problem {
+// problemInWords is an error in a reader's words; nil is none.
+func problemInWords(w http.ResponseWriter, r *http.Request, err error) *page.Problem {
 	if err == nil {
 		return nil
 	}
