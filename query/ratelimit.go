@@ -13,7 +13,7 @@ const maxLimitedWorkspaces = 10_000
 
 // newRateLimits lets each workspace ask so many questions a second, twice as many
 // in a burst. What comes too fast is refused at once, before anything is read.
-// None: as many as it likes.
+// With 0 each asks as many as it likes.
 func newRateLimits(perSecond int) *httpapi.Limits {
 	if perSecond == 0 {
 		return nil

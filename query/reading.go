@@ -31,9 +31,9 @@ type reading struct {
 	lastUsage  *time.Time
 	ownHistory []tally
 
-	// unsettled: something that was read does not add up to the totals, since a
-	// block is in one rollup and not in another, or has come after them. Soon it
-	// will, and then the answer is another one.
+	// unsettled says that something that was read does not add up to the totals,
+	// since a block is in one rollup and not in another, or has come after them. Soon
+	// it will, and then the answer is another one.
 	unsettled atomic.Bool
 }
 
@@ -266,8 +266,8 @@ func (s *Service) readPlayground(ctx context.Context, route string, q question, 
 }
 
 // heldCells returns what is held under a key for as long as a total, which was
-// read before, has not changed, or reads it. Unproven is what cannot be added up
-// to that: it is held only as long as nothing more is known to have been counted,
+// read before, has not changed, or reads it. What cannot be added up to that is
+// unproven: it is held only as long as nothing more is known to have been counted,
 // since it may have been read while a block was in one rollup and not in another.
 func (s *Service) heldCells(ctx context.Context, key heldKey, total tally, positions string, unproven bool, read func(context.Context) ([]heldCell, error)) ([]heldCell, error) {
 	held := s.held.find(key, time.Now())

@@ -81,8 +81,8 @@ func New(config Config, deps Deps) (*Service, error) {
 	}, nil
 }
 
-// Mount adds the service's routes. Guarded takes those that need access: a
-// guard around open, which takes the page's assets, the same for everyone.
+// Mount adds the service's routes. Those that need access go to guarded, a guard
+// around open; open takes the page's assets, which are the same for everyone.
 func (s *Service) Mount(guarded, open httpapi.Mux) {
 	guarded = limitedMux{guarded, s.rates, s.metrics}
 	queryapi.HandlerWithOptions(s, queryapi.StdHTTPServerOptions{

@@ -125,8 +125,8 @@ type span struct {
 	edges []time.Time
 }
 
-// add reads the spans from the tiers of a family. Spans must be sorted and
-// must not overlap. One branch reads all spans from one tier: a branch costs
+// add reads the spans from the tiers of a family. They must be sorted and must
+// not overlap. One branch reads all spans from one tier: a branch costs
 // the engine more than the rows that it saves.
 func (b *builder) add(f family, spans []span, minutesFrom time.Time, who string, oneAgent, byBar bool) {
 	type group struct {
@@ -281,7 +281,7 @@ func clampUnix(at time.Time) int64 { return min(max(at.Unix(), 0), math.MaxUint3
 
 func unix(at time.Time) string { return strconv.FormatInt(clampUnix(at), 10) }
 
-// edgeList formats edges for roundDown, which takes a sorted list. Edges that
+// edgeList formats edges for roundDown, which takes a sorted list. Those that
 // are one after clamping are named once.
 func edgeList(edges []time.Time) string {
 	var list strings.Builder

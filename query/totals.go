@@ -89,13 +89,13 @@ type heldHours struct {
 // within seconds, so that hours before the last one seldom change.
 const olderAfter = time.Hour
 
-// totalsOf reads a workspace's totals, at an instant by the clock. W was read before.
+// totalsOf reads a workspace's totals, at an instant by the clock. The watermark was
+// read before.
 //
 // As long as no partition of the workspace is known to have been counted any
 // further, the totals that were read last are the answer: they hold all that
-// counted_through promises.
-// Otherwise the last hours are read, with the sum of all before, which are held
-// and are right as long as they have that sum.
+// counted_through promises. Otherwise the last hours are read, with the sum of all
+// before, which are held and are right as long as they have that sum.
 //
 // A reader that has heard of news from the live stream, maybe from another
 // process, says of which; unless the totals are those, they are read.

@@ -346,8 +346,9 @@ type surroundings struct {
 	lastUsage time.Time       // zero: none
 }
 
-// surroundingsOf reads them. HistoryEdges may be empty. SeenBefore bounds the
-// events that make an agent seen; zero: all that there are.
+// surroundingsOf reads what surrounds a question's figures. There may be no edges of a
+// history. The agents that are seen are those with events before seenBefore, or with
+// any, if that is zero.
 func (s *Service) surroundingsOf(ctx context.Context, route string, q question, historyEdges []time.Time, seenBefore time.Time) (*surroundings, error) {
 	b, sql := surroundingsStatement(q, historyEdges, seenBefore)
 	out := &surroundings{history: make([]tally, max(0, len(historyEdges)-1)), seen: map[string]bool{}}

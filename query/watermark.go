@@ -28,8 +28,8 @@ const (
 // watermark says how far a workspace's events have been counted. It is read
 // before the figures, so that they hold at least what it says.
 type watermark struct {
-	// countedThrough: everything that was acknowledged before it is in the
-	// figures. Zero where it is not known.
+	// countedThrough is an instant: everything that was acknowledged before it is
+	// in the figures. Zero where it is not known.
 	countedThrough time.Time
 	// haltedFrom is where an interval begins that is known not to have been
 	// counted, since some partition of the workspace has stopped. Zero where

@@ -7,9 +7,9 @@ type BillingPeriod struct {
 	anchorDay   int
 }
 
-// BillingPeriodOf returns the billing period that a day lies in. AnchorDay is
-// the day of the month, 1 to 31, on which periods begin; in a month without
-// that day they begin on its last.
+// BillingPeriodOf returns the billing period that a day lies in. Periods begin
+// on anchorDay, a day of the month from 1 to 31; in a month without that day
+// they begin on its last.
 func BillingPeriodOf(day Date, anchorDay int) BillingPeriod {
 	first := monthDay(day.Year, int(day.Month), anchorDay)
 	if first.Compare(day) > 0 {

@@ -49,9 +49,10 @@ type Range struct {
 	billing   *BillingPeriod // set if it was asked for as a billing period
 }
 
-// PresetRange resolves a preset at an instant. AnchorDay is the workspace's
-// BillingPeriodOf anchor. Every preset but previous_period, yesterday and
-// last_month is open: it ends with today, or with the billing period.
+// PresetRange resolves a preset at an instant, for a workspace whose billing
+// periods begin on anchorDay, as BillingPeriodOf takes it. Every preset but
+// previous_period, yesterday and last_month is open: it ends with today, or with
+// the billing period.
 func PresetRange(preset Preset, now time.Time, zone *time.Location, anchorDay int) (Range, error) {
 	today := DayOf(now, zone)
 	var (

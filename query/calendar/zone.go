@@ -32,9 +32,9 @@ func offsetOf(t time.Time, zone *time.Location) int64 {
 }
 
 // firstInstant returns the earliest instant at which the zone's clocks show
-// wall or later. Wall is a clock reading, given as the Unix time at which a
-// UTC clock shows it. A reading that clocks skip gives the instant of the skip
-// and one that they show twice gives the first.
+// wall or later. What a clock shows is given as the Unix time at which a UTC
+// clock shows it. A reading that clocks skip gives the instant of the skip and
+// one that they show twice gives the first.
 func firstInstant(wall int64, zone *time.Location) time.Time {
 	// No clock is, or was, two days off UTC, so the search begins where every
 	// clock still shows less than wall.

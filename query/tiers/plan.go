@@ -26,12 +26,12 @@ type Read struct {
 }
 
 // Plan returns the reads that together cover the bars between the edges, the
-// coarsest tier first. Steps lists the tiers that there are, the coarsest
-// first; one that would save next to nothing is left out. Minutes before
-// minutesFrom are not in the minute tier any more and are read from the ledger;
-// the zero time means that all are there.
+// coarsest tier first. The tiers that there are, by their steps, are listed the
+// coarsest first, too; one that would save next to nothing is left out. Minutes
+// before minutesFrom are not in the minute tier any more and are read from the
+// ledger; the zero time means that all are there.
 //
-// Edges are sorted and at least two; fewer have no bar and need no read.
+// The edges are sorted and at least two; fewer have no bar and need no read.
 func Plan(edges []time.Time, minutesFrom time.Time, steps []schemas.Step) []Read {
 	if len(edges) < 2 {
 		return nil
