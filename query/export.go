@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"agentmeter/internal/httpapi"
+	"agentmeter/internal/pause"
 	"agentmeter/query/calendar"
 	"agentmeter/schemas"
 	"agentmeter/schemas/api"
@@ -91,7 +92,7 @@ func (s *Service) export(w http.ResponseWriter, r *http.Request, u usageRequest)
 		}
 		err := read()
 		for begun && errors.Is(err, errBusy) { // half a file is none
-			if !pause(ctx, exportPause) {
+			if !pause.For(ctx, exportPause) {
 				return true, context.Cause(ctx)
 			}
 			err = read()

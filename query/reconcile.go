@@ -14,6 +14,7 @@ import (
 
 	"agentmeter/internal/clickhouse"
 	"agentmeter/internal/httpapi"
+	"agentmeter/internal/pause"
 	"agentmeter/query/calendar"
 	"agentmeter/schemas"
 	"agentmeter/schemas/api"
@@ -125,7 +126,7 @@ func (s *Service) reconcile(ctx context.Context, route string, q question) (reco
 			return c, err
 		}
 		if look+1 < reconcileLooks {
-			if !pause(ctx, wait) {
+			if !pause.For(ctx, wait) {
 				return c, context.Cause(ctx)
 			}
 			wait *= 2

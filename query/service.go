@@ -192,15 +192,3 @@ func writeAnswer(ctx context.Context, w http.ResponseWriter, r *http.Request, v 
 	}
 	httpapi.WriteJSON(w, r, http.StatusOK, v)
 }
-
-// pause waits, and reports false where ctx has ended before.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
-}

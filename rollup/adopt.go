@@ -14,6 +14,7 @@ import (
 
 	"agentmeter/internal/clickhouse"
 	"agentmeter/internal/kafka"
+	"agentmeter/internal/pause"
 )
 
 // codeClosed is the detail of the gap that closes the ledger of a stream
@@ -216,7 +217,7 @@ func (l *ledger) close(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		sleep(ctx, firstRetry) // whatever came of it, the ledger's end tells
+		pause.For(ctx, firstRetry) // whatever came of it, the ledger's end tells
 	}
 	return last
 }

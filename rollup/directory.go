@@ -15,6 +15,7 @@ import (
 
 	"agentmeter/internal/clickhouse"
 	"agentmeter/internal/kafka"
+	"agentmeter/internal/pause"
 	"agentmeter/schemas"
 	"agentmeter/schemas/usagev1"
 )
@@ -63,7 +64,7 @@ func (d *directoryPartition) run(ctx context.Context) {
 		}
 		d.metrics.sessionErrors.Inc()
 		d.log.WarnContext(ctx, "storing directory changes interrupted; trying again", "error", err, "wait", wait)
-		sleep(ctx, wait)
+		pause.For(ctx, wait)
 		wait = min(2*wait, maxRetry)
 	}
 }

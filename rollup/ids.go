@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"agentmeter/internal/fault"
+	"agentmeter/internal/pause"
 	"agentmeter/schemas"
 )
 
@@ -130,7 +131,7 @@ func (k *knownIDs) load(ctx context.Context) {
 				break
 			}
 			k.log.WarnContext(ctx, "id filter not loaded; ids are looked up meanwhile", "error", err, "wait", wait)
-			sleep(ctx, wait)
+			pause.For(ctx, wait)
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"agentmeter/internal/clickhouse"
 	"agentmeter/internal/fault"
 	"agentmeter/internal/kafka"
+	"agentmeter/internal/pause"
 	"agentmeter/internal/tracing"
 	"agentmeter/schemas"
 )
@@ -162,7 +163,7 @@ func (p *eventPartition) run(ctx context.Context) {
 		case errors.As(err, &halt):
 			p.halt(ctx, halt)
 			// What made going on a guess may be mended; nothing but that helps.
-			sleep(ctx, haltedRetry)
+			pause.For(ctx, haltedRetry)
 			wait = firstRetry
 			continue
 		case errors.Is(err, errStale):
@@ -176,7 +177,7 @@ func (p *eventPartition) run(ctx context.Context) {
 		}
 		p.metrics.sessionErrors.Inc()
 		p.log.WarnContext(ctx, "counting interrupted; trying again", "error", err, "wait", wait)
-		sleep(ctx, wait)
+		pause.For(ctx, wait)
 		wait = min(2*wait, maxRetry)
 	}
 }
@@ -192,15 +193,6 @@ func (p *eventPartition) halt(ctx context.Context, halt *haltError) {
 }
 
 func (p *eventPartition) label() string { return fmt.Sprint(p.ledger.partition) }
-
-func sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
-}
 
 // session takes the partition over at the ledger's end and counts until an
 // error. progressed says whether a block was confirmed.
@@ -517,7 +509,7 @@ func (p *eventPartition) appendBlock(ctx context.Context, b *block, encoded []by
 			return false, errStale
 		}
 		p.log.WarnContext(ctx, "block not appended; sending it again", "lo", b.lo, "hi", b.hi, "error", err, "refused", clickhouse.Refused(err), "wait", wait)
-		sleep(ctx, wait)
+		pause.For(ctx, wait)
 		wait = min(2*wait, maxRetry)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"agentmeter/internal/clickhouse"
 	"agentmeter/internal/fault"
 	"agentmeter/internal/kafka"
+	"agentmeter/internal/pause"
 )
 
 // watermark turns "the log ended there at that time" into "everything
@@ -101,7 +102,7 @@ func (r *Rollup) publishProgress(ctx, work context.Context) {
 			return
 		case <-due.C:
 		case <-r.moved:
-			sleep(ctx, publishAtMost-time.Since(began))
+			pause.For(ctx, publishAtMost-time.Since(began))
 		}
 		began = time.Now()
 		err := p.once(ctx, work)

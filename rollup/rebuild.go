@@ -14,6 +14,7 @@ import (
 
 	"agentmeter/internal/clickhouse"
 	"agentmeter/internal/fault"
+	"agentmeter/internal/pause"
 	"agentmeter/schemas"
 	tables "agentmeter/schemas/clickhouse"
 )
@@ -299,7 +300,7 @@ func (b *rebuilder) tell(p *RebuildProgress) {
 // when ctx ends, and returns how long it took.
 func (b *rebuilder) statement(ctx context.Context, l *ledger, sql string, s stretch, run func(context.Context, clickhouse.Statement) error) (time.Duration, error) {
 	if b.held > rebuildBreathAfter {
-		sleep(ctx, rebuildBreath)
+		pause.For(ctx, rebuildBreath)
 		b.held = 0
 	}
 	if ctx.Err() != nil {

@@ -17,6 +17,7 @@ import (
 
 	"agentmeter/internal/clickhouse"
 	"agentmeter/internal/kafka"
+	"agentmeter/internal/pause"
 )
 
 // Rollup counts the partitions that its consumer group gives it.
@@ -155,7 +156,7 @@ func (r *Rollup) reportGroupErrors(ctx context.Context, group *kgo.Client) {
 		for _, e := range group.PollFetches(ctx).Errors() {
 			if ctx.Err() == nil {
 				r.log.WarnContext(ctx, "consumer group", "error", e.Err)
-				sleep(ctx, time.Second) // whatever it is, it need not be said more often
+				pause.For(ctx, time.Second) // whatever it is, it need not be said more often
 			}
 		}
 	}
@@ -184,7 +185,7 @@ func (r *Rollup) start(ctx context.Context) error {
 		}
 		r.setReady(fmt.Errorf("waiting to start: %w", err))
 		r.log.WarnContext(ctx, "rollup cannot start yet", "error", err, "wait", wait)
-		sleep(ctx, wait)
+		pause.For(ctx, wait)
 		wait = min(2*wait, maxRetry)
 	}
 }

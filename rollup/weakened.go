@@ -16,6 +16,7 @@ import (
 	"agentmeter/internal/clickhouse"
 	"agentmeter/internal/fault"
 	"agentmeter/internal/kafka"
+	"agentmeter/internal/pause"
 	tables "agentmeter/schemas/clickhouse"
 )
 
@@ -84,7 +85,7 @@ func (p *eventPartition) appendWeakened(ctx context.Context, b *block, encoded [
 			break
 		}
 		p.log.WarnContext(ctx, "block not appended; sending it again", "error", err)
-		if sleep(ctx, firstRetry); ctx.Err() != nil {
+		if !pause.For(ctx, firstRetry) {
 			return context.Cause(ctx)
 		}
 	}

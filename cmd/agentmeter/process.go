@@ -23,6 +23,7 @@ import (
 	"agentmeter/internal/httpapi"
 	"agentmeter/internal/kafka"
 	"agentmeter/internal/lifecycle"
+	"agentmeter/internal/pause"
 	"agentmeter/internal/tracing"
 	"agentmeter/query"
 	"agentmeter/rollup"
@@ -269,10 +270,8 @@ func (p *process) waitReady(ctx context.Context) error {
 		if len(readiness.Checks) > 0 && !slices.ContainsFunc(readiness.Checks, failing) {
 			return nil
 		}
-		select {
-		case <-ctx.Done():
+		if !pause.For(ctx, min(max(time.Since(began)/20, 10*time.Millisecond), maxReadyWait)) {
 			return nil
-		case <-time.After(min(max(time.Since(began)/20, 10*time.Millisecond), maxReadyWait)):
 		}
 	}
 }

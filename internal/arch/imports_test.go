@@ -36,11 +36,12 @@ var rules = map[string]rule{
 	"client/examples/producer": {[]string{"schemas/usagev1"}, "a platform's service that writes straight to Kafka, to be read and copied"},
 
 	// What stages stand on. None of them knows a stage.
-	"internal/kafka":                       {nil, "how to speak to Kafka"},
+	"internal/pause":                       {nil, "a wait that a context may end"},
+	"internal/kafka":                       {[]string{"internal/pause"}, "how to speak to Kafka"},
 	"internal/certtest":                    {nil, "gives tests an authority and certificates"},
 	"internal/kafka/kafkatest":             {[]string{"internal/certtest"}, "gives tests a real Apache Kafka"},
 	"internal/tracing":                     {nil, "follows a request by OpenTelemetry, off by default"},
-	"internal/clickhouse":                  {[]string{"schemas", "schemas/", "internal/tracing"}, "how to speak to ClickHouse"},
+	"internal/clickhouse":                  {[]string{"schemas", "schemas/", "internal/pause", "internal/tracing"}, "how to speak to ClickHouse"},
 	"internal/clickhouse/clickhousetest":   {[]string{"schemas/clickhouse", "internal/embedded/enginetest"}, "gives tests what of a cluster an embedded engine can be"},
 	"internal/clickhouse/schematest":       {[]string{"schemas/clickhouse", "internal/clickhouse", "internal/embedded/enginetest"}, "gives tests the schema on the real engine"},
 	"internal/slowtest":                    {nil, "names the tests that take long, which go test alone leaves out"},
@@ -51,7 +52,7 @@ var rules = map[string]rule{
 	"internal/fair":                        {nil, "shares out a capacity between parties that contend for it"},
 	"internal/lifecycle":                   {nil, "stages start in order and stop in reverse"},
 	"internal/fault":                       {nil, "names the steps of counting, where test builds strike"},
-	"internal/audit":                       {[]string{"schemas", "schemas/clickhouse", "internal/clickhouse", "internal/kafka"}, "the proof, used by the command, and beside the rollup for its gauges"},
+	"internal/audit":                       {[]string{"schemas", "schemas/clickhouse", "internal/clickhouse", "internal/kafka", "internal/pause"}, "the proof, used by the command, and beside the rollup for its gauges"},
 	"internal/simulate":                    {[]string{"schemas", "schemas/", "internal/eventclient"}, "seeded traffic for demos, soak and benches"},
 	"internal/eventclient":                 {[]string{"schemas", "schemas/", "client"}, "the client as import and simulate use it: domain events, patience by time"},
 	"internal/eventclient/eventclienttest": {[]string{"schemas", "schemas/"}, "a write side with faults, for tests of what posts to one"},
@@ -60,9 +61,9 @@ var rules = map[string]rule{
 
 	// Stages never import one another.
 	"ingest":         {[]string{"schemas", "schemas/", "internal/kafka", "internal/httpapi", "internal/auth", "internal/fair", "internal/fault", "internal/tracing"}, "HTTP in, Kafka out"},
-	"rollup":         {[]string{"schemas", "schemas/", "internal/kafka", "internal/clickhouse", "internal/fault", "internal/tracing"}, "Kafka in, ClickHouse out"},
+	"rollup":         {[]string{"schemas", "schemas/", "internal/kafka", "internal/clickhouse", "internal/fault", "internal/pause", "internal/tracing"}, "Kafka in, ClickHouse out"},
 	"rollup/model":   {nil, "the counting protocol as a finite model, with its checker"},
-	"query":          {[]string{"schemas", "schemas/", "internal/clickhouse", "internal/httpapi", "internal/auth", "internal/fair", "query/"}, "ClickHouse in, HTTP out"},
+	"query":          {[]string{"schemas", "schemas/", "internal/clickhouse", "internal/httpapi", "internal/auth", "internal/fair", "internal/pause", "query/"}, "ClickHouse in, HTTP out"},
 	"query/calendar": {[]string{"schemas"}, "ranges, bars and billing periods in IANA zones"},
 	"query/tiers":    {[]string{"schemas"}, "which rollup answers which part of a range"},
 	"query/page":     {[]string{"schemas/api", "internal/httpapi"}, "the dashboard's committed build, and the pages that need no script"},
@@ -78,7 +79,7 @@ var rules = map[string]rule{
 
 	"internal/monitoring":         {nil, "the dashboards, and what holds metrics, rules, runbooks and their documentation to one another"},
 	"internal/bench":              {nil, "runs the benches that have a goal, and says whether it is met"},
-	"internal/crash":              {[]string{"schemas", "schemas/", "internal/kafka", "internal/kafka/kafkatest", "internal/fault"}, "kills everything that counts, and proves that nothing was lost or doubled by it"},
+	"internal/crash":              {[]string{"schemas", "schemas/", "internal/kafka", "internal/kafka/kafkatest", "internal/fault", "internal/pause"}, "kills everything that counts, and proves that nothing was lost or doubled by it"},
 	"internal/crash/cmd/crash":    {[]string{"internal/crash"}, "its command"},
 	"internal/crash/cmd/overload": {[]string{"internal/crash"}, "its command that brings more load than can be served"},
 	"internal/crash/cmd/soak":     {[]string{"internal/crash"}, "its command for a long run that looks for growth"},

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"agentmeter/internal/clickhouse"
+	"agentmeter/internal/pause"
 )
 
 // What a statement of an audit may use. Groupings beyond the second bound go to
@@ -116,18 +117,10 @@ func (a *auditor) ask(ctx context.Context, p Partition, q question, onRow func(f
 	if err != nil || a.options.rest == 0 {
 		return err
 	}
-	return sleep(ctx, time.Duration(a.options.rest)*time.Since(began))
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
+	if !pause.For(ctx, time.Duration(a.options.rest)*time.Since(began)) {
 		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
 	}
+	return nil
 }
 
 // settleWait lies between two looks at a difference.
@@ -152,8 +145,8 @@ func (a *auditor) settled(ctx context.Context, check func() error) error {
 			a.settling += spent
 			return nil
 		}
-		if err := sleep(ctx, settleWait); err != nil {
-			return err
+		if !pause.For(ctx, settleWait) {
+			return context.Cause(ctx)
 		}
 	}
 }

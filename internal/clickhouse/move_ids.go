@@ -11,6 +11,7 @@ import (
 	clickhousego "github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/google/uuid"
 
+	"agentmeter/internal/pause"
 	"agentmeter/schemas"
 	tables "agentmeter/schemas/clickhouse"
 )
@@ -155,10 +156,8 @@ func (m *idMove) settled(ctx context.Context) (present, error) {
 		if err != nil || there.any(tables.EarlierIDs) || there.any(tables.EarlierBefore) || !there.any(tables.EarlierView) {
 			return there, err
 		}
-		select {
-		case <-ctx.Done():
+		if !pause.For(ctx, renameWait) {
 			return nil, context.Cause(ctx)
-		case <-time.After(renameWait):
 		}
 	}
 	return nil, fmt.Errorf("there is %s, and neither %s nor %s, in one of which the ids of before have to be: restore it, or drop the view and make %s by agentmeter migrate and agentmeter rebuild --tier ids before anything is counted",

@@ -19,6 +19,7 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
+	"agentmeter/internal/pause"
 	"agentmeter/internal/tracing"
 )
 
@@ -181,12 +182,8 @@ func (c *Client) run(ctx context.Context, statement Statement) (_ io.ReadCloser,
 		if err == nil || statement.Mutex == "" || ExceptionCode(err) != CodeAlreadyRunning {
 			return answer, err
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !pause.For(ctx, wait) {
 			return nil, fmt.Errorf("wait for %s: %w", statement.Mutex, context.Cause(ctx))
-		case <-timer.C:
 		}
 		wait = min(2*wait, mutexMaxWait)
 	}

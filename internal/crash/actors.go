@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"agentmeter/internal/fault"
+	"agentmeter/internal/pause"
 )
 
 // actor torments one process: again and again it starts it, with a plan or
@@ -171,10 +172,10 @@ func (a *actor) struck(ctx context.Context, l *life, plan lifePlan) {
 		return
 	}
 	if last.Action == fault.ActionStop {
-		sleep(ctx, plan.stop)
+		pause.For(ctx, plan.stop)
 		a.process.signal(syscall.SIGCONT)
 		a.run.report.stopped(a.process.name, plan.stop)
-		sleep(ctx, plan.after) // a zombie shows what it believes
+		pause.For(ctx, plan.after) // a zombie shows what it believes
 		a.kill("at random")
 		return
 	}
@@ -195,7 +196,7 @@ func (a *actor) struck(ctx context.Context, l *life, plan lifePlan) {
 func (a *actor) children(ctx context.Context, _ *life, plan lifePlan) {
 	for range 1 + a.random.IntN(4) {
 		a.run.awaitGrowth(ctx, 4*time.Second)
-		if !sleep(ctx, plan.after/2) {
+		if !pause.For(ctx, plan.after/2) {
 			return
 		}
 		if a.process.killChild() {
@@ -203,7 +204,7 @@ func (a *actor) children(ctx context.Context, _ *life, plan lifePlan) {
 		}
 	}
 	a.run.awaitGrowth(ctx, 4*time.Second)
-	sleep(ctx, plan.after)
+	pause.For(ctx, plan.after)
 }
 
 // untold ends a life without a plan.
@@ -218,10 +219,10 @@ func (a *actor) untold(ctx context.Context, l *life, plan lifePlan) {
 	switch {
 	case plan.stop > 0:
 		a.process.signal(syscall.SIGSTOP)
-		sleep(ctx, plan.stop)
+		pause.For(ctx, plan.stop)
 		a.process.signal(syscall.SIGCONT)
 		a.run.report.stopped(a.process.name, plan.stop)
-		if sleep(ctx, plan.after) {
+		if pause.For(ctx, plan.after) {
 			a.kill("at random")
 		}
 	case plan.term:
@@ -274,7 +275,7 @@ func (a *actor) aftermath(ctx context.Context) {
 // with the command itself being killed.
 func (r *run) operate(ctx context.Context) error {
 	p := r.stack.rebuild
-	for sleep(ctx, 3*time.Second+min(time.Duration(r.operator.ExpFloat64()*float64(8*time.Second)), 30*time.Second)) {
+	for pause.For(ctx, 3*time.Second+min(time.Duration(r.operator.ExpFloat64()*float64(8*time.Second)), 30*time.Second)) {
 		var plan []fault.Strike
 		if r.operator.IntN(3) > 0 {
 			plan = []fault.Strike{{Point: r.strikes.deal("rebuild"), Action: fault.ActionKill, Visit: 1 + r.operator.IntN(3)}}

@@ -17,6 +17,7 @@ import (
 
 	"agentmeter/internal/fault"
 	"agentmeter/internal/kafka/kafkatest"
+	"agentmeter/internal/pause"
 )
 
 // asked says whether the tests with real processes were asked for.
@@ -280,7 +281,7 @@ func (l *lab) until(what string, done <-chan struct{}) {
 }
 
 // pause lets d pass in other processes, whose steps nobody can wait for.
-func (l *lab) pause(d time.Duration) { sleep(l.t.Context(), d) }
+func (l *lab) pause(d time.Duration) { pause.For(l.t.Context(), d) }
 
 // send sends n new events and waits until all are acknowledged.
 func (l *lab) send(n int) []*entry {

@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"time"
 
+	"agentmeter/internal/pause"
 	"agentmeter/schemas"
 )
 
@@ -172,7 +173,7 @@ func (l *load) openLoop(ctx context.Context, random *rand.Rand, rate float64, lo
 	var all sync.WaitGroup
 	for at := time.Duration(0); at < long; at += time.Duration(random.ExpFloat64() / rate * float64(time.Second)) {
 		due := t.began.Add(at)
-		if !sleep(ctx, time.Until(due)) {
+		if !pause.For(ctx, time.Until(due)) {
 			break
 		}
 		select {

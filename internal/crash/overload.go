@@ -16,6 +16,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"agentmeter/internal/pause"
 	"agentmeter/schemas"
 )
 
@@ -321,7 +322,7 @@ func (o *overload) fairness(ctx context.Context, what string, few, flood func(co
 	flooded := make(chan *tally, 1)
 	// It begins before those that are compared, and ends after them.
 	go func() { flooded <- o.openLoop(ctx, random, quietRate*floodTimes, o.config.Quiet+2*time.Second, flood) }()
-	sleep(ctx, time.Second)
+	pause.For(ctx, time.Second)
 	beside := o.openLoop(ctx, o.random, rate, o.config.Quiet, few)
 	floods := <-flooded
 	o.say("%s, alone: %s", what, alone)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"agentmeter/internal/fault"
+	"agentmeter/internal/pause"
 )
 
 // process is one role of the product: started, killed and started again under
@@ -129,7 +130,7 @@ func (p *process) kill() {
 	gone, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
 	for syscall.Kill(-l.cmd.Process.Pid, 0) == nil {
-		if !sleep(gone, 2*time.Millisecond) {
+		if !pause.For(gone, 2*time.Millisecond) {
 			return
 		}
 	}
@@ -235,17 +236,5 @@ func (l *life) waitStruck(ctx context.Context, n int) bool {
 		if l.over() {
 			return l.strikes() >= n
 		}
-	}
-}
-
-// sleep waits for d or until ctx ends, and reports whether all of d passed.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"agentmeter/internal/kafka"
+	"agentmeter/internal/pause"
 	"agentmeter/schemas"
 )
 
@@ -63,7 +64,7 @@ func (p *httpProducer) run(ctx, stop context.Context) {
 		} else {
 			p.deliver(ctx, "/v1/events", p.batchOf())
 		}
-		sleep(stop, time.Duration(p.gen.random.ExpFloat64()*float64(time.Second)/p.rate))
+		pause.For(stop, time.Duration(p.gen.random.ExpFloat64()*float64(time.Second)/p.rate))
 	}
 }
 
@@ -111,7 +112,7 @@ func (p *httpProducer) deliver(ctx context.Context, path string, entries []*entr
 		if p.gen.random.IntN(1000) < p.giveUp {
 			return
 		}
-		sleep(ctx, time.Duration(50+p.gen.random.IntN(200))*time.Millisecond)
+		pause.For(ctx, time.Duration(50+p.gen.random.IntN(200))*time.Millisecond)
 	}
 }
 
@@ -255,7 +256,7 @@ func (p *kafkaProducer) run(ctx, stop context.Context) error {
 		if random := p.gen.random; !p.honest && random.IntN(4) == 0 {
 			p.misbehave(ctx, client)
 		}
-		sleep(stop, time.Duration(p.gen.random.ExpFloat64()*float64(time.Second)/p.rate))
+		pause.For(stop, time.Duration(p.gen.random.ExpFloat64()*float64(time.Second)/p.rate))
 	}
 	return nil
 }
@@ -313,7 +314,7 @@ func (p *kafkaProducer) deliver(ctx context.Context, client *kgo.Client, entries
 		}
 		entries = failed
 		if len(failed) > 0 {
-			sleep(ctx, 50*time.Millisecond)
+			pause.For(ctx, 50*time.Millisecond)
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"agentmeter/internal/fault"
+	"agentmeter/internal/pause"
 )
 
 // Config says what a run does.
@@ -113,7 +114,7 @@ type run struct {
 
 // watchGrowth keeps an eye on how long the ledger is.
 func (r *run) watchGrowth(ctx context.Context) {
-	for sleep(ctx, 100*time.Millisecond) {
+	for pause.For(ctx, 100*time.Millisecond) {
 		asking, cancel := context.WithTimeout(ctx, time.Second)
 		text, err := r.stack.sql(asking, growthSQL)
 		cancel()
@@ -129,7 +130,7 @@ func (r *run) awaitGrowth(ctx context.Context, most time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	for before := r.grown.Load(); r.grown.Load() == before; {
-		if !sleep(ctx, 50*time.Millisecond) {
+		if !pause.For(ctx, 50*time.Millisecond) {
 			return
 		}
 	}
@@ -205,7 +206,7 @@ func (r *run) round(ctx context.Context, actors []*actor, goal int) error {
 // awaitKills waits until there were as many kills as the goal says.
 func (r *run) awaitKills(ctx context.Context, goal int) {
 	lastSaid := time.Now()
-	for r.report.kills() < goal && sleep(ctx, 100*time.Millisecond) {
+	for r.report.kills() < goal && pause.For(ctx, 100*time.Millisecond) {
 		if time.Since(lastSaid) > 10*time.Second {
 			lastSaid = time.Now()
 			c := r.book.counts()

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"agentmeter/internal/pause"
 )
 
 // counters of a rollup that say what became of faults.
@@ -17,7 +19,7 @@ var counters = []string{
 // scrape reads the rollups' counters again and again until ctx ends: what a
 // life had counted is lost with it.
 func (r *run) scrape(ctx context.Context) {
-	for sleep(ctx, 400*time.Millisecond) {
+	for pause.For(ctx, 400*time.Millisecond) {
 		r.scrapeOnce(ctx)
 	}
 }

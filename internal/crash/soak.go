@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"text/tabwriter"
 	"time"
+
+	"agentmeter/internal/pause"
 )
 
 // SoakConfig says how a soak goes.
@@ -161,7 +163,7 @@ func (s *soak) parts(ctx context.Context) error {
 	for part := 1; part <= 2 || time.Since(s.report.Started) < s.config.For; part++ {
 		err := s.underLoad(ctx, dying, func(ctx context.Context) error {
 			return s.disturb(ctx, 10, s.victims, s.pause, s.ask, func(ctx context.Context) error {
-				sleep(ctx, s.config.For/parts)
+				pause.For(ctx, s.config.For/parts)
 				return errRoundOver
 			})
 		})
@@ -187,11 +189,11 @@ func (s *soak) parts(ctx context.Context) error {
 // pause stops one of the survivors for a moment, now and then.
 func (s *soak) pause(ctx context.Context) error {
 	survivors := s.survivors()
-	for sleep(ctx, time.Second+time.Duration(s.pausing.ExpFloat64()*float64(5*time.Second))) {
+	for pause.For(ctx, time.Second+time.Duration(s.pausing.ExpFloat64()*float64(5*time.Second))) {
 		p := survivors[s.pausing.IntN(len(survivors))]
 		stopped := time.Duration(100+s.pausing.IntN(900)) * time.Millisecond
 		p.signal(syscall.SIGSTOP)
-		sleep(ctx, stopped)
+		pause.For(ctx, stopped)
 		p.signal(syscall.SIGCONT)
 		s.report.stopped(p.name, stopped)
 	}
@@ -202,7 +204,7 @@ func (s *soak) pause(ctx context.Context) error {
 func (s *soak) ask(ctx context.Context) error {
 	paths := []string{"dashboard", "agents", "export.csv", "breakdown", "reconcile"}
 	ranges := []string{"today", "7d", "30d", "mtd"}
-	for sleep(ctx, time.Duration(s.asking.ExpFloat64()*float64(200*time.Millisecond))) {
+	for pause.For(ctx, time.Duration(s.asking.ExpFloat64()*float64(200*time.Millisecond))) {
 		path := paths[s.asking.IntN(len(paths))]
 		query := fmt.Sprintf("?workspace=%s&range=%s", workspaceName(s.asking.IntN(workspaces)), ranges[s.asking.IntN(len(ranges))])
 		if path == "breakdown" {
@@ -258,7 +260,7 @@ func (s *soak) measure(ctx context.Context) error {
 	s.client.CloseIdleConnections()
 	least := make(map[string]Rest)
 	for range 10 {
-		if !sleep(ctx, time.Second) {
+		if !pause.For(ctx, time.Second) {
 			return context.Cause(ctx)
 		}
 		for _, p := range s.survivors() {

@@ -23,6 +23,7 @@ import (
 
 	"agentmeter/internal/kafka"
 	"agentmeter/internal/kafka/kafkatest"
+	"agentmeter/internal/pause"
 )
 
 // stackConfig says what runs.
@@ -233,7 +234,7 @@ func poll(ctx context.Context, what string, most time.Duration, condition func(c
 		if err == nil {
 			return nil
 		}
-		if !sleep(ctx, 20*time.Millisecond) {
+		if !pause.For(ctx, 20*time.Millisecond) {
 			return fmt.Errorf("crash: waited %s for %s: %w", most, what, err)
 		}
 	}

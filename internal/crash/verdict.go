@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"agentmeter/internal/kafka"
+	"agentmeter/internal/pause"
 	"agentmeter/schemas"
 	tables "agentmeter/schemas/clickhouse"
 	"agentmeter/schemas/usagev1"
@@ -150,7 +151,7 @@ func (j *judge) waitCounted(ctx context.Context) error {
 		if confirmed > counted {
 			counted, since = confirmed, time.Now()
 		}
-		if time.Since(since) > patience || !sleep(ctx, 20*time.Millisecond) {
+		if time.Since(since) > patience || !pause.For(ctx, 20*time.Millisecond) {
 			return fmt.Errorf("crash: nothing more was counted for %s: %w", time.Since(since).Round(time.Second), err)
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"agentmeter/internal/pause"
 )
 
 // usage is what a process took up at a time.
@@ -23,7 +25,7 @@ type watch struct {
 
 // run looks once a second until ctx ends, where the system tells.
 func (w *watch) run(ctx context.Context, processes []*process) {
-	for sleep(ctx, time.Second) {
+	for pause.For(ctx, time.Second) {
 		for _, p := range processes {
 			l := p.current()
 			if l == nil || l.over() {

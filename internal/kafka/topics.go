@@ -11,6 +11,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"agentmeter/internal/pause"
 )
 
 // The topics.
@@ -128,9 +130,7 @@ func EnsureTopics(ctx context.Context, admin *kadm.Client, plan Plan) (created [
 		if !errors.Is(err, kerr.UnknownTopicOrPartition) {
 			return created, err
 		}
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
+		if !pause.For(ctx, 100*time.Millisecond) {
 			return created, err
 		}
 	}
