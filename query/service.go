@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -90,6 +91,8 @@ func (s *Service) Mount(guarded, open httpapi.Mux) {
 		ErrorHandlerFunc: s.parameterError,
 	})
 	guarded.HandleFunc("GET "+page.Route, s.getPage)
+	guarded.Signpost("A workspace's Usage page is at " + strings.Replace(page.Route, "{ws}", "WORKSPACE", 1) +
+		", for whoever has a link that opens it: agentmeter link prints one, and POST /v1/sessions makes one.")
 	guarded.HandleFunc("GET "+page.FiguresRoute, s.getFigures)
 	guarded.HandleFunc("GET "+page.ProofRoute, s.getProof)
 	open.HandleFunc("GET "+page.AssetsPrefix, s.page.Assets().ServeHTTP)

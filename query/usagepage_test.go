@@ -1,8 +1,10 @@
 package query
 
 import (
+	"encoding/json"
 	"html"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strings"
 	"testing"
@@ -10,6 +12,30 @@ import (
 
 	"agentmeter/schemas/api"
 )
+
+// Whoever comes to the front door finds the page by what is said there.
+func TestTheFrontDoorLeadsToThePage(t *testing.T) {
+	t.Parallel()
+	s, router := newService(t, nil, frozen, DefaultConfig()) // the page asks nothing
+	get := func(path string) *httptest.ResponseRecorder {
+		request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, http.NoBody)
+		request.Header.Set("Authorization", "Bearer "+s.token)
+		answer := httptest.NewRecorder()
+		router.ServeHTTP(answer, request)
+		return answer
+	}
+	var said api.Problem
+	if err := json.Unmarshal(get("/").Body.Bytes(), &said); err != nil {
+		t.Fatal(err)
+	}
+	path := regexp.MustCompile(`/[^ ,]*WORKSPACE[^ ,]*`).FindString(said.Detail)
+	if page := get(strings.Replace(path, "WORKSPACE", "ws_acme", 1)); page.Code != http.StatusOK || !strings.Contains(page.Body.String(), "<html") {
+		t.Errorf("%q leads to %q, and that to %d %.100s", said.Detail, path, page.Code, page.Body)
+	}
+	if !strings.Contains(said.Detail, "agentmeter link") {
+		t.Errorf("it does not say how to open the page: %s", said.Detail)
+	}
+}
 
 // cells are the texts of a page's tables, row by row, tags taken out.
 func cells(body string) (rows [][]string) {

@@ -20,6 +20,8 @@ func MountOperations(mux Mux, health *Health, gatherer prometheus.Gatherer) {
 	mux.HandleFunc("GET /readyz", health.ServeReadiness)
 	mux.HandleFunc("GET /metrics", promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{}).ServeHTTP)
 	mux.HandleFunc("GET /openapi.yaml", serveOpenAPI)
+	mux.Signpost("The API is described by /openapi.yaml.")
+	mux.Signpost("/readyz says whether it can do its work.")
 }
 
 func serveOpenAPI(w http.ResponseWriter, r *http.Request) {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,6 +25,9 @@ import (
 // Mux takes routes. Router is one, and so is what a guard puts around it.
 type Mux interface {
 	HandleFunc(pattern string, handler func(http.ResponseWriter, *http.Request))
+	// Signpost takes a sentence on where something is that was added, for whoever
+	// comes to the front door.
+	Signpost(sentence string)
 	http.Handler
 }
 
@@ -31,19 +35,20 @@ type Mux interface {
 // headers, metrics, a debug line, and a problem document for whatever no route
 // takes or a handler panics over.
 type Router struct {
-	mux      *http.ServeMux
-	patterns []string
-	log      *slog.Logger
-	metrics  *metrics
-	throttle *throttle
-	health   *Health
-	tracer   trace.Tracer // nil: nothing is traced
-	attempts *attempts    // nil: they are not limited
+	mux       *http.ServeMux
+	patterns  []string
+	signposts []string
+	log       *slog.Logger
+	metrics   *metrics
+	throttle  *throttle
+	health    *Health
+	tracer    trace.Tracer // nil: nothing is traced
+	attempts  *attempts    // nil: they are not limited
 }
 
 var _ Mux = (*Router)(nil)
 
-// NewRouter makes an empty router. Health tells its handlers when to drain.
+// NewRouter makes an empty router, whose handlers health tells when to drain.
 func NewRouter(health *Health, log *slog.Logger, reg prometheus.Registerer) *Router {
 	return &Router{
 		mux: http.NewServeMux(), log: log, metrics: newMetrics(reg),
@@ -61,6 +66,10 @@ func (rt *Router) HandleFunc(pattern string, handler func(http.ResponseWriter, *
 	rt.mux.HandleFunc(pattern, handler)
 	rt.patterns = append(rt.patterns, pattern)
 }
+
+// Signpost adds a sentence to what / says. It is the same for everybody, and names no
+// workspace.
+func (rt *Router) Signpost(sentence string) { rt.signposts = append(rt.signposts, sentence) }
 
 // Patterns are the routes that were added, in their order.
 func (rt *Router) Patterns() []string { return slices.Clone(rt.patterns) }
@@ -149,27 +158,10 @@ func (rt *Router) unmatched(out *recorder, r *http.Request) {
 		return
 	}
 	if r.URL.Path == "/" {
-		WriteError(out.released(), r, &Problem{Status: ErrNotFound.Status, Code: ErrNotFound.Code, Detail: rt.signpost()})
+		WriteError(out.released(), r, &Problem{Status: ErrNotFound.Status, Code: ErrNotFound.Code, Detail: strings.Join(append([]string{"There is nothing at /."}, rt.signposts...), " ")})
 		return
 	}
 	WriteError(out.released(), r, ErrNotFound)
-}
-
-// signpost says to whoever comes to the front door where this process's doors are. It is
-// the same for everybody.
-func (rt *Router) signpost() string {
-	doors := []struct{ pattern, says string }{
-		{"GET /w/{ws}/usage", "A workspace's Usage page is at /w/WORKSPACE/usage, for whoever has a link that opens it: agentmeter link prints one, and POST /v1/sessions makes one."},
-		{"GET /openapi.yaml", "The API is described by /openapi.yaml."},
-		{"GET /readyz", "/readyz says whether it can do its work."},
-	}
-	said := "There is nothing at /."
-	for _, door := range doors {
-		if slices.Contains(rt.patterns, door.pattern) {
-			said += " " + door.says
-		}
-	}
-	return said
 }
 
 // recovered turns a handler's panic into a 500, or into a broken connection
