@@ -87,7 +87,8 @@ func (s *Service) figuresAndSurroundings(ctx context.Context, route string, q qu
 			around, err = s.surroundingsOf(ctx, route, q, r.history, seenBefore)
 			return err
 		})
-		return f, around, group.Wait()
+		err = group.Wait() // before what it waits for is returned
+		return f, around, err
 	}
 	var usual []tally
 	group.Go(func() (err error) {

@@ -132,7 +132,8 @@ func (s *Service) reconcile(ctx context.Context, route string, q question) (reco
 			wait *= 2
 		}
 	}
-	return c, s.confirm(ctx, route, q, &c)
+	err := s.confirm(ctx, route, q, &c)
+	return c, err
 }
 
 // confirm looks at the buckets that differ while nothing is written there. What
