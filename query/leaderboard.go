@@ -10,7 +10,6 @@ import (
 	"math/big"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 
 	"agentmeter/internal/httpapi"
@@ -108,8 +107,6 @@ func (a *agentUsage) row(q question, d directory, share string) api.AgentUsage {
 	}
 	return out
 }
-
-func count(n int64) string { return strconv.FormatInt(n, 10) }
 
 // seriesAgents returns, for each bar, what the range's first seven agents used
 // in it and what the others did together.

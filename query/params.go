@@ -300,31 +300,3 @@ func (p *parameters) explain() bool {
 func (p *parameters) comparison() calendar.Comparison {
 	return oneOf(p, "compare", calendar.NoComparison, calendar.Comparisons[:]...)
 }
-
-// maxBars is how many bars an answer may have; CSV may have any number.
-const maxBars = 400
-
-// cutIntoBars cuts a range into the bars of a grain, "" being the one that shows it
-// well. The edges are where bars begin, and at last where the range ends.
-func cutIntoBars(r calendar.Range, grain calendar.Grain) (calendar.Grain, []time.Time, error) {
-	if grain == "" {
-		grain = calendar.AutoGrain(r.Interval, r.Zone)
-	}
-	edges, ok := calendar.Bars(r.Interval, r.Zone, grain, maxBars)
-	if ok {
-		return grain, edges, nil
-	}
-	problem := httpapi.InvalidParameter("grain", "too_many_bars",
-		fmt.Sprintf("%s makes more than %d bars of this range", grain, maxBars))
-	problem.Code = "too_many_bars"
-	at := slices.Index(calendar.Grains[:], grain)
-	for _, coarser := range calendar.Grains[at+1:] {
-		if _, ok := calendar.Bars(r.Interval, r.Zone, coarser, maxBars); ok {
-			problem.SuggestedGrain = api.Grain(coarser)
-			problem.Detail = fmt.Sprintf("%s Ask for %s bars, or for less time.", problem.Detail, coarser)
-			return grain, nil, problem
-		}
-	}
-	problem.Detail += " Ask for less time."
-	return grain, nil, problem
-}

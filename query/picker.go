@@ -132,8 +132,3 @@ func (s *Service) spenders(ctx context.Context, route string, workspace schemas.
 	})
 	return all, err
 }
-
-// creditsOf reads the engine's 128 bits.
-func creditsOf(v proto.Int128) schemas.CreditsSum {
-	return schemas.CreditsSum{Hi: int64(v.High), Lo: v.Low}
-}

@@ -15,6 +15,7 @@ import (
 
 	"agentmeter/internal/clickhouse"
 	"agentmeter/internal/httpapi"
+	"agentmeter/schemas"
 )
 
 // maxResultRows bounds what one statement answers, and so what a question holds:
@@ -62,6 +63,67 @@ func (s *Service) readStatement(ctx context.Context, route, name string, stateme
 		return fmt.Errorf("read %s: %w", name, storeError(ctx, err))
 	}
 	return nil
+}
+
+// row is one line of a statement of branches. Its who is valid until the next.
+type row struct {
+	part part
+	bar  uint32
+	who  []byte
+	tally
+}
+
+// readRows runs a statement of branches.
+func (s *Service) readRows(ctx context.Context, route, name string, b *builder, sql string, onRow func(row)) error {
+	var (
+		parts              proto.ColUInt8
+		bars               proto.ColUInt32
+		who                proto.ColStr
+		spent              proto.ColInt128
+		answered, recorded proto.ColInt64
+	)
+	for _, tier := range b.tiers {
+		s.metrics.reads.WithLabelValues(tier).Inc()
+	}
+	if explanationFrom(ctx) != nil {
+		ctx = explainReads(ctx, b.branches)
+	}
+	defer s.timeTier(route, b)()
+	return s.read(ctx, route, name, sql, b.params, proto.Results{
+		{Name: "part", Data: &parts},
+		{Name: "bar", Data: &bars},
+		{Name: "who", Data: &who},
+		{Name: "spent", Data: &spent},
+		{Name: "answered", Data: &answered},
+		{Name: "recorded", Data: &recorded},
+	}, func(rows int) {
+		for i := range rows {
+			onRow(row{
+				part: part(parts[i]), bar: bars[i], who: who.RowBytes(i),
+				tally: tally{
+					credits:  creditsOf(spent[i]),
+					messages: answered[i],
+					events:   recorded[i],
+				},
+			})
+		}
+	})
+}
+
+// timeTier begins to time a statement; what it returns ends that.
+func (s *Service) timeTier(route string, b *builder) (end func()) {
+	if len(b.tiers) == 0 {
+		return func() {}
+	}
+	began := time.Now()
+	return func() {
+		s.metrics.tiers.WithLabelValues(route, tierName(b.finest)).Observe(time.Since(began).Seconds())
+	}
+}
+
+// creditsOf reads the engine's 128 bits.
+func creditsOf(v proto.Int128) schemas.CreditsSum {
+	return schemas.CreditsSum{Hi: int64(v.High), Lo: v.Low}
 }
 
 // storeError decides what an error of ClickHouse's means for the request. It

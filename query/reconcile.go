@@ -195,14 +195,6 @@ func (c *reconciliation) settle() {
 	c.outcomes[schemas.OutcomeCounted] = counted
 }
 
-func (t tally) minus(other tally) tally {
-	return tally{
-		credits:  t.credits.Minus(other.credits),
-		messages: t.messages - other.messages,
-		events:   t.events - other.events,
-	}
-}
-
 func (s *Service) reconciliationOf(ctx context.Context, route string, q question) (reconciliation, error) {
 	b, sql := reconcileStatement(q)
 	c := reconciliation{outcomes: map[schemas.Outcome]tally{}}
