@@ -85,12 +85,9 @@ func (s *Service) dashboard(ctx context.Context, u usageRequest, st *standing, q
 		Series:  f.series(q, st.watermark),
 		Agents:  make([]api.AgentUsage, 0, min(len(f.agents), maxLeaderboard)),
 
-		AgentsTotal:    int64(len(f.agents)),
-		WorkspaceTotal: api.Totals{Credits: f.workspace.credits.String(), Messages: count(f.workspace.messages)},
-		Insights: insightsOf(q, f, func(agent string) string {
-			name, _ := st.directory.describe(agent, q.now)
-			return name
-		}),
+		AgentsTotal:        int64(len(f.agents)),
+		WorkspaceTotal:     api.Totals{Credits: f.workspace.credits.String(), Messages: count(f.workspace.messages)},
+		Insights:           insightsOf(q, f, st.agentName),
 		Freshness:          st.watermark.freshness(q.now),
 		Completeness:       st.watermark.completeness(q.interval, q.now),
 		PlaygroundMessages: count(f.playground.messages),

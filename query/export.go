@@ -167,9 +167,8 @@ func (f *figures) export(out *csv.Writer, q question, st *standing) {
 			return cmp.Or(b.credits.Cmp(a.credits), cmp.Compare(b.messages, a.messages), cmp.Compare(a.agent.id, b.agent.id))
 		})
 		for _, c := range cells[i] {
-			name, _ := st.directory.describe(c.agent.id, q.now)
 			_ = out.Write([]string{ // its error is that of Flush
-				start, end, schemas.GuardedCell(c.agent.id), schemas.GuardedCell(name), c.credits.String(), count(c.messages), string(state),
+				start, end, schemas.GuardedCell(c.agent.id), schemas.GuardedCell(st.agentName(c.agent.id)), c.credits.String(), count(c.messages), string(state),
 			})
 		}
 	}

@@ -7,6 +7,12 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
+// folded is a name without case, accents and what else does not matter when
+// people look for it.
+func folded(name string) string {
+	return strings.ToLower(unaccented(name))
+}
+
 // unaccented takes the marks off letters: é becomes e, and a ligature or a
 // full-width letter what it is made of.
 func unaccented(text string) string {

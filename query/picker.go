@@ -51,17 +51,8 @@ func (s *Service) ListAgents(w http.ResponseWriter, r *http.Request, _ api.ListA
 			return err
 		}
 		choices := choicesOf(book.directory, spent, looked, now)
-		total := len(choices)
-		if from != nil {
-			i, found := slices.BinarySearchFunc(choices, *from, func(c choice, from place) int {
-				return c.compare(from, api.SortCredits, api.Descending)
-			})
-			if found {
-				i++
-			}
-			choices = choices[i:]
-		}
-		answer := api.AgentChoices{Agents: make([]api.AgentChoice, 0, limit), Total: int64(total)}
+		answer := api.AgentChoices{Agents: make([]api.AgentChoice, 0, limit), Total: int64(len(choices))}
+		choices = after(choices, from, api.SortCredits, api.Descending)
 		if len(choices) > limit {
 			choices = choices[:limit]
 			next := choices[limit-1].encode(fingerprint)

@@ -117,6 +117,12 @@ func (st *standing) question(u usageRequest, grain calendar.Grain, edges []time.
 	return q
 }
 
+// agentName is the name that people know an agent by.
+func (st *standing) agentName(id string) string {
+	name, _ := st.directory.describe(id, st.now)
+	return name
+}
+
 // rangeAnswer describes the range of an answer.
 func (st *standing) rangeAnswer(u usageRequest, grain calendar.Grain) api.UsageRange {
 	out := api.UsageRange{

@@ -30,34 +30,35 @@ func (s *Service) getPage(w http.ResponseWriter, r *http.Request) {
 func (s *Service) DeniedPage(status int) http.Handler { return s.page.Denied(status) }
 
 // noScriptRequest reads the address of a page. What the page with scripts keeps in
-// its address beside the question is passed over, and what a form leaves empty.
-func noScriptRequest(r *http.Request) (*parameters, url.Values) {
+// its address beside the question is passed over, and what a form leaves empty; the
+// rest is kept in the addresses that the page leads to.
+func noScriptRequest(r *http.Request) (p *parameters, kept url.Values) {
 	known := parametersOf[r.Pattern]
-	asked := url.Values{}
+	kept = url.Values{}
 	for name, values := range r.URL.Query() {
 		if slices.Contains(known, name) && name != "workspace" && values[0] != "" {
-			asked[name] = values
+			kept[name] = values
 		}
 	}
-	if asked.Has("from") || asked.Has("to") {
-		asked.Del("range") // dates that somebody filled in mean more than a list's choice
+	if kept.Has("from") || kept.Has("to") {
+		kept.Del("range") // dates that somebody filled in mean more than a list's choice
 	}
 	narrowed := r.Clone(r.Context())
 	with := url.Values{"workspace": {r.PathValue("ws")}}
-	for name, values := range asked {
+	for name, values := range kept {
 		with[name] = values
 	}
 	narrowed.URL.RawQuery = with.Encode()
-	return readParameters(narrowed), asked
+	return readParameters(narrowed), kept
 }
 
 // getFigures answers GET /w/{ws}/usage/figures.
 func (s *Service) getFigures(w http.ResponseWriter, r *http.Request) {
-	p, asked := noScriptRequest(r)
+	p, kept := noScriptRequest(r)
 	u := p.readUsage(r)
 	u.figures = true
 	var f page.Figures
-	f.NoScript = s.answerNoScript(w, r, p, u, asked, func(ctx context.Context, st *standing) error {
+	f.NoScript = s.answerNoScript(w, r, p, u, kept, func(ctx context.Context, st *standing) error {
 		q, err := st.barQuestion(u)
 		if err != nil {
 			return err
@@ -70,10 +71,10 @@ func (s *Service) getFigures(w http.ResponseWriter, r *http.Request) {
 
 // getProof answers GET /w/{ws}/usage/proof.
 func (s *Service) getProof(w http.ResponseWriter, r *http.Request) {
-	p, asked := noScriptRequest(r)
+	p, kept := noScriptRequest(r)
 	u := usageRequest{route: r.Pattern, workspace: p.workspace(), agent: p.agent(), asked: p.asked()}
 	var f page.Proof
-	f.NoScript = s.answerNoScript(w, r, p, u, asked, func(ctx context.Context, st *standing) (err error) {
+	f.NoScript = s.answerNoScript(w, r, p, u, kept, func(ctx context.Context, st *standing) (err error) {
 		f.Data, err = s.reconciliationAnswer(ctx, u, st)
 		return err
 	})
@@ -82,8 +83,8 @@ func (s *Service) getProof(w http.ResponseWriter, r *http.Request) {
 
 // answerNoScript runs the answering of a page's question, and says all of the page
 // but its data.
-func (s *Service) answerNoScript(w http.ResponseWriter, r *http.Request, p *parameters, u usageRequest, asked url.Values, answer func(context.Context, *standing) error) page.NoScript {
-	own := page.NoScript{Workspace: api.Workspace{ID: string(u.workspace), Name: string(u.workspace)}, Asked: asked}
+func (s *Service) answerNoScript(w http.ResponseWriter, r *http.Request, p *parameters, u usageRequest, kept url.Values, answer func(context.Context, *standing) error) page.NoScript {
+	own := page.NoScript{Workspace: api.Workspace{ID: string(u.workspace), Name: string(u.workspace)}, Asked: kept}
 	err := p.err()
 	if err == nil {
 		err = s.answer(r.Context(), s.config.QueryTimeout, func(ctx context.Context) error {
@@ -91,7 +92,10 @@ func (s *Service) answerNoScript(w http.ResponseWriter, r *http.Request, p *para
 			if err != nil {
 				return err
 			}
-			own.Workspace, own.Agent, own.Zone = st.workspace(u.workspace), st.agentName(u.agent), st.zone
+			own.Workspace, own.Zone = workspaceAnswer(string(u.workspace), st.settings.asOf(st.now)), st.zone
+			if u.agent != "" {
+				own.Agent = st.agentName(u.agent)
+			}
 			return answer(ctx, st)
 		})
 	}
@@ -117,18 +121,4 @@ func problemInWords(w http.ResponseWriter, r *http.Request, err error) *page.Pro
 		said.Reasons = []string{problem.Detail}
 	}
 	return said
-}
-
-// workspace is what the page needs to know of a workspace.
-func (st *standing) workspace(id schemas.WorkspaceID) api.Workspace {
-	return workspaceAnswer(string(id), st.settings.asOf(st.now))
-}
-
-// agentName is the chosen agent's name, or "" for All Agents.
-func (st *standing) agentName(id string) string {
-	if id == "" {
-		return ""
-	}
-	name, _ := st.directory.describe(id, st.now)
-	return name
 }
