@@ -40,12 +40,26 @@ type heldFigures struct {
 	cells int
 }
 
-// heldKey names a stretch of time of a workspace, or of one of its agents.
+// heldKey names what is held of a stretch of time of a workspace, or of one of its
+// agents.
 type heldKey struct {
 	workspace schemas.WorkspaceID
 	agent     string
+	kind      heldKind
 	unit
 }
+
+// heldKind tells apart what is held of one stretch of time.
+type heldKind uint8
+
+const (
+	usageKind      heldKind = iota // what each agent used in each cell of a unit
+	totalsKind                     // a workspace's totals
+	seenKind                       // which agents had sent events
+	lastKind                       // when the last usage was
+	historyKind                    // an agent's usage before
+	playgroundKind                 // Playground tests by agent
+)
 
 // heldEntry is what is held under a key. What it holds never changes.
 type heldEntry struct {

@@ -103,7 +103,7 @@ func (s *Service) readPlayground(ctx context.Context, route string, q question, 
 		r.playground = &sum
 		return nil
 	}
-	key := heldKey{workspace: q.workspace, unit: unit{q.interval.Start.Unix(), q.interval.End.Unix(), playgroundUnit, 0}}
+	key := heldKey{workspace: q.workspace, kind: playgroundKind, unit: unit{from: q.interval.Start.Unix(), to: q.interval.End.Unix()}}
 	cells, err := s.heldCells(ctx, key, r.totals.tests, r.positions, false, func(ctx context.Context) (cells []heldCell, err error) {
 		b := newBuilder(q.workspace, "")
 		whole := []time.Time{q.interval.Start, q.interval.End}
@@ -149,7 +149,7 @@ func (s *Service) seenBefore(ctx context.Context, route string, q question, befo
 	if total.none() {
 		return seen, nil
 	}
-	key := heldKey{workspace: q.workspace, unit: unit{firstEdge, before.Unix(), seenUnit, 0}}
+	key := heldKey{workspace: q.workspace, kind: seenKind, unit: unit{from: firstEdge, to: before.Unix()}}
 	read := func(ctx context.Context) (cells []heldCell, err error) {
 		b := newBuilder(q.workspace, "")
 		b.add(usageByAgent, []span{{partSeen, []time.Time{time.Unix(firstEdge, 0).UTC(), before}}}, q.minutesFrom(), whoEach, false, false)
@@ -189,7 +189,7 @@ func (s *Service) heldLastUsage(ctx context.Context, route string, q question, r
 	if q.agent == "" {
 		cells, err = s.heldLastHour(ctx, route, q, r)
 	} else {
-		key := heldKey{q.workspace, q.agent, unit{firstEdge, lastEdge, lastUnit, 0}}
+		key := heldKey{workspace: q.workspace, agent: q.agent, kind: lastKind, unit: unit{from: firstEdge, to: lastEdge}}
 		cells, err = s.heldCells(ctx, key, total, r.positions, true, func(ctx context.Context) (cells []heldCell, err error) {
 			b := newBuilder(q.workspace, q.agent)
 			err = s.readRows(ctx, route, "last", b, contextStatement(b, q), func(r row) {
@@ -228,8 +228,10 @@ func (s *Service) heldHistory(ctx context.Context, route string, q question, r *
 		return history, nil
 	}
 	first, last := r.history[0], r.history[len(history)]
-	// The grain tells bars of one stretch apart.
-	key := heldKey{q.workspace, q.agent + "\x00" + string(q.grain) + "\x00" + q.zone.String(), unit{first.Unix(), last.Unix(), historyUnit, 0}}
+	key := heldKey{
+		workspace: q.workspace, agent: q.agent + "\x00" + string(q.grain) + "\x00" + q.zone.String(), // which bars they are
+		kind: historyKind, unit: unit{from: first.Unix(), to: last.Unix()},
+	}
 	total := r.totals.between(schemas.StepHour.Floor(first).Unix(), schemas.StepHour.Ceil(last).Unix())
 	cells, err := s.heldCells(ctx, key, total, r.positions, true, func(ctx context.Context) (cells []heldCell, err error) {
 		b := newBuilder(q.workspace, q.agent)

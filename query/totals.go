@@ -100,7 +100,7 @@ const olderAfter = time.Hour
 // A reader that has heard of news from the live stream, maybe from another
 // process, says of which; unless the totals are those, they are read.
 func (s *Service) totalsOf(ctx context.Context, u usageRequest, at time.Time, w watermark) (*workspaceTotals, error) {
-	key := heldKey{workspace: u.workspace, unit: unit{firstEdge, lastEdge, hoursUnit, 0}}
+	key := heldKey{workspace: u.workspace, kind: totalsKind, unit: unit{from: firstEdge, to: lastEdge}}
 	now := time.Now()
 	if entry := s.held.find(key, now); entry != nil && w.positions != "" && entry.hours.positions == w.positions && now.Sub(entry.hours.looked) < s.config.TotalsMaxAge &&
 		(u.heard == "" || liveID(u.workspace, &entry.hours.workspaceTotals) == u.heard) {

@@ -133,7 +133,7 @@ func TestOnlyTheLastHoursAreReadAgain(t *testing.T) {
 func TestWhatIsNotProvenIsHeldWhileNothingIsCounted(t *testing.T) {
 	w := newWorld(t)
 	s := w.serve(t, frozen, DefaultConfig())
-	key := heldKey{workspace: "ws", unit: unit{0, hour, lastUnit, 0}}
+	key := heldKey{workspace: "ws", kind: lastKind, unit: unit{to: hour}}
 	reads := 0
 	look := func(total int64, positions string, unproven bool, want int, what string) {
 		t.Helper()

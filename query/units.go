@@ -20,15 +20,6 @@ type unit struct {
 	from, to, step, edge int64
 }
 
-// Steps of units that hold no usage of agents by hour but what surrounds it.
-const (
-	hoursUnit      = -1 - iota // a workspace's totals
-	seenUnit                   // which agents had sent events
-	lastUnit                   // when the last usage was
-	historyUnit                // an agent's usage before
-	playgroundUnit             // Playground tests by agent
-)
-
 // after is the edge of the unit's cells that follows another.
 func (u unit) after(edge int64) int64 {
 	switch {
