@@ -230,7 +230,7 @@ func (y *year) bare(b *testing.B, workspace string) clickhouse.Statement {
 	st := &standing{now: frozen, zone: zone, rng: r}
 	own := usageStatement(st.question(usageRequest{workspace: schemas.WorkspaceID(workspace), compare: calendar.Previous}, grain, edges), true)
 	return clickhouse.Statement{
-		SQL: render("usage", map[string]any{"Branches": own.branches}), Params: own.params,
+		SQL: own.sql(), Params: own.params,
 		Settings: map[string]string{"max_threads": fmt.Sprint(*benchThreads)},
 	}
 }

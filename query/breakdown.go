@@ -104,9 +104,9 @@ func (s *Service) breakdownOf(ctx context.Context, u usageRequest, st *standing,
 	sql := render("breakdown", map[string]any{"Key": breakdownColumns[by], "OneAgent": u.agent != ""})
 	if explanationFrom(ctx) != nil {
 		whole := tiers.Read{Step: tiers.Ledger, From: st.rng.Start, To: st.rng.End}
-		ctx = explainReads(ctx, []branch{{Table: schema.Ledger, Reads: []read{{planned: whole}}}})
+		ctx = explainReads(ctx, []branch{{Table: schema.Ledger, Reads: []branchRead{{planned: whole}}}})
 	}
-	b.reading(tiers.Ledger)
+	b.noteTier(tiers.Ledger)
 	defer s.timeTier(u.route, b)()
 	err = s.read(ctx, u.route, "breakdown", sql, b.params, proto.Results{
 		{Name: "key", Data: &key},

@@ -214,7 +214,7 @@ func (s *Service) reconciliationOf(ctx context.Context, route string, q question
 func reconcileStatement(q question) (*builder, string) {
 	b := newBuilder(q.workspace, q.agent)
 	oneAgent := q.agent != ""
-	b.add(usageByAgent, []span{{partRange, q.edges}}, q.minutesFrom(), whoNone, oneAgent, false)
+	b.add(usageByAgent, selection{spans: []span{{partRange, q.edges}}, minutesFrom: q.minutesFrom(), who: whoNone, oneAgent: oneAgent})
 	b.params["from"], b.params["to"] = unix(q.interval.Start), unix(q.interval.End)
 	sql := render("reconcile", map[string]any{"Branches": b.branches, "LedgerPart": partLedger, "OneAgent": oneAgent})
 	return b, sql

@@ -105,7 +105,7 @@ func TestStatementsAreWhatTheyWere(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			b := usageStatement(tt.q, true)
-			golden(t, "sql/"+tt.name+"_usage.sql", shown(render("usage", map[string]any{"Branches": b.branches}), b.params))
+			golden(t, "sql/"+tt.name+"_usage.sql", shown(b.sql(), b.params))
 			b, sql := surroundingsStatement(tt.q, historyEdges(tt.q, counted), tt.q.interval.End)
 			golden(t, "sql/"+tt.name+"_context.sql", shown(sql, b.params))
 			pieces, ok := piecesOfQuestion(tt.q, historyEdges(tt.q, counted))
@@ -120,7 +120,7 @@ func TestStatementsAreWhatTheyWere(t *testing.T) {
 			}
 			for i, round := range roundsOf(slices.Collect(maps.Keys(units))) {
 				b = unitsStatement(tt.q, round)
-				golden(t, fmt.Sprintf("sql/%s_units_%d.sql", tt.name, i), shown(render("usage", map[string]any{"Branches": b.branches}), b.params))
+				golden(t, fmt.Sprintf("sql/%s_units_%d.sql", tt.name, i), shown(b.sql(), b.params))
 			}
 		})
 	}

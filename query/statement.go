@@ -82,11 +82,11 @@ type branch struct {
 	Credits  string
 	Messages string
 	Events   string
-	Reads    []read
+	Reads    []branchRead
 }
 
-// read is one stretch of a branch, with the name of its parameters.
-type read struct {
+// branchRead is one stretch of a branch, with the name of its parameters.
+type branchRead struct {
 	Name       string
 	Step       int64 // seconds
 	Skip       bool
@@ -95,7 +95,7 @@ type read struct {
 	planned    tiers.Read
 }
 
-// builder gathers the branches and parameters of one statement.
+// builder gathers the branches and parameters of one statement, for readRows.
 type builder struct {
 	branches []branch
 	params   map[string]string
@@ -125,18 +125,26 @@ type span struct {
 	edges []time.Time
 }
 
-// add reads the spans from the tiers of a family. They must be sorted and must
-// not overlap. One branch reads all spans from one tier: a branch costs
-// the engine more than the rows that it saves.
-func (b *builder) add(f family, spans []span, minutesFrom time.Time, who string, oneAgent, byBar bool) {
+// selection says what is read of a family.
+type selection struct {
+	spans       []span    // sorted, and none overlaps another
+	minutesFrom time.Time // from when on minutes are in their tier; zero: always
+	who         string    // how rows are told apart by agent
+	oneAgent    bool      // the chosen agent's rows alone
+	byBar       bool      // rows are told apart by bar
+}
+
+// add reads a selection from the tiers of a family. One branch reads all spans
+// from one tier: a branch costs the engine more than the rows that it saves.
+func (b *builder) add(f family, of selection) {
 	type group struct {
 		branch branch
 		reads  []tiers.Read
 	}
 	var order []schemas.Step
 	groups := map[schemas.Step]*group{}
-	for _, s := range spans {
-		for _, r := range tiers.Plan(s.edges, minutesFrom, f.steps) {
+	for _, s := range of.spans {
+		for _, r := range tiers.Plan(s.edges, of.minutesFrom, f.steps) {
 			g := groups[r.Step]
 			if g == nil {
 				g = &group{branch: f.branch(r.Step)}
@@ -151,19 +159,19 @@ func (b *builder) add(f family, spans []span, minutesFrom time.Time, who string,
 		}
 	}
 	edges := ""
-	if byBar && len(order) > 0 {
-		edges = "edges_" + strconv.Itoa(int(spans[0].part))
+	if of.byBar && len(order) > 0 {
+		edges = "edges_" + strconv.Itoa(int(of.spans[0].part))
 		var all []time.Time
-		for _, s := range spans {
+		for _, s := range of.spans {
 			all = append(all, s.edges...)
 		}
 		b.params[edges] = edgeList(all)
 	}
 	for _, step := range order {
 		g := groups[step]
-		g.branch.Part, g.branch.Edges, g.branch.Who, g.branch.OneAgent = spans[0].part, edges, who, oneAgent
+		g.branch.Part, g.branch.Edges, g.branch.Who, g.branch.OneAgent = of.spans[0].part, edges, of.who, of.oneAgent
 		for _, r := range joinHours(g.reads) {
-			g.branch.Reads = append(g.branch.Reads, b.read(r))
+			g.branch.Reads = append(g.branch.Reads, b.bind(r))
 		}
 		b.branches = append(b.branches, g.branch)
 	}
@@ -220,20 +228,17 @@ func continues(first, second tiers.Read) bool {
 	return first.To.Equal(second.From) && first.Skip == nil && second.Skip == nil && first.Inside == nil && second.Inside == nil
 }
 
+// branch is the family's on one tier, without what is read of it.
 func (f family) branch(step schemas.Step) branch {
-	if step == tiers.Ledger {
-		own := branch{ //nolint:gosec // these are sums of columns, and no credentials
-			Table: schema.Ledger, Time: "occurred_at", Seconds: "toUInt32(toUnixTimestamp(occurred_at))",
-			Outcomes: f.outcomes, Credits: "sum(toInt128(credits))", Messages: "sum(messages)", Events: "toInt64(count())",
-		}
-		if !f.credits {
-			own.Credits = "toInt128(0)"
-		}
-		return own
-	}
 	own := branch{
 		Table: f.tables[step], Time: "time", Seconds: "toUInt32(time)",
 		Credits: "sum(credits)", Messages: "sum(messages)", Events: "sum(events)",
+	}
+	if step == tiers.Ledger {
+		own = branch{ //nolint:gosec // these are sums of columns, and no credentials
+			Table: schema.Ledger, Time: "occurred_at", Seconds: "toUInt32(toUnixTimestamp(occurred_at))",
+			Outcomes: f.outcomes, Credits: "sum(toInt128(credits))", Messages: "sum(messages)", Events: "toInt64(count())",
+		}
 	}
 	if !f.credits {
 		own.Credits = "toInt128(0)"
@@ -241,10 +246,11 @@ func (f family) branch(step schemas.Step) branch {
 	return own
 }
 
-func (b *builder) read(r tiers.Read) read {
-	own := read{Name: "r" + strconv.Itoa(b.reads), Step: seconds(r.Step), InsideStep: seconds(r.InsideStep), planned: r}
+// bind names a read, and binds the parameters of that name to its stretch.
+func (b *builder) bind(r tiers.Read) branchRead {
+	own := branchRead{Name: "r" + strconv.Itoa(b.reads), Step: seconds(r.Step), InsideStep: seconds(r.InsideStep), planned: r}
 	b.reads++
-	b.reading(r.Step)
+	b.noteTier(r.Step)
 	b.params[own.Name+"_from"] = unix(r.From)
 	b.params[own.Name+"_to"] = unix(r.To)
 	if r.Skip != nil {
@@ -258,8 +264,8 @@ func (b *builder) read(r tiers.Read) read {
 	return own
 }
 
-// reading notes that a tier is read.
-func (b *builder) reading(step schemas.Step) {
+// noteTier notes that a tier is read, for the metrics.
+func (b *builder) noteTier(step schemas.Step) {
 	if len(b.tiers) == 0 || step < b.finest { // the ledger's is 0
 		b.finest = step
 	}
@@ -317,6 +323,9 @@ func cellList(cells []time.Time, step schemas.Step) string {
 	list.WriteByte(']')
 	return list.String()
 }
+
+// sql is the text of a statement that reads the branches and nothing else.
+func (b *builder) sql() string { return render("usage", map[string]any{"Branches": b.branches}) }
 
 // render fills a template. The templates are constants and so is the shape of
 // what they are filled with, so it cannot fail.

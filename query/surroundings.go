@@ -49,12 +49,13 @@ func surroundingsStatement(q question, historyEdges []time.Time, seenBefore time
 		kept = usageByAgent
 	}
 	if len(historyEdges) > 0 {
-		b.add(kept, []span{{partHistory, historyEdges}}, q.minutesFrom(), whoNone, oneAgent, true)
+		b.add(kept, selection{spans: []span{{partHistory, historyEdges}}, minutesFrom: q.minutesFrom(), who: whoNone, oneAgent: oneAgent, byBar: true})
 	}
 	if seenBefore.IsZero() {
 		seenBefore = schemas.MaxOccurredAt
 	}
-	b.add(usageByAgent, []span{{partSeen, []time.Time{schemas.MinOccurredAt, seenBefore}}}, q.minutesFrom(), whoEach, oneAgent, false)
+	ever := []time.Time{schemas.MinOccurredAt, seenBefore}
+	b.add(usageByAgent, selection{spans: []span{{partSeen, ever}}, minutesFrom: q.minutesFrom(), who: whoEach, oneAgent: oneAgent})
 	return b, contextStatement(b, q)
 }
 
@@ -107,8 +108,8 @@ func (s *Service) readPlayground(ctx context.Context, route string, q question, 
 	cells, err := s.heldCells(ctx, key, r.totals.tests, r.positions, false, func(ctx context.Context) (cells []heldCell, err error) {
 		b := newBuilder(q.workspace, "")
 		whole := []time.Time{q.interval.Start, q.interval.End}
-		b.add(playgroundTests, []span{{partPlayground, whole}}, time.Time{}, whoEach, false, false)
-		err = s.readRows(ctx, route, "playground", b, render("usage", map[string]any{"Branches": b.branches}), func(r row) {
+		b.add(playgroundTests, selection{spans: []span{{partPlayground, whole}}, who: whoEach})
+		err = s.readRows(ctx, route, "playground", b, b.sql(), func(r row) {
 			cells = append(cells, heldCell{agent: string(r.who), tally: r.tally})
 		})
 		return cells, err
@@ -152,9 +153,10 @@ func (s *Service) seenBefore(ctx context.Context, route string, q question, befo
 	key := heldKey{workspace: q.workspace, kind: seenKind, unit: unit{from: firstEdge, to: before.Unix()}}
 	read := func(ctx context.Context) (cells []heldCell, err error) {
 		b := newBuilder(q.workspace, "")
-		b.add(usageByAgent, []span{{partSeen, []time.Time{time.Unix(firstEdge, 0).UTC(), before}}}, q.minutesFrom(), whoEach, false, false)
+		ever := []time.Time{time.Unix(firstEdge, 0).UTC(), before}
+		b.add(usageByAgent, selection{spans: []span{{partSeen, ever}}, minutesFrom: q.minutesFrom(), who: whoEach})
 		byAgent := map[string]tally{} // several tiers may know an agent
-		err = s.readRows(ctx, route, "seen", b, render("usage", map[string]any{"Branches": b.branches}), func(r row) {
+		err = s.readRows(ctx, route, "seen", b, b.sql(), func(r row) {
 			sum := byAgent[string(r.who)]
 			sum.add(r.tally)
 			byAgent[string(r.who)] = sum
@@ -235,9 +237,9 @@ func (s *Service) heldHistory(ctx context.Context, route string, q question, r *
 	total := r.totals.between(schemas.StepHour.Floor(first).Unix(), schemas.StepHour.Ceil(last).Unix())
 	cells, err := s.heldCells(ctx, key, total, r.positions, true, func(ctx context.Context) (cells []heldCell, err error) {
 		b := newBuilder(q.workspace, q.agent)
-		b.add(usageByAgent, []span{{partHistory, r.history}}, q.minutesFrom(), whoNone, true, true)
+		b.add(usageByAgent, selection{spans: []span{{partHistory, r.history}}, minutesFrom: q.minutesFrom(), who: whoNone, oneAgent: true, byBar: true})
 		index := indexOf(r.history)
-		err = s.readRows(ctx, route, "history", b, render("usage", map[string]any{"Branches": b.branches}), func(r row) {
+		err = s.readRows(ctx, route, "history", b, b.sql(), func(r row) {
 			if bar, ok := index.find(r.bar); ok {
 				cells = append(cells, heldCell{at: int64(bar), tally: r.tally})
 			}

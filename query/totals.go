@@ -195,9 +195,9 @@ func wholeOf(workspace schemas.WorkspaceID, f family) *builder {
 	b := newBuilder(workspace, "")
 	step := f.steps[0]
 	own := f.branch(step)
-	own.Reads = []read{{Step: seconds(step), planned: tiers.Read{Step: step, From: time.Unix(firstEdge, 0), To: time.Unix(lastEdge, 0)}}}
+	own.Reads = []branchRead{{Step: seconds(step), planned: tiers.Read{Step: step, From: time.Unix(firstEdge, 0), To: time.Unix(lastEdge, 0)}}}
 	b.branches = append(b.branches, own)
-	b.reading(step)
+	b.noteTier(step)
 	return b
 }
 

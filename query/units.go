@@ -137,7 +137,7 @@ func unitsStatement(q question, units []unit) *builder {
 		}
 	}
 	b := newBuilder(q.workspace, "")
-	b.add(usageByAgent, spans, q.minutesFrom(), whoEach, false, true)
+	b.add(usageByAgent, selection{spans: spans, minutesFrom: q.minutesFrom(), who: whoEach, byBar: true})
 	return b
 }
 
@@ -190,7 +190,7 @@ func (s *Service) readUnitsAlone(ctx context.Context, route, name string, q ques
 			read[i] = make(map[unit][]heldCell, len(round))
 			b := unitsStatement(q, round)
 			names := map[string]string{}
-			return s.readRows(ctx, route, name, b, render("usage", map[string]any{"Branches": b.branches}), func(r row) {
+			return s.readRows(ctx, route, name, b, b.sql(), func(r row) {
 				at := int64(r.bar)
 				// The last unit that begins at or before the row's cell.
 				n, found := slices.BinarySearchFunc(round, at, func(u unit, at int64) int { return cmp.Compare(u.from, at) })

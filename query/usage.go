@@ -17,15 +17,15 @@ func usageStatement(q question, withPlayground bool) *builder {
 		if c.End.After(q.interval.Start) {
 			// More than a year, compared with the year before: the two overlap,
 			// and one row cannot be of two bars.
-			b.add(usageByAgent, []span{{partComparison, c.edges}}, q.minutesFrom(), who, false, true)
+			b.add(usageByAgent, selection{spans: []span{{partComparison, c.edges}}, minutesFrom: q.minutesFrom(), who: who, byBar: true})
 		} else {
 			spans = []span{{partRange, c.edges}, spans[0]}
 		}
 	}
-	b.add(usageByAgent, spans, q.minutesFrom(), who, false, true)
+	b.add(usageByAgent, selection{spans: spans, minutesFrom: q.minutesFrom(), who: who, byBar: true})
 	if withPlayground {
 		whole := []time.Time{q.interval.Start, q.interval.End}
-		b.add(playgroundTests, []span{{partPlayground, whole}}, time.Time{}, whoNone, q.agent != "", false)
+		b.add(playgroundTests, selection{spans: []span{{partPlayground, whole}}, who: whoNone, oneAgent: q.agent != ""})
 	}
 	return b
 }
@@ -38,7 +38,7 @@ func (s *Service) figuresOf(ctx context.Context, route string, q question, withP
 	if len(b.branches) == 0 {
 		return f, nil // before 1970
 	}
-	err := s.readRows(ctx, route, "usage", b, render("usage", map[string]any{"Branches": b.branches}), f.take)
+	err := s.readRows(ctx, route, "usage", b, b.sql(), f.take)
 	if err != nil {
 		return nil, err
 	}
