@@ -42,7 +42,7 @@ func (s *Service) GetBreakdown(w http.ResponseWriter, r *http.Request, _ api.Get
 		httpapi.WriteError(w, r, err)
 		return
 	}
-	s.serve(w, u.explained(r), s.config.QueryTimeout, func(ctx context.Context) error {
+	s.serve(w, u.explained(r), func(ctx context.Context) error {
 		st, err := s.standingOf(ctx, u)
 		if err != nil {
 			return err
@@ -74,7 +74,6 @@ func (s *Service) GetBreakdown(w http.ResponseWriter, r *http.Request, _ api.Get
 		answer.Completeness = st.watermark.completeness(st.rng.Interval, st.now)
 		answer.Explain = explanationFrom(ctx).answer()
 		s.metrics.answers.WithLabelValues(u.route, string(answer.Completeness)).Inc()
-		w.Header().Set("Cache-Control", "private, no-cache")
 		writeAnswer(ctx, w, r, answer)
 		return nil
 	})

@@ -19,7 +19,7 @@ func (s *Service) GetDashboard(w http.ResponseWriter, r *http.Request, _ api.Get
 		httpapi.WriteError(w, r, err)
 		return
 	}
-	s.serve(w, u.explained(r), s.config.QueryTimeout, func(ctx context.Context) error {
+	s.serve(w, u.explained(r), func(ctx context.Context) error {
 		st, q, err := s.standingAndQuestion(ctx, u)
 		if err != nil {
 			return err

@@ -58,7 +58,7 @@ func (s *Service) export(w http.ResponseWriter, r *http.Request, u usageRequest)
 	ctx, cancel := context.WithTimeoutCause(r.Context(), s.config.ExportTimeout, errTimeout)
 	defer cancel()
 	var st *standing
-	if err := s.answer(ctx, s.config.ExportTimeout, func(ctx context.Context) (err error) {
+	if err := s.inTurn(ctx, s.config.ExportTimeout, func(ctx context.Context) (err error) {
 		st, err = s.standingOf(ctx, u)
 		return err
 	}); err != nil {
@@ -85,7 +85,7 @@ func (s *Service) export(w http.ResponseWriter, r *http.Request, u usageRequest)
 		q.interval = schemas.NewInterval(edges[0], edges[len(edges)-1])
 		var f *figures
 		read := func() error {
-			return s.answer(ctx, s.config.ExportTimeout, func(ctx context.Context) (err error) {
+			return s.inTurn(ctx, s.config.ExportTimeout, func(ctx context.Context) (err error) {
 				f, err = s.figuresOf(ctx, u.route, q, false)
 				return err
 			})

@@ -30,7 +30,7 @@ func (s *Service) GetUsageAgents(w http.ResponseWriter, r *http.Request, _ api.G
 		httpapi.WriteError(w, r, err)
 		return
 	}
-	s.serve(w, u.explained(r), s.config.QueryTimeout, func(ctx context.Context) error {
+	s.serve(w, u.explained(r), func(ctx context.Context) error {
 		st, q, err := s.standingAndQuestion(ctx, u)
 		if err != nil {
 			return err
@@ -57,7 +57,6 @@ func (s *Service) GetUsageAgents(w http.ResponseWriter, r *http.Request, _ api.G
 		}
 		answer.Explain = explanationFrom(ctx).answer()
 		s.metrics.answers.WithLabelValues(u.route, string(answer.Completeness)).Inc()
-		w.Header().Set("Cache-Control", "private, no-cache")
 		writeAnswer(ctx, w, r, answer)
 		return nil
 	})

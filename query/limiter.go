@@ -3,12 +3,13 @@ package query
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
 	"agentmeter/internal/fair"
 	"agentmeter/internal/httpapi"
-	"agentmeter/schemas"
 )
 
 // errBusy is told to whoever would wait too long.
@@ -35,7 +36,7 @@ func newLimiter(config Config, m *metrics) *limiter {
 // acquire takes a slot for the workspace that ctx is about, which release gives
 // back.
 func (l *limiter) acquire(ctx context.Context) (release func(), err error) {
-	release, err = l.gate.Enter(ctx, string(askedAbout(ctx)), 1)
+	release, err = l.gate.Enter(ctx, string(workspaceFrom(ctx)), 1)
 	if err != nil {
 		return nil, l.metrics.refuse(err, "questions that are answered at once", "questions are being answered", time.Second)
 	}
@@ -59,21 +60,39 @@ func (m *metrics) refuse(err error, of, underWay string, retryAfter time.Duratio
 	return err
 }
 
-// workspaceAsked is the workspace that a request is about.
-func workspaceAsked(r *http.Request) schemas.WorkspaceID {
-	if workspace := r.PathValue("ws"); workspace != "" {
-		return schemas.WorkspaceID(workspace)
+// errTimeout is the cause of an answer that took too long.
+var errTimeout = fmt.Errorf("no answer in time: %w", context.DeadlineExceeded)
+
+// serve runs the answering of one request in its turn. What answer returns is written
+// as a problem document; it must not have written anything by then.
+func (s *Service) serve(w http.ResponseWriter, r *http.Request, answer func(ctx context.Context) error) {
+	if err := s.inTurn(r.Context(), s.config.QueryTimeout, answer); err != nil {
+		httpapi.WriteError(w, r, err)
 	}
-	return schemas.WorkspaceID(r.URL.Query().Get("workspace"))
 }
 
-type askedAboutKey struct{}
-
-func withAskedAbout(ctx context.Context, workspace schemas.WorkspaceID) context.Context {
-	return context.WithValue(ctx, askedAboutKey{}, workspace)
+// inTurn waits for a slot and runs what answers a question, within its time.
+func (s *Service) inTurn(ctx context.Context, timeout time.Duration, answer func(ctx context.Context) error) error {
+	release, err := s.limiter.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	release = sync.OnceFunc(release)
+	defer release()
+	ctx = context.WithValue(ctx, slotKey{}, release)
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errTimeout)
+	defer cancel()
+	return answer(ctx)
 }
 
-func askedAbout(ctx context.Context) schemas.WorkspaceID {
-	workspace, _ := ctx.Value(askedAboutKey{}).(schemas.WorkspaceID)
-	return workspace
+type slotKey struct{}
+
+// writeAnswer answers with v as JSON, after the question's slot has been given back:
+// whoever reads slowly keeps nobody else waiting.
+func writeAnswer(ctx context.Context, w http.ResponseWriter, r *http.Request, v any) {
+	if release, ok := ctx.Value(slotKey{}).(func()); ok {
+		release()
+	}
+	w.Header().Set("Cache-Control", "private, no-cache")
+	httpapi.WriteJSON(w, r, http.StatusOK, v)
 }

@@ -146,7 +146,7 @@ func (l *liveStream) run(ctx context.Context) {
 // whether it is this workspace that has new figures.
 func (l *liveStream) look(ctx context.Context) (api.LiveUpdate, error) {
 	var update api.LiveUpdate
-	err := l.service.answer(ctx, l.service.config.QueryTimeout, func(ctx context.Context) error {
+	err := l.service.inTurn(ctx, l.service.config.QueryTimeout, func(ctx context.Context) error {
 		progress, err := l.service.recentProgress(ctx, l.route)
 		if err != nil {
 			return err

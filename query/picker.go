@@ -34,7 +34,7 @@ func (s *Service) ListAgents(w http.ResponseWriter, r *http.Request, _ api.ListA
 		httpapi.WriteError(w, r, err)
 		return
 	}
-	s.serve(w, r, s.config.QueryTimeout, func(ctx context.Context) error {
+	s.serve(w, r, func(ctx context.Context) error {
 		now := s.clock().UTC()
 		var book *workspaceBook
 		var spent map[string]schemas.CreditsSum
@@ -63,7 +63,6 @@ func (s *Service) ListAgents(w http.ResponseWriter, r *http.Request, _ api.ListA
 				ID: c.ID, Name: c.Name, Deleted: c.deleted, Credits: c.Credits.String(),
 			})
 		}
-		w.Header().Set("Cache-Control", "private, no-cache")
 		writeAnswer(ctx, w, r, answer)
 		return nil
 	})

@@ -1,10 +1,12 @@
 package query
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 
 	"agentmeter/internal/httpapi"
+	"agentmeter/schemas"
 )
 
 // maxLimitedWorkspaces bounds of how many workspaces it is known how much they
@@ -22,7 +24,8 @@ func newRateLimits(perSecond int) *httpapi.Limits {
 }
 
 // limitedMux takes routes whose handlers a workspace may call so many times a
-// second. It stands behind the guard, so that nobody uses up what is another's.
+// second, and tells them which it is. It stands behind the guard, so that nobody uses
+// up what is another's.
 type limitedMux struct {
 	httpapi.Mux
 	limits  *httpapi.Limits // nil: there are none
@@ -30,17 +33,33 @@ type limitedMux struct {
 }
 
 func (m limitedMux) HandleFunc(pattern string, handler func(http.ResponseWriter, *http.Request)) {
-	if m.limits == nil {
-		m.Mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			handler(w, r.WithContext(withAskedAbout(r.Context(), workspaceAsked(r))))
-		})
-		return
+	detail := ""
+	if m.limits != nil {
+		detail = fmt.Sprintf("This workspace asks more than %d questions a second. Ask again a little later.", m.limits.PerSecond())
 	}
-	detail := fmt.Sprintf("This workspace asks more than %d questions a second. Ask again a little later.", m.limits.PerSecond())
 	m.Mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		workspace := workspaceAsked(r)
-		if m.limits.Admit(w, r, string(workspace), m.metrics.limited, detail) {
-			handler(w, r.WithContext(withAskedAbout(r.Context(), workspace)))
+		workspace := workspaceOf(r)
+		if m.limits == nil || m.limits.Admit(w, r, string(workspace), m.metrics.limited, detail) {
+			handler(w, r.WithContext(withWorkspace(r.Context(), workspace)))
 		}
 	})
+}
+
+// workspaceOf is the workspace that a request is about.
+func workspaceOf(r *http.Request) schemas.WorkspaceID {
+	if workspace := r.PathValue("ws"); workspace != "" {
+		return schemas.WorkspaceID(workspace)
+	}
+	return schemas.WorkspaceID(r.URL.Query().Get("workspace"))
+}
+
+type workspaceKey struct{}
+
+func withWorkspace(ctx context.Context, workspace schemas.WorkspaceID) context.Context {
+	return context.WithValue(ctx, workspaceKey{}, workspace)
+}
+
+func workspaceFrom(ctx context.Context) schemas.WorkspaceID {
+	workspace, _ := ctx.Value(workspaceKey{}).(schemas.WorkspaceID)
+	return workspace
 }

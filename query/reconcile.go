@@ -51,7 +51,7 @@ func (s *Service) GetReconcile(w http.ResponseWriter, r *http.Request, _ api.Get
 		httpapi.WriteError(w, r, err)
 		return
 	}
-	s.serve(w, r, s.config.QueryTimeout, func(ctx context.Context) error {
+	s.serve(w, r, func(ctx context.Context) error {
 		st, err := s.standingOf(ctx, u)
 		if err != nil {
 			return err
@@ -61,7 +61,6 @@ func (s *Service) GetReconcile(w http.ResponseWriter, r *http.Request, _ api.Get
 			return err
 		}
 		s.metrics.answers.WithLabelValues(u.route, string(answer.Completeness)).Inc()
-		w.Header().Set("Cache-Control", "private, no-cache")
 		writeAnswer(ctx, w, r, answer)
 		return nil
 	})

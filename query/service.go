@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/ClickHouse/ch-go/proto"
@@ -157,41 +156,4 @@ func (s *Service) Ready(ctx context.Context) error {
 		err = fmt.Errorf("%d of %d tables are there; run agentmeter migrate", found, requiredTables)
 	}
 	return err
-}
-
-// serve runs the answering of one request in its turn and within its time.
-// What answer returns is written as a problem document; it must not have
-// written anything by then.
-func (s *Service) serve(w http.ResponseWriter, r *http.Request, timeout time.Duration, answer func(ctx context.Context) error) {
-	err := s.answer(r.Context(), timeout, answer)
-	if err != nil {
-		httpapi.WriteError(w, r, err)
-	}
-}
-
-// errTimeout is the cause of an answer that took too long.
-var errTimeout = fmt.Errorf("no answer in time: %w", context.DeadlineExceeded)
-
-func (s *Service) answer(ctx context.Context, timeout time.Duration, answer func(ctx context.Context) error) error {
-	release, err := s.limiter.acquire(ctx)
-	if err != nil {
-		return err
-	}
-	release = sync.OnceFunc(release)
-	defer release()
-	ctx = context.WithValue(ctx, slotKey{}, release)
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errTimeout)
-	defer cancel()
-	return answer(ctx)
-}
-
-type slotKey struct{}
-
-// writeAnswer answers with v as JSON, after the question's slot has been given back:
-// whoever reads slowly keeps nobody else waiting.
-func writeAnswer(ctx context.Context, w http.ResponseWriter, r *http.Request, v any) {
-	if release, ok := ctx.Value(slotKey{}).(func()); ok {
-		release()
-	}
-	httpapi.WriteJSON(w, r, http.StatusOK, v)
 }

@@ -150,7 +150,7 @@ func TestAWorkspaceThatAsksMuchLeavesSlotsToOthers(t *testing.T) {
 	w := newWorld(t)
 	w.progress(t, frozen)
 	s := w.serve(t, frozen, with(func(c *Config) { c.MaxConcurrent, c.MaxWaiting, c.WaitTimeout = 8, 1, time.Millisecond }))
-	flood := withAskedAbout(t.Context(), "ws")
+	flood := withWorkspace(t.Context(), "ws")
 	for range 4 { // all that one may have
 		release, err := s.limiter.acquire(flood)
 		if err != nil {

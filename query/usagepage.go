@@ -87,7 +87,7 @@ func (s *Service) answerNoScript(w http.ResponseWriter, r *http.Request, p *para
 	own := page.NoScript{Workspace: api.Workspace{ID: string(u.workspace), Name: string(u.workspace)}, Asked: kept}
 	err := p.err()
 	if err == nil {
-		err = s.answer(r.Context(), s.config.QueryTimeout, func(ctx context.Context) error {
+		err = s.inTurn(r.Context(), s.config.QueryTimeout, func(ctx context.Context) error {
 			st, err := s.standingOf(ctx, u)
 			if err != nil {
 				return err

@@ -114,7 +114,7 @@ func (s *Service) GetWorkspace(w http.ResponseWriter, r *http.Request, id api.Wo
 		httpapi.WriteError(w, r, httpapi.ErrNotFound) // there can be no such workspace
 		return
 	}
-	s.serve(w, r, s.config.QueryTimeout, func(ctx context.Context) error {
+	s.serve(w, r, func(ctx context.Context) error {
 		book, err := s.recentBook(ctx, r.Pattern, schemas.WorkspaceID(id))
 		if err != nil {
 			return err
@@ -126,7 +126,6 @@ func (s *Service) GetWorkspace(w http.ResponseWriter, r *http.Request, id api.Wo
 		}
 		answer := workspaceAnswer(id, held)
 		answer.Timezone = zone.String()
-		w.Header().Set("Cache-Control", "private, no-cache")
 		writeAnswer(ctx, w, r, answer)
 		return nil
 	})
