@@ -14,7 +14,7 @@ import (
 func (s *Service) GetDashboard(w http.ResponseWriter, r *http.Request, _ api.GetDashboardParams) {
 	p := readParameters(r)
 	u := p.readUsage(r)
-	u.figures, u.heard = true, r.Header.Get(lastEventID)
+	u.useHeld, u.heard = true, r.Header.Get(lastEventID)
 	if err := p.err(); err != nil {
 		httpapi.WriteError(w, r, err)
 		return
@@ -105,12 +105,12 @@ func (s *Service) dashboard(ctx context.Context, u usageRequest, st *standing, q
 }
 
 func summary(st *standing, q question, f *figures, around *surroundings, asOf time.Time) api.Summary {
-	held := st.settings.asOf(asOf)
+	settings := st.settings.asOf(asOf)
 	out := api.Summary{
 		Credits:     f.total.credits.String(),
 		Messages:    count(f.total.messages),
-		Chatbots:    api.Slots{Used: slotsUsed(st.directory, q.agent, asOf, around.seen), Available: limited(held.agentSlots)},
-		TeamMembers: api.Slots{Used: existing(st.directory.members, asOf), Available: limited(held.seats)},
+		Chatbots:    api.Slots{Used: slotsUsed(st.directory, q.agent, asOf, around.seen), Available: limited(settings.agentSlots)},
+		TeamMembers: api.Slots{Used: existing(st.directory.members, asOf), Available: limited(settings.seats)},
 		AsOf:        asOf,
 	}
 	if c := q.comparison; c != nil {

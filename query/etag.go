@@ -51,9 +51,9 @@ func entityTag(u usageRequest, st *standing, q question, r *reading) answerTag {
 	if c := q.comparison; c != nil {
 		version.Compared = [2]int64{c.Start.Unix(), c.End.Unix()}
 	}
-	for _, held := range st.settings {
-		if !held.validFrom.After(q.now) {
-			version.Settings = append(version.Settings, held.validFrom.UnixMicro(), held.change)
+	for _, own := range st.settings {
+		if !own.validFrom.After(q.now) {
+			version.Settings = append(version.Settings, own.validFrom.UnixMicro(), own.change)
 		}
 	}
 	fmt.Fprintf(h, "%#v", version)

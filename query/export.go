@@ -107,7 +107,7 @@ func (s *Service) export(w http.ResponseWriter, r *http.Request, u usageRequest)
 		}
 		// The server's limit is on answers of ordinary length.
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
-		f.export(out, q, st)
+		f.writeRows(out, q, st)
 		if out.Flush(); out.Error() != nil {
 			return true, out.Error()
 		}
@@ -139,8 +139,8 @@ func chunks(edges func(func(time.Time) bool), size int) func(func([]time.Time) b
 	}
 }
 
-// export writes the rows of the question's bars.
-func (f *figures) export(out *csv.Writer, q question, st *standing) {
+// writeRows writes the rows of the question's bars.
+func (f *figures) writeRows(out *csv.Writer, q question, st *standing) {
 	type cell struct {
 		agent *agentUsage
 		tally

@@ -42,9 +42,9 @@ func caught[T any](ctx context.Context, read func(context.Context) (T, error)) (
 	return read(ctx)
 }
 
-// share returns what read returns, which is called once for all who ask for the
+// askOnce returns what read returns, which is called once for all who ask for the
 // key while it runs. Their copies are one: nobody may change it.
-func share[T any](ctx context.Context, f *flights, key any, read func(context.Context) (T, error)) (T, error) {
+func askOnce[T any](ctx context.Context, f *flights, key any, read func(context.Context) (T, error)) (T, error) {
 	f.mu.Lock()
 	own := f.byKey[key]
 	if own == nil {

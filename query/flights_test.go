@@ -15,7 +15,7 @@ func TestWhoAsksTheSameAtTheSameTimeIsAnsweredOnce(t *testing.T) {
 		var f flights
 		calls := map[string]int{}
 		ask := func(key string) (string, error) {
-			return share(t.Context(), &f, key, func(context.Context) (string, error) {
+			return askOnce(t.Context(), &f, key, func(context.Context) (string, error) {
 				calls[key]++ // one at a time for a key, and other keys are asked later
 				<-time.After(time.Second)
 				return "of " + key, nil
@@ -64,7 +64,7 @@ func TestWhatNobodyWaitsForAnyMoreEnds(t *testing.T) {
 		results := make(chan error, 2)
 		for _, ctx := range []context.Context{first, second} {
 			go func() {
-				_, err := share(ctx, &f, "key", read)
+				_, err := askOnce(ctx, &f, "key", read)
 				results <- err
 			}()
 			synctest.Wait()
@@ -102,7 +102,7 @@ func TestFlightsEndInTime(t *testing.T) {
 			return 0, context.Cause(ctx)
 		}
 		began := time.Now()
-		if _, err := share(t.Context(), &f, "key", stuck); !errors.Is(err, errTimeout) || time.Since(began) != longestFlight {
+		if _, err := askOnce(t.Context(), &f, "key", stuck); !errors.Is(err, errTimeout) || time.Since(began) != longestFlight {
 			t.Errorf("after %v: %v", time.Since(began), err)
 		}
 		slow := func(context.Context) (int, error) {
@@ -113,13 +113,13 @@ func TestFlightsEndInTime(t *testing.T) {
 		defer cancel()
 		first := make(chan error)
 		go func() {
-			_, err := share(hasty, &f, "key", slow)
+			_, err := askOnce(hasty, &f, "key", slow)
 			first <- err
 		}()
 		synctest.Wait()
 		patient := make(chan error)
 		go func() {
-			got, err := share(t.Context(), &f, "key", slow)
+			got, err := askOnce(t.Context(), &f, "key", slow)
 			if got != 7 {
 				t.Errorf("who waits is answered %d", got)
 			}
@@ -137,11 +137,11 @@ func TestFlightsEndInTime(t *testing.T) {
 // A mistake in what questions share costs those questions, and no other.
 func TestAPanicIsTheErrorOfThoseWhoWait(t *testing.T) {
 	var f flights
-	_, err := share(t.Context(), &f, "key", func(context.Context) (int, error) { panic("a mistake") })
+	_, err := askOnce(t.Context(), &f, "key", func(context.Context) (int, error) { panic("a mistake") })
 	if err == nil || !strings.Contains(err.Error(), "a mistake") || !strings.Contains(err.Error(), "flights_test.go") {
 		t.Errorf("who waits is told %v, and should be told what and where", err)
 	}
-	if got, err := share(t.Context(), &f, "key", func(context.Context) (int, error) { return 7, nil }); got != 7 || err != nil {
+	if got, err := askOnce(t.Context(), &f, "key", func(context.Context) (int, error) { return 7, nil }); got != 7 || err != nil {
 		t.Errorf("who comes next is answered %d, %v", got, err)
 	}
 }

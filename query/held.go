@@ -183,5 +183,5 @@ func (s *Service) heldCells(ctx context.Context, key heldKey, total tally, posit
 		total     tally
 		positions string
 	}
-	return share(ctx, &s.flights, flightKey{key, total, positions}, readAndHold)
+	return askOnce(ctx, &s.flights, flightKey{key, total, positions}, readAndHold)
 }

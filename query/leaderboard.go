@@ -20,7 +20,7 @@ const maxSeriesAgents = 7
 func (s *Service) GetUsageAgents(w http.ResponseWriter, r *http.Request, _ api.GetUsageAgentsParams) {
 	p := readParameters(r)
 	u := p.readUsage(r)
-	u.figures = true
+	u.useHeld = true
 	sort := oneOf(p, "sort", api.SortCredits, api.SortCredits, api.SortMessages, api.SortName, api.SortCreditsPerMessage, api.SortChange)
 	order := oneOf(p, "order", defaultOrder(sort), api.Ascending, api.Descending)
 	limit := p.limit()
@@ -35,7 +35,7 @@ func (s *Service) GetUsageAgents(w http.ResponseWriter, r *http.Request, _ api.G
 		if err != nil {
 			return err
 		}
-		f, err := s.usageOf(ctx, u.route, q, st)
+		f, err := s.figuresAlone(ctx, u.route, q, st)
 		if err != nil {
 			return err
 		}

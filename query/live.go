@@ -69,12 +69,12 @@ type liveStream struct {
 	route     string
 	workspace schemas.WorkspaceID
 
-	last     watermark
-	known    bool // whether position holds
-	position string
-	heard    string // the id of the last event that the reader has, whatever it says itself
+	last  watermark
+	heard string // the id of the last event that the reader has, whatever it says itself
 
-	at map[int32]int64 // the positions of the workspace's partitions
+	known     bool            // whether it was looked at the figures before
+	positions string          // how far the workspace's partitions were counted then, as a watermark says it
+	at        map[int32]int64 // the same by partition
 	// unsure says how often a partition has yet to move until all that was in the
 	// totals, when they last changed, is in every rollup for sure. A block may be in
 	// one and not in another when its figures are asked for; it is the one after
@@ -155,13 +155,13 @@ func (l *liveStream) look(ctx context.Context) (api.LiveUpdate, error) {
 		l.last = watermarkOf(l.workspace, progress).asOf(now)
 		freshness := l.last.freshness(now)
 		update.CountedThrough, update.LagSeconds = freshness.CountedThrough, freshness.LagSeconds
-		if l.known && l.last.positions == l.position {
+		if l.known && l.last.positions == l.positions {
 			return nil
 		}
-		l.position = l.last.positions
-		positions := map[int32]int64{}
+		l.positions = l.last.positions
+		at := map[int32]int64{}
 		for _, p := range ownProgress(l.workspace, progress) {
-			positions[p.partition] = p.position
+			at[p.partition] = p.position
 		}
 		// Here figures begin, too.
 		totals, err := l.service.totalsOf(ctx, usageRequest{route: l.route, workspace: l.workspace}, now, l.last)
@@ -173,7 +173,7 @@ func (l *liveStream) look(ctx context.Context) (api.LiveUpdate, error) {
 		id := liveID(l.workspace, totals)
 		news := id != l.heard
 		update.Changed = news
-		for partition, position := range positions {
+		for partition, position := range at {
 			if l.unsure[partition] > 0 && l.at[partition] != position {
 				l.unsure[partition]--
 				update.Changed = true
@@ -181,11 +181,11 @@ func (l *liveStream) look(ctx context.Context) (api.LiveUpdate, error) {
 		}
 		if news || !l.known {
 			l.unsure = map[int32]int{}
-			for partition := range positions {
+			for partition := range at {
 				l.unsure[partition] = surelyAfter
 			}
 		}
-		l.heard, l.known, l.at = id, true, positions
+		l.heard, l.known, l.at = id, true, at
 		return nil
 	})
 	return update, err

@@ -146,9 +146,9 @@ func (s *Service) heldFiguresOf(ctx context.Context, route string, q question, r
 	return f, usual, f.rankAgents()
 }
 
-// usageOf reads the figures of a question without its Playground tests, from
-// what is held where that can be.
-func (s *Service) usageOf(ctx context.Context, route string, q question, st *standing) (*figures, error) {
+// figuresAlone reads the figures of a question without its Playground tests and
+// without what surrounds them, from what is held where that can be.
+func (s *Service) figuresAlone(ctx context.Context, route string, q question, st *standing) (*figures, error) {
 	r := newReading(st, q, nil)
 	if !r.held {
 		return s.figuresOf(ctx, route, q, false)

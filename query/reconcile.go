@@ -30,9 +30,9 @@ const partLedger part = 100
 const (
 	reconcileLooks = 4
 	firstLookAgain = 100 * time.Millisecond // then twice as long each time
-	// heldRows is how many rows the last look may read of a partition while
+	// confirmRows is how many rows the last look may read of a partition while
 	// nothing may be counted in it.
-	heldRows = 10_000_000
+	confirmRows = 10_000_000
 )
 
 // reconcileSettings bound the memory of a comparison: it goes to disk instead.
@@ -121,7 +121,7 @@ func (s *Service) reconcile(ctx context.Context, route string, q question) (reco
 		if c, err = s.reconciliationOf(ctx, route, q); err != nil {
 			return c, err
 		}
-		if c.tiers, err = s.compareTiers(ctx, route, q, tiersOf(q), placed{}); err != nil || c.exact() {
+		if c.tiers, err = s.compareTiers(ctx, route, q, tiersOf(q), scope{}); err != nil || c.exact() {
 			return c, err
 		}
 		if look+1 < reconcileLooks {
@@ -150,13 +150,13 @@ func (s *Service) confirm(ctx context.Context, route string, q question, c *reco
 		c.settle()
 		return nil
 	}
-	places, err := s.places(ctx, route, q.workspace)
+	partitions, err := s.workspacePartitions(ctx, route, q.workspace)
 	if err != nil {
 		return err
 	}
 	confirmed := map[string]tierSums{}
-	for _, place := range append(places, placed{elsewhere: places}) {
-		sums, err := s.compareTiers(ctx, route, q, doubtful, place)
+	for _, of := range append(partitions, scope{elsewhere: partitions}) {
+		sums, err := s.compareTiers(ctx, route, q, doubtful, of)
 		if clickhouse.ExceptionCode(err) == clickhouse.CodeTooManyRows {
 			return nil // too much to hold counting up for: it stands as it was found
 		}
@@ -246,24 +246,24 @@ func tiersOf(q question) []tierSums {
 	return list
 }
 
-// placed says whose rows a comparison is of: of all, of one partition while
+// scope says whose rows a comparison is of: of all, of one partition while
 // nothing is written there, or of what lies in none of those listed.
-type placed struct {
+type scope struct {
 	here      bool
 	stream    uuid.UUID
 	partition int32
-	elsewhere []placed
+	elsewhere []scope
 }
 
-func tiersStatement(q question, list []tierSums, place placed) (sql string, params map[string]string) {
+func tiersStatement(q question, list []tierSums, of scope) (sql string, params map[string]string) {
 	params = map[string]string{"workspace": string(q.workspace)}
 	if q.agent != "" {
 		params["agent"] = q.agent
 	}
 	type tier struct {
 		schema.Rollup
-		Number                                  int
-		Who, LedgerCredits, RollupCredits, From string
+		Number                            int
+		Who, LedgerCredits, RollupCredits string
 	}
 	var shown []tier
 	for i, t := range list {
@@ -277,33 +277,33 @@ func tiersStatement(q question, list []tierSums, place placed) (sql string, para
 		shown = append(shown, own)
 		params[fmt.Sprintf("from_%d", i)], params[fmt.Sprintf("to_%d", i)] = unix(t.interval.Start), unix(t.interval.End)
 	}
-	if place.here {
-		params["stream"], params["partition"] = place.stream.String(), strconv.Itoa(int(place.partition))
+	if of.here {
+		params["stream"], params["partition"] = of.stream.String(), strconv.Itoa(int(of.partition))
 	}
-	if place.elsewhere != nil {
+	if of.elsewhere != nil {
 		var streams, partitions []string
-		for _, p := range place.elsewhere {
+		for _, p := range of.elsewhere {
 			streams, partitions = append(streams, "'"+p.stream.String()+"'"), append(partitions, strconv.Itoa(int(p.partition)))
 		}
 		params["streams"], params["partitions"] = "["+strings.Join(streams, ",")+"]", "["+strings.Join(partitions, ",")+"]"
 	}
 	sql = render("reconcile_tiers", map[string]any{
-		"Tiers": shown, "OneAgent": q.agent != "", "Here": place.here, "Elsewhere": place.elsewhere != nil,
+		"Tiers": shown, "OneAgent": q.agent != "", "Here": of.here, "Elsewhere": of.elsewhere != nil,
 	})
 	return sql, params
 }
 
 // compareTiers compares rollups with the ledger in their intervals.
-func (s *Service) compareTiers(ctx context.Context, route string, q question, list []tierSums, place placed) ([]tierSums, error) {
+func (s *Service) compareTiers(ctx context.Context, route string, q question, list []tierSums, of scope) ([]tierSums, error) {
 	if len(list) == 0 {
 		return nil, nil
 	}
-	sql, params := tiersStatement(q, list, place)
+	sql, params := tiersStatement(q, list, of)
 	statement := clickhouse.Statement{SQL: sql, Params: params, Settings: reconcileSettings}
-	if place.here {
-		statement.Mutex = s.mutex(place.stream, place.partition)
-		statement.Place = &clickhouse.Place{Stream: place.stream, Partition: place.partition}
-		statement.Settings = map[string]string{"max_rows_to_read": strconv.Itoa(heldRows)}
+	if of.here {
+		statement.Mutex = s.mutex(of.stream, of.partition)
+		statement.Place = &clickhouse.Place{Stream: of.stream, Partition: of.partition}
+		statement.Settings = map[string]string{"max_rows_to_read": strconv.Itoa(confirmRows)}
 	}
 	var (
 		number                    proto.ColUInt8
@@ -340,19 +340,19 @@ func (s *Service) compareTiers(ctx context.Context, route string, q question, li
 	return sums, err
 }
 
-// places lists where rows of a workspace can be: its partitions of every
+// workspacePartitions lists where rows of a workspace can be: its partitions of every
 // stream.
-func (s *Service) places(ctx context.Context, route string, workspace schemas.WorkspaceID) ([]placed, error) {
+func (s *Service) workspacePartitions(ctx context.Context, route string, workspace schemas.WorkspaceID) ([]scope, error) {
 	var stream proto.ColUUID
 	var partitions proto.ColInt32
-	var all []placed
+	var all []scope
 	err := s.read(ctx, route, "streams", render("streams", nil), nil, proto.Results{
 		{Name: "stream", Data: &stream},
 		{Name: "partitions", Data: &partitions},
 	}, func(rows int) {
 		for i := range rows {
 			for _, partition := range schemas.PartitionsOf(workspace, partitions[i]) {
-				all = append(all, placed{here: true, stream: stream[i], partition: partition})
+				all = append(all, scope{here: true, stream: stream[i], partition: partition})
 			}
 		}
 	})

@@ -127,7 +127,7 @@ func TestStatementsAreWhatTheyWere(t *testing.T) {
 	q := tests[2].q
 	b, sql := reconcileStatement(q)
 	golden(t, "sql/reconcile.sql", shown(sql, b.params))
-	everywhere, params := tiersStatement(q, tiersOf(q), placed{})
+	everywhere, params := tiersStatement(q, tiersOf(q), scope{})
 	golden(t, "sql/reconcile_tiers.sql", shown(everywhere, params))
 	for _, name := range []string{"progress", "workspace", "directory", "spenders", "streams", "ready"} {
 		golden(t, "sql/"+name+".sql", render(name, nil))
@@ -171,8 +171,8 @@ func TestEveryShapeOfStatementRunsOnTheEngine(t *testing.T) {
 					if _, err := s.reconciliationOf(ctx, "test", q); err != nil {
 						t.Fatalf("reconcile %v: %v", a, err)
 					}
-					one := placed{here: true, stream: w.stream, partition: 1}
-					for _, place := range []placed{{}, one, {elsewhere: []placed{one}}} {
+					one := scope{here: true, stream: w.stream, partition: 1}
+					for _, place := range []scope{{}, one, {elsewhere: []scope{one}}} {
 						if _, err := s.compareTiers(ctx, "test", q, tiersOf(q), place); err != nil {
 							t.Fatalf("compare tiers of %v: %v", a, err)
 						}

@@ -21,7 +21,7 @@ type usageRequest struct {
 	grain     calendar.Grain
 	compare   calendar.Comparison
 	explain   bool
-	figures   bool   // the answer begins with the workspace's totals
+	useHeld   bool   // it may be answered from what is held, by the workspace's totals
 	heard     string // the last event of the live stream that the reader has, "" for none
 }
 
@@ -59,7 +59,7 @@ func (s *Service) standingOf(ctx context.Context, u usageRequest) (*standing, er
 	}
 	st.watermark = watermarkOf(u.workspace, progress).asOf(st.now)
 	group, groupCtx := errgroup.WithContext(ctx)
-	if u.figures && s.held != nil {
+	if u.useHeld && s.held != nil {
 		group.Go(func() (err error) {
 			st.totals, err = s.totalsOf(groupCtx, u, st.now, st.watermark)
 			return err

@@ -116,7 +116,7 @@ func (s *Service) totalsOf(ctx context.Context, u usageRequest, at time.Time, w 
 		heldKey
 		positions string
 	}
-	return share(ctx, &s.flights, flightKey{key, w.positions}, look)
+	return askOnce(ctx, &s.flights, flightKey{key, w.positions}, look)
 }
 
 // readTotals reads a workspace's totals and holds them.

@@ -174,7 +174,7 @@ func (s *Service) readUnits(ctx context.Context, route, name string, q question,
 		total := missing[u]
 		key = fmt.Appendf(key, " %d-%d/%d|%d=%v,%d,%d", u.from, u.to, u.step, u.edge, total.credits, total.messages, total.events)
 	}
-	return share(ctx, &s.flights, string(key), func(ctx context.Context) (map[unit][]heldCell, error) {
+	return askOnce(ctx, &s.flights, string(key), func(ctx context.Context) (map[unit][]heldCell, error) {
 		return s.readUnitsAlone(ctx, route, name, q, units)
 	})
 }

@@ -56,7 +56,7 @@ func noScriptRequest(r *http.Request) (p *parameters, kept url.Values) {
 func (s *Service) getFigures(w http.ResponseWriter, r *http.Request) {
 	p, kept := noScriptRequest(r)
 	u := p.readUsage(r)
-	u.figures = true
+	u.useHeld = true
 	var f page.Figures
 	f.NoScript = s.answerNoScript(w, r, p, u, kept, func(ctx context.Context, st *standing) error {
 		q, err := st.barQuestion(u)

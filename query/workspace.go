@@ -119,12 +119,12 @@ func (s *Service) GetWorkspace(w http.ResponseWriter, r *http.Request, id api.Wo
 		if err != nil {
 			return err
 		}
-		held := book.settings.asOf(s.clock().UTC())
-		zone, err := held.zone()
+		current := book.settings.asOf(s.clock().UTC())
+		zone, err := current.zone()
 		if err != nil {
 			return err
 		}
-		answer := workspaceAnswer(id, held)
+		answer := workspaceAnswer(id, current)
 		answer.Timezone = zone.String()
 		writeAnswer(ctx, w, r, answer)
 		return nil
@@ -132,24 +132,24 @@ func (s *Service) GetWorkspace(w http.ResponseWriter, r *http.Request, id api.Wo
 }
 
 // workspaceAnswer describes a workspace, but for its zone.
-func workspaceAnswer(id string, held settings) api.Workspace {
+func workspaceAnswer(id string, current settings) api.Workspace {
 	answer := api.Workspace{
-		ID: id, Name: held.name,
-		AgentSlots: limited(held.agentSlots), Seats: limited(held.seats),
-		SupportEmail: held.supportEmail, ProductName: held.productName,
+		ID: id, Name: current.name,
+		AgentSlots: limited(current.agentSlots), Seats: limited(current.seats),
+		SupportEmail: current.supportEmail, ProductName: current.productName,
 		Links: api.WorkspaceLinks{
-			Billing:          linkOf(held.links, "billing"),
-			CreditsExplained: linkOf(held.links, "credits_explained"),
-			AutoRecharge:     linkOf(held.links, "auto_recharge"),
-			Plans:            linkOf(held.links, "plans"),
-			AgentAnalytics:   linkOf(held.links, "agent_analytics"),
+			Billing:          linkOf(current.links, "billing"),
+			CreditsExplained: linkOf(current.links, "credits_explained"),
+			AutoRecharge:     linkOf(current.links, "auto_recharge"),
+			Plans:            linkOf(current.links, "plans"),
+			AgentAnalytics:   linkOf(current.links, "agent_analytics"),
 		},
 	}
 	if answer.Name == "" {
 		answer.Name = id
 	}
-	if held.billingAnchor != "" {
-		answer.BillingAnchor = &held.billingAnchor
+	if current.billingAnchor != "" {
+		answer.BillingAnchor = &current.billingAnchor
 	}
 	return answer
 }
