@@ -62,19 +62,19 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "agentmeter_query_live_streams",
 			Help: "Open live streams.",
 		}),
+		heldUnits: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "agentmeter_query_held_bars_total",
+			Help: "Bars of answers, by whether their agents were held in memory (held) or had to be read (read).",
+		}, []string{"from"}),
+		limited: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "agentmeter_query_rate_limited_total",
+			Help: "Requests that were refused because their workspace asked too many a second.",
+		}),
+		totals: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "agentmeter_query_held_totals_total",
+			Help: "Times that a workspace's totals were asked for, by whether they were held, since nothing more had been counted (held), or had to be read (read).",
+		}, []string{"from"}),
 	}
-	m.heldUnits = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "agentmeter_query_held_bars_total",
-		Help: "Bars of answers, by whether their agents were held in memory (held) or had to be read (read).",
-	}, []string{"from"})
-	m.limited = prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "agentmeter_query_rate_limited_total",
-		Help: "Requests that were refused because their workspace asked too many a second.",
-	})
-	m.totals = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "agentmeter_query_held_totals_total",
-		Help: "Times that a workspace's totals were asked for, by whether they were held, since nothing more had been counted (held), or had to be read (read).",
-	}, []string{"from"})
 	for _, why := range [...]string{"share", "full"} {
 		m.refused.WithLabelValues(why)
 	}
