@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"slices"
 	"strings"
@@ -121,7 +122,7 @@ const exportPause = time.Second
 
 // chunks cuts the edges of bars into runs of at most size bars. A run's last
 // edge is the first of the next.
-func chunks(edges func(func(time.Time) bool), size int) func(func([]time.Time) bool) {
+func chunks(edges iter.Seq[time.Time], size int) iter.Seq[[]time.Time] {
 	return func(yield func([]time.Time) bool) {
 		var run []time.Time
 		for edge := range edges {

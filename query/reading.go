@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// reading is what every answer to a question begins with, and what alone decides
-// whether anything of it has changed.
+// reading is how a question is answered, and what of the answer is known so far. What
+// decides whether anything of it has changed is known before any figure is read.
 type reading struct {
 	held    bool // the question is answered from what is held
 	pieces  []piece
