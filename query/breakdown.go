@@ -48,17 +48,7 @@ func (s *Service) GetBreakdown(w http.ResponseWriter, r *http.Request, _ api.Get
 			return err
 		}
 		if st.rng.End.After(st.rng.Start.In(st.zone).AddDate(0, 0, maxBreakdownDays)) {
-			field := "range"
-			switch {
-			case u.asked.dates:
-				field = "to"
-			case u.asked.preset == "":
-				field = "end"
-			}
-			problem := httpapi.InvalidParameter(field, "range_too_long", fmt.Sprintf("makes a range of more than %d days", maxBreakdownDays))
-			problem.Code = "range_too_long"
-			problem.Detail += " What is behind figures is read event by event. Ask for less time."
-			return problem
+			return tooLongToBreakDown(u.asked)
 		}
 		grain := u.grain
 		if grain == "" {
@@ -77,6 +67,21 @@ func (s *Service) GetBreakdown(w http.ResponseWriter, r *http.Request, _ api.Get
 		writeAnswer(ctx, w, r, answer)
 		return nil
 	})
+}
+
+// tooLongToBreakDown names the parameter that made a range too long.
+func tooLongToBreakDown(a asked) *httpapi.Problem {
+	field := "range"
+	switch {
+	case a.dates:
+		field = "to"
+	case a.preset == "":
+		field = "end"
+	}
+	problem := httpapi.InvalidParameter(field, "range_too_long", fmt.Sprintf("makes a range of more than %d days", maxBreakdownDays))
+	problem.Code = "range_too_long"
+	problem.Detail += " What is behind figures is read event by event. Ask for less time."
+	return problem
 }
 
 func (p *parameters) by() api.BreakdownBy {

@@ -34,7 +34,7 @@ func (s *Service) GetDashboard(w http.ResponseWriter, r *http.Request, _ api.Get
 		// By one clock with it, for a 304 tells the lag by both, and with the days of the answer.
 		header.Set("Date", st.now.Format(http.TimeFormat))
 		if known := r.Header.Get("If-None-Match"); known != "" && reading.held && !u.explain {
-			if err := s.readBeside(ctx, u.route, q, reading, false); err != nil {
+			if err := s.readBesideTotals(ctx, u.route, q, reading, false); err != nil {
 				return err
 			}
 			if tag := entityTag(u, st, q, reading).matching(known); tag != "" {

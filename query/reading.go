@@ -72,7 +72,7 @@ func (s *Service) figuresAndSurroundings(ctx context.Context, route string, q qu
 		around.seen, err = s.heldSeen(ctx, route, q, r)
 		return err
 	})
-	group.Go(func() error { return s.readBeside(ctx, route, q, r, true) })
+	group.Go(func() error { return s.readBesideTotals(ctx, route, q, r, true) })
 	if err := group.Wait(); err != nil {
 		return nil, nil, err
 	}

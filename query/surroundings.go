@@ -67,9 +67,9 @@ func contextStatement(b *builder, q question) string {
 	})
 }
 
-// readBeside reads what is not in the totals: all of it, or what decides whether
+// readBesideTotals reads what is not in the totals: all of it, or what decides whether
 // an answer has changed.
-func (s *Service) readBeside(ctx context.Context, route string, q question, r *reading, all bool) error {
+func (s *Service) readBesideTotals(ctx context.Context, route string, q question, r *reading, all bool) error {
 	group, ctx := errgroup.WithContext(ctx)
 	if r.playground == nil {
 		group.Go(func() error { return s.readPlayground(ctx, route, q, r) })
