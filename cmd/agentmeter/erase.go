@@ -116,8 +116,8 @@ func (c *eraseCommand) named() ([]schemas.WorkspaceID, error) {
 	case given != 1:
 		return nil, misuse("give one of --workspace, --again and --list")
 	case c.Workspace != "":
-		if !isWorkspace(c.Workspace) {
-			return nil, misuse("--workspace: %q is no workspace's id", c.Workspace)
+		if err := isWorkspaceID("--workspace", c.Workspace); err != nil {
+			return nil, misuse("%w", err)
 		}
 		return []schemas.WorkspaceID{schemas.WorkspaceID(c.Workspace)}, nil
 	case c.Again:
@@ -135,8 +135,8 @@ func (c *eraseCommand) named() ([]schemas.WorkspaceID, error) {
 		if id = unescapeTSV.Replace(id); id == "" {
 			continue
 		}
-		if !isWorkspace(id) {
-			return nil, misuse("--list: line %d: %q is no workspace's id", number, id)
+		if err := isWorkspaceID(fmt.Sprintf("--list: line %d", number), id); err != nil {
+			return nil, misuse("%w", err)
 		}
 		workspaces = append(workspaces, schemas.WorkspaceID(id))
 	}
@@ -148,10 +148,6 @@ var (
 	escapeTSV   = strings.NewReplacer(`\`, `\\`, `'`, `\'`)
 	unescapeTSV = strings.NewReplacer(`\\`, `\`, `\'`, `'`)
 )
-
-func isWorkspace(id string) bool {
-	return schemas.ValidateWorkspaceID("workspace_id", id) == nil
-}
 
 // erasableTopics are the topics that can lose records of workspaces, and which
 // those are.
