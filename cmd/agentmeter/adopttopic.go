@@ -16,6 +16,8 @@ type adoptTopicCommand struct {
 	pipelineFlags
 	ID string `name:"id" help:"Id of the topic to go on with, which must be the one that is there. Empty: print what is known, what is there and what adopting would mean." placeholder:"UUID"`
 	logFlags
+
+	topic uuid.UUID // that --id names, as check read it
 }
 
 func (*adoptTopicCommand) Help() string {
@@ -24,27 +26,17 @@ func (*adoptTopicCommand) Help() string {
 }
 
 func (c *adoptTopicCommand) check() error {
-	_, err := c.topic()
-	return errors.Join(c.pipelineFlags.check(), err)
-}
-
-// topic is the one that is named; uuid.Nil: none is.
-func (c *adoptTopicCommand) topic() (uuid.UUID, error) {
-	if c.ID == "" {
-		return uuid.Nil, nil
+	faults := []error{c.pipelineFlags.check()}
+	if c.ID != "" {
+		var err error
+		if c.topic, err = uuid.Parse(c.ID); err != nil {
+			faults = append(faults, fmt.Errorf("--id: %q is not a topic's id, such as agentmeter adopt-topic prints", c.ID))
+		}
 	}
-	id, err := uuid.Parse(c.ID)
-	if err != nil {
-		return id, fmt.Errorf("--id: %q is not a topic's id, such as agentmeter adopt-topic prints", c.ID)
-	}
-	return id, nil
+	return errors.Join(faults...)
 }
 
 func (c *adoptTopicCommand) Run(ctx context.Context, s streams) error {
-	id, err := c.topic()
-	if err != nil {
-		return misuse("%w", err)
-	}
 	p, err := c.open(ctx, "adopt-topic", c.logger(s.err))
 	if err != nil {
 		return &exitError{exitUnclear, err}
@@ -55,7 +47,7 @@ func (c *adoptTopicCommand) Run(ctx context.Context, s streams) error {
 	if c.ID == "" {
 		adoption, err = rollup.LookAtTopic(ctx, p.clickhouse, p.admin, timeout)
 	} else {
-		adoption, err = rollup.AdoptTopic(ctx, p.clickhouse, p.admin, id, timeout)
+		adoption, err = rollup.AdoptTopic(ctx, p.clickhouse, p.admin, c.topic, timeout)
 	}
 	switch {
 	case errors.Is(err, rollup.ErrNothingToAdopt):

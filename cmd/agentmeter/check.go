@@ -20,8 +20,9 @@ import (
 )
 
 // checker is a command, or a group of flags, that knows what is wrong with its
-// settings. A command is asked before it runs, so that nothing has been started,
-// made or sent when it is told.
+// settings. A command is asked before it runs, always, so that nothing has been
+// started, made or sent when it is told. What it reads of its flags it keeps, and
+// that is what it then runs by.
 type checker interface{ check() error }
 
 // check asks several.

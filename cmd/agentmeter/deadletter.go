@@ -35,9 +35,11 @@ func (*deadletterCommand) Help() string {
 type letterFlags struct {
 	Code  []string `help:"Only letters with these codes, such as wrong_partition, undecodable or payload_conflict." placeholder:"CODE"`
 	Since string   `help:"Only letters that were written since: a date, RFC 3339, or how long ago, such as 24h." placeholder:"TIME"`
+
+	selection deadletters.Selection // as check read it
 }
 
-func (f letterFlags) check(refs ...string) error {
+func (f *letterFlags) check(refs ...string) error {
 	var faults []error
 	known := schemas.DeadLetterCodes()
 	for _, code := range f.Code {
@@ -45,11 +47,12 @@ func (f letterFlags) check(refs ...string) error {
 			faults = append(faults, fmt.Errorf("--code: %q is none of %s", code, strings.Join(known, ", ")))
 		}
 	}
-	_, err := f.selection(refs...)
+	var err error
+	f.selection, err = f.readSelection(refs)
 	return errors.Join(append(faults, err)...)
 }
 
-func (f letterFlags) selection(refs ...string) (s deadletters.Selection, err error) {
+func (f *letterFlags) readSelection(refs []string) (s deadletters.Selection, err error) {
 	s.Codes = f.Code
 	if ago, err := time.ParseDuration(f.Since); err == nil {
 		s.Since = time.Now().UTC().Add(-ago)
@@ -59,7 +62,7 @@ func (f letterFlags) selection(refs ...string) (s deadletters.Selection, err err
 	for _, text := range refs {
 		ref, err := deadletters.ParseRef(text)
 		if err != nil {
-			return s, misuse("%w", err)
+			return s, err
 		}
 		s.Refs = append(s.Refs, ref)
 	}
@@ -120,10 +123,7 @@ func (c *deadletterListCommand) check() error {
 }
 
 func (c *deadletterListCommand) Run(ctx context.Context, s streams) error {
-	selection, err := c.selection()
-	if err != nil {
-		return err
-	}
+	selection := c.selection
 	selection.Before = c.Before
 	log := c.logger(s.err)
 	p, err := c.open(ctx, "deadletter", log)
@@ -192,6 +192,8 @@ type deadletterShowCommand struct {
 	pipelineFlags
 	Letter string `arg:"" help:"A position as in the list, or PARTITION/OFFSET of the record."`
 	logFlags
+
+	ref deadletters.Ref // as check read it
 }
 
 func (*deadletterShowCommand) Help() string {
@@ -199,23 +201,19 @@ func (*deadletterShowCommand) Help() string {
 		help("Shows why a record was not counted and what is in it: its event where it decodes, its bytes otherwise. Exit status: 0, 1 there is no such letter, 2 misuse, or it could not be read.")
 }
 
-func (c *deadletterShowCommand) check() error {
-	_, err := deadletters.ParseRef(c.Letter)
+func (c *deadletterShowCommand) check() (err error) {
+	c.ref, err = deadletters.ParseRef(c.Letter)
 	return errors.Join(c.pipelineFlags.check(), err)
 }
 
 func (c *deadletterShowCommand) Run(ctx context.Context, s streams) error {
-	ref, err := deadletters.ParseRef(c.Letter)
-	if err != nil {
-		return misuse("%w", err)
-	}
 	log := c.logger(s.err)
 	p, err := c.open(ctx, "deadletter", log)
 	if err != nil {
 		return &exitError{exitUnclear, err}
 	}
 	defer p.close()
-	letter, err := deadletters.Find(ctx, p.kafka.Options(log), ref)
+	letter, err := deadletters.Find(ctx, p.kafka.Options(log), c.ref)
 	if err == nil {
 		err = printLetter(s.out, letter)
 	}
@@ -304,10 +302,6 @@ func (c *deadletterReplayCommand) check() error {
 }
 
 func (c *deadletterReplayCommand) Run(ctx context.Context, s streams) error {
-	selection, err := c.selection(c.Letters...)
-	if err != nil {
-		return err
-	}
 	dry := c.DryRun || len(c.Letters) == 0 && !c.Yes
 	log := c.logger(s.err)
 	p, err := c.open(ctx, "deadletter", log)
@@ -320,7 +314,7 @@ func (c *deadletterReplayCommand) Run(ctx context.Context, s streams) error {
 	if dry {
 		said = "would be put back"
 	}
-	err = deadletters.Replay(ctx, p.kafka.Options(log), p.broker, selection, dry, func(r deadletters.Replayed) error {
+	err = deadletters.Replay(ctx, p.kafka.Options(log), p.broker, c.selection, dry, func(r deadletters.Replayed) error {
 		if r.Refused != nil {
 			refused++
 			_, err := fmt.Fprintf(s.out, "%d\t%d/%d\t%s\trefused: %s\n", r.Position, r.Partition, r.Offset, printable(r.Code), printable(r.Refused.Error()))

@@ -26,6 +26,8 @@ type eraseCommand struct {
 	Unknown   bool   `env:"-" help:"Erase a workspace of which nothing is known, so that nothing will ever be counted of it."`
 	Yes       bool   `env:"-" help:"Erase it. It cannot be undone, and nothing will ever be counted of it again."`
 	logFlags
+
+	workspaces []schemas.WorkspaceID // as check read them
 }
 
 func (*eraseCommand) Help() string {
@@ -33,16 +35,12 @@ func (*eraseCommand) Help() string {
 		help("Removes a workspace for good: its figures, ids, directory and dead letters; in the ledger each of its events keeps its offset and nothing else, so that the audit stays exact. From then on nothing is counted of it, whoever sends it and however late. Without --yes, which no environment variable gives, it only says what there is. Works beside a running instance and on a stopped data directory. Safe to cut off and to run again. Exit status: 0 nothing is left of it, 1 something is there and was not erased, 2 misuse, or not finished. See docs/operations/erasure.md.")
 }
 
-func (c *eraseCommand) check() error {
-	_, err := c.named()
+func (c *eraseCommand) check() (err error) {
+	c.workspaces, err = c.readWorkspaces()
 	return errors.Join(c.pipelineFlags.check(), err)
 }
 
 func (c *eraseCommand) Run(ctx context.Context, s streams) error {
-	workspaces, err := c.named()
-	if err != nil {
-		return err
-	}
 	log := c.logger(s.err)
 	p, err := c.open(ctx, "erase", log)
 	if err != nil {
@@ -52,6 +50,7 @@ func (c *eraseCommand) Run(ctx context.Context, s streams) error {
 	if p.clickhouse.Sharded() {
 		return &exitError{exitUnclear, errors.New("a workspace cannot be erased from a cluster yet: docs/operations/cluster.md says why, and what to do; nothing was changed")}
 	}
+	workspaces := c.workspaces
 	e := &erasure{pipeline: p, log: log, streams: s, remains: s.out}
 	if c.Again {
 		erased, err := rollup.ErasedWorkspaces(ctx, p.clickhouse)
@@ -104,8 +103,8 @@ func (c *eraseCommand) Run(ctx context.Context, s streams) error {
 // ClickHouse takes.
 const maxErasedAtOnce = 200
 
-// named are the workspaces that the command line or its file names.
-func (c *eraseCommand) named() ([]schemas.WorkspaceID, error) {
+// readWorkspaces returns those that the command line or its file names.
+func (c *eraseCommand) readWorkspaces() ([]schemas.WorkspaceID, error) {
 	given := 0
 	for _, is := range []bool{c.Workspace != "", c.Again, c.List != ""} {
 		if is {
@@ -114,18 +113,15 @@ func (c *eraseCommand) named() ([]schemas.WorkspaceID, error) {
 	}
 	switch {
 	case given != 1:
-		return nil, misuse("give one of --workspace, --again and --list")
+		return nil, errors.New("give one of --workspace, --again and --list")
 	case c.Workspace != "":
-		if err := isWorkspaceID("--workspace", c.Workspace); err != nil {
-			return nil, misuse("%w", err)
-		}
-		return []schemas.WorkspaceID{schemas.WorkspaceID(c.Workspace)}, nil
+		return []schemas.WorkspaceID{schemas.WorkspaceID(c.Workspace)}, isWorkspaceID("--workspace", c.Workspace)
 	case c.Again:
 		return nil, nil
 	}
 	content, err := os.ReadFile(c.List)
 	if err != nil {
-		return nil, misuse("--list: %w", err)
+		return nil, named("--list", err)
 	}
 	var workspaces []schemas.WorkspaceID
 	number := 0
@@ -136,7 +132,7 @@ func (c *eraseCommand) named() ([]schemas.WorkspaceID, error) {
 			continue
 		}
 		if err := isWorkspaceID(fmt.Sprintf("--list: line %d", number), id); err != nil {
-			return nil, misuse("%w", err)
+			return nil, err
 		}
 		workspaces = append(workspaces, schemas.WorkspaceID(id))
 	}

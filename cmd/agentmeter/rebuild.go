@@ -20,6 +20,8 @@ type rebuildCommand struct {
 	From string   `help:"Rebuild only buckets from this time on, widened to whole days in UTC: a date, or RFC 3339." placeholder:"TIME"`
 	To   string   `help:"Rebuild only buckets before this time, widened to whole days in UTC." placeholder:"TIME"`
 	logFlags
+
+	options rollup.RebuildOptions // as check read them
 }
 
 func (*rebuildCommand) Help() string {
@@ -27,12 +29,12 @@ func (*rebuildCommand) Help() string {
 		help("Makes the rollups and the look-up of ids equal to the ledger again, whatever happened to them, by adding the difference. Works beside a running instance, which goes on counting and answering, and on a stopped data directory. Safe to cut off and to run again; Ctrl-C stops after the statement under way and tells what remains. Ends with the audit. Exit status: 0 exact, 1 not exact, 2 not finished, or it could not tell. See docs/repairs.md.")
 }
 
-func (c *rebuildCommand) check() error {
-	_, err := c.options()
+func (c *rebuildCommand) check() (err error) {
+	c.options, err = c.readOptions()
 	return errors.Join(c.pipelineFlags.check(), err)
 }
 
-func (c *rebuildCommand) options() (options rollup.RebuildOptions, err error) {
+func (c *rebuildCommand) readOptions() (options rollup.RebuildOptions, err error) {
 	known := rollup.RebuildTables()
 	for _, tier := range c.Tier {
 		tier = strings.TrimSpace(tier)
@@ -42,7 +44,7 @@ func (c *rebuildCommand) options() (options rollup.RebuildOptions, err error) {
 			for i, table := range known {
 				tiers[i] = tierOf(table)
 			}
-			return options, misuse("--tier: %q is none of %s", tier, strings.Join(tiers, ", "))
+			return options, fmt.Errorf("--tier: %q is none of %s", tier, strings.Join(tiers, ", "))
 		}
 		options.Tables = append(options.Tables, known[found])
 	}
@@ -53,7 +55,7 @@ func (c *rebuildCommand) options() (options rollup.RebuildOptions, err error) {
 		return options, err
 	}
 	if !options.From.IsZero() && !options.To.IsZero() && !options.From.Before(options.To) {
-		return options, misuse("--from %s is not before --to %s", c.From, c.To)
+		return options, fmt.Errorf("--from %s is not before --to %s", c.From, c.To)
 	}
 	if (c.From != "" || c.To != "") && len(options.Tables) == 0 {
 		// The look-up of ids knows no time.
@@ -80,20 +82,16 @@ func parseTime(flag, text string) (time.Time, error) {
 			return t.UTC(), nil
 		}
 	}
-	return time.Time{}, misuse("%s: %q is neither a date, such as 2026-11-24, nor RFC 3339, such as 2026-11-24T09:30:00Z", flag, text)
+	return time.Time{}, fmt.Errorf("%s: %q is neither a date, such as 2026-11-24, nor RFC 3339, such as 2026-11-24T09:30:00Z", flag, text)
 }
 
 func (c *rebuildCommand) Run(ctx context.Context, s streams) error {
-	log := c.logger(s.err)
-	options, err := c.options()
-	if err != nil {
-		return err
-	}
-	p, err := c.open(ctx, "rebuild", log)
+	p, err := c.open(ctx, "rebuild", c.logger(s.err))
 	if err != nil {
 		return &exitError{exitUnclear, err}
 	}
 	defer p.close()
+	options := c.options
 	options.Progress = rebuildProgress(s.err)
 	began := time.Now()
 	report, err := rollup.Rebuild(ctx, p.clickhouse, options)

@@ -19,6 +19,8 @@ type tokenCommand struct {
 	Scope        string        `help:"What it allows, separated by commas: events:write, events:import, adjustments:write, directory:write, usage:read, ops:read." required:"" placeholder:"SCOPES"`
 	Subject      string        `help:"Whom it is for; shown in logs." default:"cli"`
 	TTL          time.Duration `help:"How long it is valid." default:"1h"`
+
+	scopes []auth.Scope // as check read them
 }
 
 func (*tokenCommand) Help() string {
@@ -27,10 +29,9 @@ func (*tokenCommand) Help() string {
 }
 
 func (c *tokenCommand) check() error {
-	faults := []error{usableKey(c.TokenKeyFile)}
-	if _, err := auth.ParseScopes(c.Scope); err != nil {
-		faults = append(faults, fmt.Errorf("--scope: %w", err))
-	}
+	var err error
+	c.scopes, err = auth.ParseScopes(c.Scope)
+	faults := []error{usableKey(c.TokenKeyFile), named("--scope", err)}
 	if c.Workspace != string(schemas.AllWorkspaces) {
 		faults = append(faults, isWorkspaceID("--workspace", c.Workspace))
 	}
@@ -41,11 +42,7 @@ func (c *tokenCommand) check() error {
 }
 
 func (c *tokenCommand) Run(s streams) error {
-	scopes, err := auth.ParseScopes(c.Scope)
-	if err != nil {
-		return misuse("--scope: %w", err)
-	}
-	grant := auth.Grant{Subject: c.Subject, Workspace: schemas.WorkspaceID(c.Workspace), Scopes: scopes, TTL: c.TTL}
+	grant := auth.Grant{Subject: c.Subject, Workspace: schemas.WorkspaceID(c.Workspace), Scopes: c.scopes, TTL: c.TTL}
 	if c.TokenKeyFile == "" {
 		if err := dataDir(c.DataDir).existing(); err != nil {
 			return misuse("%w", err)
