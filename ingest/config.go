@@ -77,10 +77,10 @@ func (c Config) Validate() error {
 	if c.EventsTopic == "" || c.DirectoryTopic == "" {
 		fault("ingest: events topic %q and directory topic %q: both are required", c.EventsTopic, c.DirectoryTopic)
 	}
-	if c.MaxBodyBytes < 1<<10 || c.MaxBodyBytes > 1<<30 {
+	switch {
+	case c.MaxBodyBytes < 1<<10 || c.MaxBodyBytes > 1<<30:
 		fault("--max-body-bytes: %d is not between 1024 (1 KiB) and 1073741824 (1 GiB)", c.MaxBodyBytes)
-	}
-	if c.MaxEventBytes < 1<<10 || int64(c.MaxEventBytes) > c.MaxBodyBytes {
+	case c.MaxEventBytes < 1<<10 || int64(c.MaxEventBytes) > c.MaxBodyBytes:
 		fault("ingest: max event bytes %d: 1 KiB to the max body bytes", c.MaxEventBytes)
 	}
 	if c.MaxEvents < 1 {

@@ -335,12 +335,17 @@ func TestConfigReportsEveryFault(t *testing.T) {
 		t.Error(err)
 	}
 	err := Config{MaxEventSkew: -1}.Validate()
-	for _, want := range []string{"topic", "--max-body-bytes", "max event bytes", "--max-events", "--max-event-age", "--max-event-skew", "ack timeout"} {
+	for _, want := range []string{"topic", "--max-body-bytes", "--max-events", "--max-event-age", "--max-event-skew", "ack timeout"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is missing in: %v", want, err)
 		}
 	}
 	config := DefaultConfig()
+	config.MaxEventBytes = int(config.MaxBodyBytes) + 1
+	if config.Validate() == nil {
+		t.Error("events may be larger than a body")
+	}
+	config = DefaultConfig()
 	config.MaxInFlightBytes = config.MaxBodyBytes
 	if config.Validate() == nil {
 		t.Error("a budget that the largest request does not fit in was taken")

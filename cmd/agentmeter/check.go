@@ -23,6 +23,10 @@ import (
 // settings. A command is asked before it runs, always, so that nothing has been
 // started, made or sent when it is told. What it reads of its flags it keeps, and
 // that is what it then runs by.
+//
+// What is wrong with the value of a flag is told by the flag's name, as in
+// "--http-listen: …", wherever it is found: here, or in the Validate of the package
+// that the flag configures. It has to be a flag that the command has.
 type checker interface{ check() error }
 
 // check asks several.

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +27,18 @@ func attempt(t *testing.T, args ...string) (code int, said string) {
 		t.Errorf("%v printed as a result: %s", args, &stdout)
 	}
 	return code, stderr.String()
+}
+
+var flagInText = regexp.MustCompile(`--[a-z][a-z-]*`)
+
+// foreignFlags are those that a command speaks of and does not have.
+func foreignFlags(node *kong.Node, said string) (foreign []string) {
+	for _, flag := range flagInText.FindAllString(said, -1) {
+		if flag != "--help" && !slices.ContainsFunc(node.Flags, func(f *kong.Flag) bool { return "--"+f.Name == flag }) {
+			foreign = append(foreign, flag)
+		}
+	}
+	return foreign
 }
 
 // argsOf is a command with whatever it needs, on a data directory that is not there.
@@ -108,6 +122,9 @@ func TestNumbersThatCannotBeAreRefusedBeforeAnythingStarts(t *testing.T) {
 			if code != exitUnclear || !namesFlag(said, flag.Name) {
 				t.Errorf("%s --%s=%s: exit status %d: %s", node.FullPath(), flag.Name, value, code, said)
 			}
+			if foreign := foreignFlags(node, said); len(foreign) > 0 {
+				t.Errorf("%s --%s=%s speaks of %v, which it does not have: %s", node.FullPath(), flag.Name, value, foreign, said)
+			}
 			for i, arg := range args {
 				if arg != "--data-dir" {
 					continue
@@ -131,6 +148,10 @@ func TestMisuseIsFoundBeforeAnythingStarts(t *testing.T) {
 		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+	nodes := make(map[string]*kong.Node)
+	for _, node := range commands(t) {
+		nodes[node.FullPath()] = node
 	}
 	const servers = "run ingest query rollup"
 	for _, test := range []struct {
@@ -167,6 +188,7 @@ func TestMisuseIsFoundBeforeAnythingStarts(t *testing.T) {
 		{"run query", "--page-accent blue", []string{"--page-accent: "}},
 		{"run", "--kafka-listen 0.0.0.0:9092", []string{`--kafka-listen: "0.0.0.0:9092" is not a loopback address`}},
 		{"run engine", "--clickhouse-listen 10.0.0.1:8123", []string{`--clickhouse-listen: "10.0.0.1:8123" is not a loopback address`}},
+		{"engine", "--clickhouse-listen %", []string{"--clickhouse-listen: "}},
 		{"run engine", "--engine-memory 1000", []string{"--engine-memory: 1000 bytes"}},
 		{"run engine", "--engine-memory 0", []string{"--engine-memory: 0"}},
 		{"run engine", "--engine-library none.so --engine-config none.xml", []string{"--engine-library: ", "--engine-config: "}},
@@ -177,6 +199,7 @@ func TestMisuseIsFoundBeforeAnythingStarts(t *testing.T) {
 		{"ingest rollup migrate", "--kafka-sasl PLAIN --kafka-user u --kafka-password-file " + empty, []string{"--kafka-password-file: ", "is empty"}},
 		{"query rollup migrate", "--clickhouse localhost:8123", []string{"--clickhouse: "}},
 		{"query rollup migrate", "--clickhouse-password-file none", []string{"--clickhouse-password-file: "}},
+		{"query rollup migrate", "--clickhouse-cluster a/b", []string{`--clickhouse-cluster: "a/b"`}},
 		{"query rollup migrate", "--clickhouse-shards http://a:8123", []string{"--clickhouse-cluster, too"}},
 		{"audit rebuild adopt-topic", "--kafka 127.0.0.1:9092", []string{"--clickhouse and --kafka go together"}},
 		{"audit rebuild adopt-topic", "--kafka-tls", []string{"give --kafka and --clickhouse, too"}},
@@ -201,6 +224,7 @@ func TestMisuseIsFoundBeforeAnythingStarts(t *testing.T) {
 		{"health", "--url localhost --timeout 0s", []string{"--url: ", "--timeout: 0s is not positive"}},
 	} {
 		for command := range strings.FieldsSeq(test.commands) {
+			node := nodes["agentmeter "+strings.ReplaceAll(command, "_", " ")]
 			args := append(strings.Split(command, "_"), strings.Fields(test.args)...)
 			if command != "import" && command != "migrate" && command != "health" {
 				args = append(args, "--data-dir", data)
@@ -213,6 +237,9 @@ func TestMisuseIsFoundBeforeAnythingStarts(t *testing.T) {
 				if !strings.Contains(said, want) {
 					t.Errorf("%v does not say %q: %s", args, want, said)
 				}
+			}
+			if foreign := foreignFlags(node, said); len(foreign) > 0 {
+				t.Errorf("%v speaks of %v, which it does not have: %s", args, foreign, said)
 			}
 			if _, err := os.Stat(data); err == nil {
 				t.Fatalf("%v: something was made on the data directory", args)

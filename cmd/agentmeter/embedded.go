@@ -210,7 +210,8 @@ func (*engineCommand) Help() string {
 }
 
 func (c *engineCommand) check() error {
-	return errors.Join(c.engineFlags.check(), clickhouse.Config{URL: "http://" + c.ClickhouseListen, Database: c.ClickhouseDatabase}.Validate())
+	database := clickhouse.Config{URL: "http://127.0.0.1:8123", Database: c.ClickhouseDatabase} // of its address the engine's flags know
+	return errors.Join(c.engineFlags.check(), database.Validate())
 }
 
 func (c *engineCommand) Run(ctx context.Context, s streams) error {

@@ -57,7 +57,7 @@ func DefaultConfig() Config {
 func (c Config) Validate() error {
 	var faults []error
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
-		faults = append(faults, fmt.Errorf("http listen address %q: %w; write it as host:port", c.Listen, err))
+		faults = append(faults, fmt.Errorf("--http-listen: %w; write it as HOST:PORT", err))
 	}
 	if c.MaxConnections < 1 {
 		faults = append(faults, fmt.Errorf("--http-max-conns: %d is not positive", c.MaxConnections))

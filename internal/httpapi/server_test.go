@@ -276,7 +276,7 @@ func TestDefaultConfigListensOnLoopback(t *testing.T) {
 func TestConfigReportsEveryFault(t *testing.T) {
 	t.Parallel()
 	err := httpapi.Config{Listen: "nonsense", DrainDelay: -1}.Validate()
-	for _, want := range []string{"listen address", "--http-max-conns", "max header bytes", "read header timeout", "read timeout", "write timeout", "idle timeout", "drain timeout", "--drain-delay"} {
+	for _, want := range []string{"--http-listen", "--http-max-conns", "max header bytes", "read header timeout", "read timeout", "write timeout", "idle timeout", "drain timeout", "--drain-delay"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is missing in: %v", want, err)
 		}

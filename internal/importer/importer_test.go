@@ -481,7 +481,7 @@ func TestCommandLineMisuse(t *testing.T) {
 		{"not there", nil, []string{"/nowhere/x.ndjson"}, "/nowhere/x.ndjson"},
 		{"a directory", nil, []string{"/"}, "directory"},
 		{"stdin twice", nil, []string{"-", "-"}, "only once"},
-		{"negative bounds", func(o *importer.Options) { o.InFlight, o.BatchEvents, o.Progress = -1, -1, 9 }, []string{"-"}, "requests in flight"},
+		{"negative bounds", func(o *importer.Options) { o.InFlight, o.BatchEvents, o.Progress = -1, -1, 9 }, []string{"-"}, "--in-flight"},
 		{"no endpoint", func(o *importer.Options) { o.Endpoint = nil }, []string{"-"}, "endpoint"},
 		{"no instance", func(o *importer.Options) {
 			o.Endpoint = func(context.Context) (string, string, error) {

@@ -76,9 +76,9 @@ func (o Options) Validate() error {
 		name  string
 		value int
 	}{
-		{"batch events", o.BatchEvents},
+		{"--batch-events", o.BatchEvents},
 		{"batch bytes", o.BatchBytes},
-		{"requests in flight", o.InFlight},
+		{"--in-flight", o.InFlight},
 		{"list limit", o.ListLimit},
 	} {
 		if bound.value < 0 {

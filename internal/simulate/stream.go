@@ -34,7 +34,7 @@ func NewStream(p *Profile, seed uint64, rate float64, start time.Time) (*Stream,
 		return nil, fmt.Errorf("profile: %w", err)
 	}
 	if !(rate > 0 && rate <= MaxRate) {
-		return nil, fmt.Errorf("rate: %v events a second is not above 0 and at most %d", rate, MaxRate)
+		return nil, fmt.Errorf("--rate: %v events a second is not above 0 and at most %d", rate, MaxRate)
 	}
 	s := &Stream{profile: p, start: start.UTC().Truncate(time.Microsecond), every: time.Duration(min(float64(time.Second)/rate, float64(24*time.Hour)))}
 	s.random = newRandom(seed, "stream", string(p.Workspace), strconv.FormatInt(s.start.UnixMicro(), 10), s.every.String())

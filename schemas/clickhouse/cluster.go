@@ -69,10 +69,10 @@ var (
 func (c Cluster) Validate() error {
 	var faults []error
 	if !clusterName.MatchString(c.Name) {
-		faults = append(faults, fmt.Errorf("cluster name %q: letters, digits, _ - and . only", c.Name))
+		faults = append(faults, fmt.Errorf("--clickhouse-cluster: %q: letters, digits, _ - and . only", c.Name))
 	}
 	if !plainName.MatchString(c.Database) {
-		faults = append(faults, fmt.Errorf("database name %q: on a cluster letters, digits and _ only", c.Database))
+		faults = append(faults, fmt.Errorf("--clickhouse-database: %q: on a cluster letters, digits and _ only", c.Database))
 	}
 	return errors.Join(faults...)
 }

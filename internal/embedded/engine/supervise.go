@@ -56,7 +56,7 @@ type ChildConfig struct {
 func (c ChildConfig) Validate() error {
 	faults := []error{c.Config.Validate()}
 	if c.Listen == "" {
-		faults = append(faults, errors.New("engine: no listen address"))
+		faults = append(faults, errors.New("--clickhouse-listen: an address is required, HOST:PORT"))
 	}
 	if len(c.Command) == 0 {
 		faults = append(faults, errors.New("engine: no command to run it with"))
