@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.opentelemetry.io/otel/attribute"
@@ -108,33 +107,6 @@ func (p *eventPartition) setState(change func(*partitionState)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	change(&p.st)
-}
-
-// haltError means that going on would be guessing.
-type haltError struct{ reason string }
-
-func (e *haltError) Error() string { return e.reason }
-
-func foreignTopic(live kafka.Stream, stream uuid.UUID, partitions int32) *haltError {
-	remedy := "put it back from its backup, or go on with it by agentmeter adopt-topic"
-	if live.ID == stream {
-		remedy = "partitions change by a cut-over to a new topic, see docs/repairs.md"
-	}
-	return &haltError{fmt.Sprintf("%s is stream %s with %d partitions now, and the ledger is of %s with %d: the topic was recreated or changed; %s",
-		live.Topic, live.ID, live.Partitions, stream, partitions, remedy)}
-}
-
-func partialBlock(end ledgerEnd) *haltError {
-	return &haltError{"partial block at the ledger's end: " + end.partial + "; the table was changed by hand or lost a part: restore it, or see docs/counting.md, When a partition halts"}
-}
-
-func tooLargeBatch(batch *kgo.ErrDecompressTooLarge) *haltError {
-	return &haltError{fmt.Sprintf("Kafka holds a batch at offsets %d to %d that is more than %d bytes once it is decompressed; have its events sent again in smaller ones, delete the log's records below offset %d (kafka-delete-records), and accept their loss with agentmeter accept-loss --partition %d --through %d",
-		batch.Offset, batch.NextOffset-1, kafka.MaxBatchBytes, batch.NextOffset, batch.Partition, batch.NextOffset)}
-}
-
-func closedLedger() *haltError {
-	return &haltError{"the ledger of this topic was closed by an adoption of another one that was not carried through: recreate the topic (agentmeter migrate), run agentmeter adopt-topic, and send again what was not counted"}
 }
 
 // errStale means that somebody else has appended to the ledger of this
@@ -331,12 +303,10 @@ func (p *eventPartition) takeOver(ctx context.Context) (ledgerEnd, error) {
 		return end, err
 	}
 	if begin > end.position {
-		return end, &haltError{fmt.Sprintf("Kafka's log begins at offset %d, above the ledger's end %d: %d records were deleted before they were counted; restore them, or accept their loss with agentmeter accept-loss --partition %d --through %d",
-			begin, end.position, begin-end.position, p.ledger.partition, begin)}
+		return end, logBeginsAbove(end, p.ledger.partition, begin)
 	}
 	if logEnd < end.position {
-		return end, &haltError{fmt.Sprintf("Kafka's log ends at offset %d, below the ledger's end %d: records were lost, and new ones would take counted offsets; restore the topic, or recreate it and run agentmeter adopt-topic",
-			logEnd, end.position)}
+		return end, logEndsBelow(end, logEnd)
 	}
 	if setBack { // only now, when what the views lose is sure to come again
 		if err := p.repairSetBack(ctx, end, confirmed); err != nil {
