@@ -181,29 +181,27 @@ func (p *preparer) prepare(ctx context.Context) (_ *preparedBlock, err error) {
 
 // cut waits for the records of the next block, and for a turn if they are many.
 func (p *preparer) cut(ctx context.Context) (b block, endTurn func(), err error) {
-	whole := blockSize{p.config.MaxBlockRows, maxBlockBytes}
-	most, endTurn := whole.part(smallShare), func() {}
-	var window context.Context
-	end := func() {}
-	defer func() { end() }()
-	began := func() context.Context { // with the first record
-		if window == nil {
-			window, end = p.window(ctx)
-		}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop() // which ends the window, too
+	// There is one for the block, turn or not; fill opens it with the first record.
+	window := sync.OnceValue(func() context.Context {
+		window, _ := p.window(ctx)
 		return window
-	}
-	full, err := p.fill(ctx, began, most)
-	if err != nil {
-		return block{}, nil, err
-	}
+	})
+
+	whole := blockSize{p.config.MaxBlockRows, maxBlockBytes}
+	small := whole.part(smallShare)
+	most, endTurn := small, func() {}
+	full, err := p.fill(ctx, window, small)
 	if full {
-		if end, ok := p.turns.take(ctx); ok {
-			most, endTurn = whole, end
-			if _, err := p.fill(ctx, began, most); err != nil {
-				endTurn()
-				return block{}, nil, err
-			}
+		if turn, ok := p.turns.take(ctx); ok {
+			most, endTurn = whole, turn
+			_, err = p.fill(ctx, window, whole)
 		}
+	}
+	if err != nil {
+		endTurn()
+		return block{}, nil, err
 	}
 	b, p.pending = cutBlock(p.next, p.pending, most)
 	p.next = b.hi
