@@ -29,7 +29,7 @@ var (
 	ErrNothingKnown = errors.New("the ledger is of no topic yet; the first rollup takes the one that is there")
 	// ErrPartitionsChanged means that it is the same topic with another number
 	// of partitions.
-	ErrPartitionsChanged = errors.New("the topic has another number of partitions than it was adopted with; copies of an id would not meet any more. Cut over to a new topic instead, see docs/repairs.md")
+	ErrPartitionsChanged = errors.New("the topic has another number of partitions than it was adopted with; copies of an id would not meet any more. Cut over to a new topic instead, see docs/operations/partitions.md")
 	// ErrNotLive means that the topic to adopt is not the one that is there.
 	ErrNotLive = errors.New("the topic that is there has another id")
 	// ErrClosed means that the topic was given up for another one before.

@@ -32,7 +32,7 @@ func logEndsBelow(end ledgerEnd, logEnd int64) *haltError {
 func foreignTopic(live kafka.Stream, stream uuid.UUID, partitions int32) *haltError {
 	remedy := "put it back from its backup, or go on with it by agentmeter adopt-topic"
 	if live.ID == stream {
-		remedy = "partitions change by a cut-over to a new topic, see docs/repairs.md"
+		remedy = "partitions change by a cut-over to a new topic, see docs/operations/partitions.md"
 	}
 	return &haltError{fmt.Sprintf("%s is stream %s with %d partitions now, and the ledger is of %s with %d: the topic was recreated or changed; %s",
 		live.Topic, live.ID, live.Partitions, stream, partitions, remedy)}
