@@ -47,8 +47,12 @@ func (c *importCommand) Run(ctx context.Context, s streams) error {
 		Transport: c.transport(),
 		Stdin:     s.in, Stdout: s.out, Stderr: s.err,
 	}, c.Files...)
-	if code := result.ExitCode(); code != exitOK || err != nil {
-		return &exitError{code: max(code, exitNo), err: err}
+	switch result.Outcome() {
+	case importer.AllAccepted:
+		return nil
+	case importer.NothingDone:
+		return &exitError{exitUnclear, err}
+	default:
+		return &exitError{exitNo, err}
 	}
-	return nil
 }

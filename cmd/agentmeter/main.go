@@ -26,8 +26,9 @@ import (
 	"agentmeter/internal/clickhouse"
 )
 
-// Exit codes. Commands that judge something use exitNo for a judgement that
-// went the other way, and exitUnclear where they could not tell.
+// Exit codes, of which the packages know nothing. A command that judges something
+// ends with exitNo where the judgement went the other way. exitUnclear is that it
+// could not tell, or began nothing, for misuse above all.
 const (
 	exitOK      = 0
 	exitNo      = 1

@@ -21,8 +21,8 @@ const saveInterval = time.Second
 
 // Run imports the files one after another and reports on opts.Stdout. It
 // returns when all are done, or at the first fault that the next file would
-// meet too. The error says what to do; the caller shows it and ends with
-// Result.ExitCode.
+// meet too. The error says what to do; the caller shows it and ends as
+// Result.Outcome says.
 func Run(ctx context.Context, opts Options, names ...string) (Result, error) {
 	var result Result
 	result.Err = run(ctx, opts, names, &result)

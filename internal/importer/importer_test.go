@@ -95,11 +95,11 @@ func zipped(t interface{ Fatal(...any) }, content string) []byte {
 	return out.Bytes()
 }
 
-func (b *bench) run(t *testing.T, want int, names ...string) importer.Result {
+func (b *bench) run(t *testing.T, want importer.Outcome, names ...string) importer.Result {
 	t.Helper()
 	result, err := importer.Run(t.Context(), b.opts, names...)
-	if got := result.ExitCode(); got != want {
-		t.Fatalf("exit code %d (%v), want %d\nstdout: %s\nstderr: %s", got, err, want, b.stdout, b.stderr)
+	if got := result.Outcome(); got != want {
+		t.Fatalf("%s (%v), want: %s\nstdout: %s\nstderr: %s", got, err, want, b.stdout, b.stderr)
 	}
 	return result
 }
@@ -146,7 +146,7 @@ func TestSummaryIsOneLineAFile(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
 	plain, packed := b.write(t, "a.ndjson", lines(0, 12)), b.write(t, "b.ndjson.gz", lines(12, 6000))
-	b.run(t, importer.ExitAccepted, plain, packed)
+	b.run(t, importer.AllAccepted, plain, packed)
 	want := regexp.MustCompile(`^\S+/a\.ndjson: 12 accepted, 0 rejected in \d+\.\ds \([\d,]+ events/s\)\n\S+/b\.ndjson\.gz: 5988 accepted, 0 rejected in \d+\.\ds \([\d,]+ events/s\)\n$`)
 	if got := b.stdout.String(); !want.MatchString(got) {
 		t.Errorf("stdout is\n%s", got)
@@ -174,7 +174,7 @@ func TestTraceIsImportedWhole(t *testing.T) {
 	if err := os.Symlink(trace, link); err != nil {
 		t.Fatal(err)
 	}
-	result := b.run(t, importer.ExitAccepted, link)
+	result := b.run(t, importer.AllAccepted, link)
 	if got := result.Files[0]; got.Accepted != 19_366 || got.Rejected != 0 || got.Lines != 19_366 {
 		t.Errorf("got %+v", got)
 	}
@@ -237,7 +237,7 @@ func TestRejectedLinesAreListedWithTheirNumbers(t *testing.T) {
 		t.Fatalf("a NUL byte at the beginning: %v", err)
 	}
 	path = b.write(t, "events.ndjson", strings.ReplaceAll(content, "\x00", "\\"))
-	result := b.run(t, importer.ExitRejected, path)
+	result := b.run(t, importer.NotAll, path)
 	if got := result.Files[0]; got.Accepted != 3 || got.Rejected != 3 || got.Lines != 10 || !got.Finished {
 		t.Errorf("got %+v", got)
 	}
@@ -270,7 +270,7 @@ func TestRejectedLinesAreCorrectedAndImportedAsTheyAre(t *testing.T) {
 	b := newBench(t, nil)
 	broken := strings.TrimSuffix(line(3), "}")
 	path := b.write(t, "x.ndjson", line(1)+"\n"+strings.Replace(line(2), "1.5", "-1.5", 1)+"\n"+broken+"\n"+strings.Replace(line(4), "1.5", "-4", 1)+"\n\xff\n")
-	b.run(t, importer.ExitRejected, path)
+	b.run(t, importer.NotAll, path)
 	rejected := path + ".rejected.ndjson"
 	content, err := os.ReadFile(rejected)
 	if err != nil {
@@ -285,7 +285,7 @@ func TestRejectedLinesAreCorrectedAndImportedAsTheyAre(t *testing.T) {
 	if err := os.WriteFile(rejected, []byte(corrected), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	result := b.run(t, importer.ExitRejected, rejected)
+	result := b.run(t, importer.NotAll, rejected)
 	if got := result.Files[0]; got.Accepted != 2 || got.Rejected != 2 || got.First[0].Line != 3 || got.First[0].ID != "m-4" {
 		t.Errorf("got %+v", got)
 	}
@@ -314,7 +314,7 @@ func TestNoLineOfARejectedFileIsMoreThanOneEvent(t *testing.T) {
 	path := b.write(t, "x.ndjson.rejected.ndjson",
 		wrap(line(1)+"\n"+line(2))+wrap("")+wrap("\u00a0")+wrap(strings.Replace(line(3), ",", ",\n", 1))+
 			wrap(`{"id":"`+strings.Repeat(`"`, importer.MaxEventBytes)+`"}`)+`{"line":1,"event":`+line(4)+`,"more":1}`+"\n"+line(5))
-	result := b.run(t, importer.ExitRejected, path)
+	result := b.run(t, importer.NotAll, path)
 	if got := result.Files[0]; got.Accepted != 2 || got.Rejected != 5 || got.Lines != 7 {
 		t.Errorf("got %+v\n%s", got, b.stdout)
 	}
@@ -333,7 +333,7 @@ func TestWholeBatchRefusedIsListedLineByLine(t *testing.T) {
 	}
 	content.WriteString(line(10))
 	path := b.write(t, "x.ndjson", content.String())
-	result := b.run(t, importer.ExitRejected, path)
+	result := b.run(t, importer.NotAll, path)
 	if got := result.Files[0]; got.Accepted != 1 || got.Rejected != 10 || len(got.First) != 4 {
 		t.Errorf("got %+v", got)
 	}
@@ -360,7 +360,7 @@ func TestHugeLineIsRejectedWithoutBeingSent(t *testing.T) {
 	}
 	path := b.write(t, "x.ndjson.gz", line(1)+"\n"+pad(importer.MaxEventBytes)+"\r\n"+pad(importer.MaxEventBytes+1)+"\n"+line(4)+"\n"+pad(20<<20))
 	b.opts.BatchBytes = 1 << 20
-	result := b.run(t, importer.ExitRejected, path)
+	result := b.run(t, importer.NotAll, path)
 	if got := result.Files[0]; got.Accepted != 2 || got.Rejected != 3 {
 		t.Errorf("got %+v", got)
 	}
@@ -395,7 +395,7 @@ func TestCSVBecomesEvents(t *testing.T) {
 		`,m-10,ws,agt,2026-11-24T09:31:47Z,api,,,` + "\n" + // line 10
 		`1,m-11,ws,agt,2026-11-24T09:31:47Z,api,,,`
 	path := b.write(t, "events.csv", content)
-	result := b.run(t, importer.ExitRejected, path)
+	result := b.run(t, importer.NotAll, path)
 	if got := result.Files[0]; got.Accepted != 3 || got.Rejected != 5 || got.Lines != 11 {
 		t.Errorf("got %+v\n%s", got, b.stdout)
 	}
@@ -456,7 +456,7 @@ func TestMisuseIsFoundBeforeAnythingIsSent(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			result := b.run(t, importer.ExitMisuse, good, bad)
+			result := b.run(t, importer.NothingDone, good, bad)
 			for _, want := range test.want {
 				if !strings.Contains(result.Err.Error(), want) {
 					t.Errorf("%q does not mention %q", result.Err, want)
@@ -495,7 +495,7 @@ func TestCommandLineMisuse(t *testing.T) {
 			if test.change != nil {
 				test.change(&b.opts)
 			}
-			result := b.run(t, importer.ExitMisuse, test.names...)
+			result := b.run(t, importer.NothingDone, test.names...)
 			if !strings.Contains(result.Err.Error(), test.want) {
 				t.Errorf("%q does not mention %q", result.Err, test.want)
 			}
@@ -524,7 +524,7 @@ func TestRefusedTokenOrAddressSaysWhatToDo(t *testing.T) {
 				}
 			})
 			path := b.write(t, "x.ndjson", lines(0, 3))
-			result := b.run(t, importer.ExitMisuse, path, path)
+			result := b.run(t, importer.NothingDone, path, path)
 			if !strings.Contains(result.Err.Error(), test.want) || len(result.Files) != 1 {
 				t.Errorf("%q does not mention %q", result.Err, test.want)
 			}
@@ -552,8 +552,8 @@ func TestAnImportThatHasBegunIsNotFinishedRatherThanMisuse(t *testing.T) {
 	})
 	b.opts.BatchEvents, b.opts.InFlight = 10, 1
 	path := b.write(t, "x.ndjson", lines(0, 30))
-	b.run(t, importer.ExitRejected, path)
-	b.run(t, importer.ExitMisuse, path) // nothing more can be done with it
+	b.run(t, importer.NotAll, path)
+	b.run(t, importer.NothingDone, path) // nothing more can be done with it
 }
 
 func TestInterruptedImportGoesOnWhereItsAnswersEnd(t *testing.T) {
@@ -573,8 +573,8 @@ func TestInterruptedImportGoesOnWhereItsAnswersEnd(t *testing.T) {
 	b.opts.BatchEvents, b.opts.InFlight = 10, 1
 	path := b.write(t, "x.ndjson", lines(0, 30)+"{}\n"+lines(31, 100))
 	result, err := importer.Run(ctx, b.opts, path)
-	if result.ExitCode() != importer.ExitRejected || !strings.Contains(err.Error(), "run the same command again") || !strings.Contains(err.Error(), "asked to stop") {
-		t.Fatalf("exit code %d, %v", result.ExitCode(), err)
+	if result.Outcome() != importer.NotAll || !strings.Contains(err.Error(), "run the same command again") || !strings.Contains(err.Error(), "asked to stop") {
+		t.Fatalf("%s, %v", result.Outcome(), err)
 	}
 	if got := result.Files[0]; got.Finished || got.Lines != 50 || got.Accepted != 49 || got.Rejected != 1 {
 		t.Fatalf("got %+v", got)
@@ -583,7 +583,7 @@ func TestInterruptedImportGoesOnWhereItsAnswersEnd(t *testing.T) {
 		t.Errorf("stdout is\n%s", b.stdout)
 	}
 
-	result = b.run(t, importer.ExitRejected, path)
+	result = b.run(t, importer.NotAll, path)
 	if got := result.Files[0]; !got.Finished || got.Lines != 100 || got.Accepted != 99 || got.Rejected != 1 || got.ResumedAt != 50 || got.First[0].Line != 31 {
 		t.Errorf("got %+v", got)
 	}
@@ -600,7 +600,7 @@ func TestInterruptedImportGoesOnWhereItsAnswersEnd(t *testing.T) {
 	}
 
 	// It is finished, so the next run begins anew.
-	result = b.run(t, importer.ExitRejected, path)
+	result = b.run(t, importer.NotAll, path)
 	if result.Files[0].ResumedAt != 0 || b.server.Received("m-1") != 2 {
 		t.Errorf("got %+v", result.Files[0])
 	}
@@ -653,13 +653,13 @@ func TestImportStartsOverUnlessEverythingIsTheSame(t *testing.T) {
 			})
 			b.opts.Target, b.opts.BatchEvents, b.opts.InFlight, b.opts.RetryFor = "one", 10, 1, -1
 			path := b.write(t, "x.ndjson", "{}\n"+lines(1, 40))
-			result := b.run(t, importer.ExitRejected, path)
+			result := b.run(t, importer.NotAll, path)
 			if !strings.Contains(result.Err.Error(), "run the same command again") || result.Files[0].Lines != 20 {
 				t.Fatalf("%+v, %v", result.Files[0], result.Err)
 			}
 			healed.Store(true)
 			test.change(t, b, path)
-			result = b.run(t, importer.ExitRejected, path)
+			result = b.run(t, importer.NotAll, path)
 			got := result.Files[0]
 			if got.Rejected != 1 || got.Accepted != got.Lines-1 || got.Lines < 40 {
 				t.Errorf("got %+v", got)
@@ -704,10 +704,10 @@ func TestRestartForgetsOldProgress(t *testing.T) {
 	})
 	b.opts.BatchEvents, b.opts.InFlight, b.opts.RetryFor = 10, 1, -1
 	path := b.write(t, "x.ndjson", lines(0, 20))
-	b.run(t, importer.ExitRejected, path)
+	b.run(t, importer.NotAll, path)
 	stateFiles(t, b, "*.json")
 	b.opts.Restart, b.opts.BatchEvents = true, 100
-	if result := b.run(t, importer.ExitAccepted, path); result.Files[0].ResumedAt != 0 || b.server.Received("m-0") != 2 {
+	if result := b.run(t, importer.AllAccepted, path); result.Files[0].ResumedAt != 0 || b.server.Received("m-0") != 2 {
 		t.Errorf("got %+v", result.Files[0])
 	}
 }
@@ -732,8 +732,8 @@ func TestGivesUpAfterTheTimeAndSaysHowToGoOn(t *testing.T) {
 		if took := time.Since(began); took > time.Minute || took < 40*time.Second {
 			t.Errorf("took %s", took)
 		}
-		if result.ExitCode() != importer.ExitMisuse {
-			t.Errorf("exit code %d", result.ExitCode())
+		if result.Outcome() != importer.NothingDone {
+			t.Errorf("%s", result.Outcome())
 		}
 		for _, want := range []string{"connection refused", "run the same command again", "answered up to line 0", "1 of 2 files not begun"} {
 			if !strings.Contains(err.Error(), want) {
@@ -796,7 +796,7 @@ func TestBarKeepsOffTheStandardOutput(t *testing.T) {
 	b := newBench(t, nil)
 	b.opts.Progress, b.opts.BatchEvents = importer.ProgressBar, 10
 	path := b.write(t, "x.ndjson", lines(0, 500))
-	b.run(t, importer.ExitAccepted, path)
+	b.run(t, importer.AllAccepted, path)
 	if got := b.stderr.String(); !strings.Contains(got, "x.ndjson: 10 accepted, 0 rejected") {
 		t.Errorf("stderr is %q", got)
 	}
@@ -815,7 +815,7 @@ func TestBrokenOffGzipIsNotFinished(t *testing.T) {
 	}
 	other := b.write(t, "y.ndjson", lines(5000, 5003))
 	b.opts.BatchEvents = 100
-	result := b.run(t, importer.ExitRejected, path, other)
+	result := b.run(t, importer.NotAll, path, other)
 	got := result.Files[0]
 	if got.Finished || got.Accepted == 0 || got.Accepted != got.Lines || !strings.Contains(result.Err.Error(), "could not be read on") {
 		t.Errorf("got %+v, %v", got, result.Err)
@@ -831,7 +831,7 @@ func TestUnclosedQuoteEndsTheFile(t *testing.T) {
 	row := "m-%d,ws,agt,2026-11-24T09:31:47Z,api,1\n"
 	path := b.write(t, "x.csv", "id,workspace_id,agent_id,occurred_at,channel,credits\n"+
 		fmt.Sprintf(row, 2)+`"`+fmt.Sprintf(row, 3)+fmt.Sprintf(row, 4))
-	result := b.run(t, importer.ExitRejected, path)
+	result := b.run(t, importer.NotAll, path)
 	if !strings.Contains(result.Err.Error(), "line 3: a quoted field is never closed") || len(b.server.Accepted()) != 1 {
 		t.Errorf("%v; %d events arrived", result.Err, len(b.server.Accepted()))
 	}
@@ -844,7 +844,7 @@ func TestRejectedFileThatCannotBeWrittenIsSaid(t *testing.T) {
 	if err := os.Mkdir(path+".rejected.ndjson", 0o700); err != nil { // stands in the way
 		t.Fatal(err)
 	}
-	result := b.run(t, importer.ExitRejected, path)
+	result := b.run(t, importer.NotAll, path)
 	if result.Files[0].RejectedErr == nil || result.Files[0].RejectedFile != "" {
 		t.Errorf("got %+v", result.Files[0])
 	}
@@ -861,9 +861,9 @@ func TestRejectedFileOfAnEarlierImportDoesNotStay(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
 	path := b.write(t, "x.ndjson", "{}\n"+line(2))
-	b.run(t, importer.ExitRejected, path)
+	b.run(t, importer.NotAll, path)
 	b.write(t, "x.ndjson", line(1)+"\n"+line(2))
-	b.run(t, importer.ExitAccepted, path)
+	b.run(t, importer.AllAccepted, path)
 	if _, err := os.Stat(path + ".rejected.ndjson"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("it is still there: %v", err)
 	}
@@ -877,7 +877,7 @@ func TestImportWorksWithoutACacheDirectory(t *testing.T) {
 	b := newBench(t, nil)
 	b.opts.StateDir = filepath.Join(b.write(t, "file", "x"), "below") // cannot be made
 	path := b.write(t, "x.ndjson", "{}\n"+line(2))
-	b.run(t, importer.ExitRejected, path)
+	b.run(t, importer.NotAll, path)
 	if !strings.Contains(b.stderr.String(), "progress cannot be kept") {
 		t.Errorf("stderr is %s", b.stderr)
 	}
@@ -900,7 +900,7 @@ func TestOneImportOfAFileAtATime(t *testing.T) {
 		}
 	})
 	path = b.write(t, "x.ndjson", lines(0, 3))
-	b.run(t, importer.ExitAccepted, path)
+	b.run(t, importer.AllAccepted, path)
 	if second == nil || !errors.Is(second, importer.ErrMisuse) || !strings.Contains(second.Error(), "another import of this file is running") {
 		t.Errorf("the second import ended with %v", second)
 	}
@@ -911,7 +911,7 @@ func TestStandardInput(t *testing.T) {
 	b := newBench(t, nil)
 	t.Run("is imported, packed too", func(t *testing.T) {
 		b.opts.Stdin = bytes.NewReader(zipped(t, lines(0, 7)))
-		result := b.run(t, importer.ExitAccepted, "-")
+		result := b.run(t, importer.AllAccepted, "-")
 		if got := result.Files[0]; got.Accepted != 7 || got.Name != "stdin" {
 			t.Errorf("got %+v", got)
 		}
@@ -925,7 +925,7 @@ func TestStandardInput(t *testing.T) {
 			cancel() // and nothing more comes
 		}()
 		result, err := importer.Run(ctx, b.opts, "-")
-		if result.ExitCode() == importer.ExitAccepted || !errors.Is(err, context.Canceled) {
+		if result.Outcome() == importer.AllAccepted || !errors.Is(err, context.Canceled) {
 			t.Errorf("%+v, %v", result, err)
 		}
 		_ = writer.Close()
@@ -935,7 +935,7 @@ func TestStandardInput(t *testing.T) {
 func TestEmptyFilesAreAccepted(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
-	b.run(t, importer.ExitAccepted, b.write(t, "a.ndjson", ""), b.write(t, "b.csv", ""), b.write(t, "c", "\n\n"), b.write(t, "d.ndjson.gz", ""),
+	b.run(t, importer.AllAccepted, b.write(t, "a.ndjson", ""), b.write(t, "b.csv", ""), b.write(t, "c", "\n\n"), b.write(t, "d.ndjson.gz", ""),
 		b.write(t, "e.csv", "id,workspace_id,agent_id,occurred_at,channel,credits\n"))
 	if b.server.Calls() != 0 {
 		t.Error("something was sent")
@@ -955,7 +955,7 @@ func TestFileThatChangesMeanwhileIsMentioned(t *testing.T) {
 		}
 	})
 	path = b.write(t, "x.ndjson", lines(0, 3))
-	b.run(t, importer.ExitAccepted, path)
+	b.run(t, importer.AllAccepted, path)
 	if !strings.Contains(b.stderr.String(), "changed while it was read") {
 		t.Errorf("stderr is %s", b.stderr)
 	}
@@ -971,7 +971,7 @@ func TestTextFromElsewhereCannotSteerTheTerminal(t *testing.T) {
 			return true
 		}
 	})
-	b.run(t, importer.ExitRejected, b.write(t, "x.ndjson", "{}"))
+	b.run(t, importer.NotAll, b.write(t, "x.ndjson", "{}"))
 	if got := b.stdout.String(); !strings.Contains(got, `:1: c\u0007: d\u202e\u000d\u000a (id \u001b[2J)`) {
 		t.Errorf("stdout is %q", got)
 	}

@@ -13,8 +13,7 @@ import (
 // server does not take.
 var ErrMisuse = errors.New("misuse")
 
-// misuseError shows only what is wrong; that it is misuse shows in the exit
-// status.
+// misuseError shows only what is wrong; that it is misuse shows in the outcome.
 type misuseError struct{ err error }
 
 func (e *misuseError) Error() string   { return e.err.Error() }
@@ -22,13 +21,16 @@ func (e *misuseError) Unwrap() []error { return []error{ErrMisuse, e.err} }
 
 func misuse(err error) error { return &misuseError{err} }
 
-// Exit codes of `agentmeter import`.
+// Outcome is what came of an import as a whole.
+type Outcome string
+
+// The outcomes.
 const (
-	ExitAccepted = 0 // every event was accepted
-	ExitRejected = 1 // some were rejected, or a file was not finished
-	// ExitMisuse means that no event got an answer: the command line or a file is not
+	AllAccepted Outcome = "every event was accepted"
+	NotAll      Outcome = "some events were rejected, or a file was not finished"
+	// NothingDone means that no event got an answer: the command line or a file is not
 	// what it should be, the server does not take the token, or it cannot be reached.
-	ExitMisuse = 2
+	NothingDone Outcome = "nothing could be done"
 )
 
 // Result says what became of the files that were begun.
@@ -38,21 +40,21 @@ type Result struct {
 	Err error
 }
 
-// ExitCode is the exit status that the result deserves.
-func (r Result) ExitCode() int {
+// Outcome sums the result up.
+func (r Result) Outcome() Outcome {
 	if r.Err != nil {
 		answered := slices.ContainsFunc(r.Files, func(f FileResult) bool { return f.sentNow > 0 })
 		if !answered && (errors.Is(r.Err, ErrMisuse) || serverFault(r.Err)) {
-			return ExitMisuse
+			return NothingDone
 		}
-		return ExitRejected
+		return NotAll
 	}
 	for _, file := range r.Files {
 		if file.Rejected > 0 || !file.Finished {
-			return ExitRejected
+			return NotAll
 		}
 	}
-	return ExitAccepted
+	return AllAccepted
 }
 
 // FileResult says what became of one file. The counts are about the whole
