@@ -153,8 +153,9 @@ func (c *columns) encode(into []byte, b *block) ([]byte, error) {
 	return encoded, nil
 }
 
-// fill has the block's rows in the columns. Only counted rows and adjustments carry credits and messages of weight;
-// a Playground row keeps its messages, which only the hint on the page shows.
+// fill has the block's rows in the columns. Only counted rows and adjustments have the credits and messages of
+// their events; duplicates and the like have 0 of both. A Playground row keeps its messages, which are in no figure
+// of usage: the page says how many were not counted.
 func (c *columns) fill(b *block) {
 	c.input.Reset()
 	for i := range b.rows {
@@ -181,7 +182,7 @@ func (c *columns) fill(b *block) {
 			credits, messages = e.Credits, e.Messages
 		case schemas.OutcomePlayground:
 			messages = e.Messages
-		default: // the others weigh nothing
+		default: // neither
 		}
 		c.credits.Append(int64(credits))
 		c.messages.Append(messages)
