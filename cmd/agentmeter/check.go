@@ -56,8 +56,7 @@ func refuse(stderr io.Writer, parsed *kong.Context, err error) int {
 // could have been.
 func fromEnvironment(parsed *kong.Context, text string) (said []string) {
 	for _, flag := range parsed.Flags() {
-		given := slices.ContainsFunc(parsed.Path, func(p *kong.Path) bool { return p.Flag != nil && p.Flag.Name == flag.Name })
-		if given || len(flag.Envs) == 0 || !namesFlag(text, flag.Name) {
+		if onCommandLine(parsed, flag.Name) || len(flag.Envs) == 0 || !namesFlag(text, flag.Name) {
 			continue
 		}
 		if _, set := os.LookupEnv(flag.Envs[0]); set {
@@ -67,6 +66,22 @@ func fromEnvironment(parsed *kong.Context, text string) (said []string) {
 		}
 	}
 	return said
+}
+
+// onCommandLine reports whether any of some flags was given there.
+func onCommandLine(parsed *kong.Context, names ...string) bool {
+	return slices.ContainsFunc(parsed.Path, func(p *kong.Path) bool { return p.Flag != nil && slices.Contains(names, p.Flag.Name) })
+}
+
+// forgetEnvironment takes back what the environment says by flags whose names begin
+// like that.
+func forgetEnvironment(parsed *kong.Context, prefixes ...string) {
+	for _, flag := range parsed.Flags() {
+		begins := func(prefix string) bool { return strings.HasPrefix(flag.Name, prefix) }
+		if slices.ContainsFunc(prefixes, begins) && !onCommandLine(parsed, flag.Name) {
+			flag.Target.SetZero()
+		}
+	}
 }
 
 // namesFlag reports whether a text names a flag, and not only a longer one.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/alecthomas/kong"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -21,6 +22,19 @@ type pipelineFlags struct {
 	Clickhouse string   `help:"ClickHouse's HTTP address, where it is about a cluster." placeholder:"URL"`
 	kafkaSecurityFlags
 	clickhouseAccessFlags
+}
+
+// AfterApply has a data directory that is named on the command line beat a cluster that
+// the environment names. Kong calls it once it has set the flags.
+func (f *pipelineFlags) AfterApply(parsed *kong.Context) error {
+	switch {
+	case !onCommandLine(parsed, "data-dir"):
+	case !onCommandLine(parsed, "kafka", "clickhouse"):
+		forgetEnvironment(parsed, "kafka", "clickhouse")
+	case f.Clickhouse != "" && len(f.Kafka) > 0:
+		return errors.New("--data-dir is one pipeline, and --kafka with --clickhouse another; give one of them")
+	}
+	return nil
 }
 
 func (f pipelineFlags) check() error {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"agentmeter/internal/auth"
 	"agentmeter/internal/eventclient"
 	"agentmeter/schemas"
@@ -21,6 +23,19 @@ type targetFlags struct {
 	DataDir   string `help:"Data directory of the instance to send to; its address and key are found there." default:"data" type:"path" placeholder:"DIR"`
 	URL       string `help:"Address of an ingest to send to instead." placeholder:"URL"`
 	TokenFile string `help:"File that holds the token for --url." type:"path" placeholder:"FILE"`
+}
+
+// AfterApply has a data directory that is named on the command line beat an address
+// that the environment names. Kong calls it once it has set the flags.
+func (f *targetFlags) AfterApply(parsed *kong.Context) error {
+	switch {
+	case !onCommandLine(parsed, "data-dir"):
+	case !onCommandLine(parsed, "url"):
+		forgetEnvironment(parsed, "url", "token-file")
+	default:
+		return errors.New("--data-dir is one instance, and --url another; give one of them")
+	}
+	return nil
 }
 
 func (f targetFlags) check() error {
