@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 )
 
 type healthCommand struct {
-	URL     string        `help:"What to ask: /readyz whether it can do its work, /healthz whether it lives." default:"http://127.0.0.1:8080/readyz" placeholder:"URL"`
+	URL     string        `help:"Process to ask: its /readyz says whether it can do its work, which is asked where there is no path, and /healthz whether it lives." default:"http://127.0.0.1:8080/readyz" placeholder:"URL"`
 	TLSCert string        `name:"tls-cert" help:"Certificate that the process serves, trusted as it is. Empty: one that the system trusts, for the name in --url." type:"path" placeholder:"FILE"`
 	Timeout time.Duration `help:"How long the answer may take." default:"5s"`
 }
@@ -32,7 +33,15 @@ func (c *healthCommand) check() error {
 func (c *healthCommand) Run(ctx context.Context, s streams) error {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.URL, http.NoBody)
+	where, err := url.Parse(c.URL)
+	if err != nil {
+		return misuse("--url: %w", err)
+	}
+	if where.Path == "" || where.Path == "/" {
+		// AGENTMETER_URL is where import and simulate send to, too, who append theirs.
+		where.Path = "/readyz"
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, where.String(), http.NoBody)
 	if err != nil {
 		return misuse("--url: %w", err)
 	}
