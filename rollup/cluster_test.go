@@ -118,6 +118,15 @@ func TestEachPartitionIsCountedOnItsOwnShard(t *testing.T) {
 			t.Errorf("%s has %d credits on both shards, want %d", rollup.Table, got, credits)
 		}
 	}
+	for i := range events[:8] {
+		partition := schemas.PartitionOf(schemas.RecordKey(events[i].Workspace, events[i].ID), kafka.DefaultPlan().EventPartitions)
+		if partition%2 != 0 {
+			continue // of the second shard, of which the first tells nothing here
+		}
+		if found, err := FindEvent(t.Context(), s.client, events[i].Workspace, events[i].ID); err != nil || found == nil || found.Partition != partition {
+			t.Errorf("%s is recorded in partition %d, and found is %+v, %v", events[i].ID, partition, found, err)
+		}
+	}
 	if report := s.audit(); !report.Exact || report.Records.Rows != 1000 {
 		t.Errorf("the audit finds %+v, %v, in %d rows", report.Findings, report.Unclear, report.Records.Rows)
 	}

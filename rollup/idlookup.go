@@ -181,7 +181,7 @@ func (l *ledger) readRecorded(ctx context.Context, search *search, at clickhouse
 	return nil
 }
 
-// ledgerRows decodes what find_payloads.sql selects.
+// ledgerRows decodes what find_payloads.sql and find_event.sql select.
 type ledgerRows struct {
 	offset, credits, messages     proto.ColInt64
 	workspace, id, agent, channel proto.ColStr
@@ -204,9 +204,9 @@ func (r *ledgerRows) columns() proto.Results {
 	}
 }
 
-// recorded is what row i recorded, and under which id, if it recorded an event.
-func (r *ledgerRows) recorded(i int) (id schemas.IDHash, payload uint64, ok bool) {
-	event := schemas.Event{
+// event is what row i says of its event's payload.
+func (r *ledgerRows) event(i int) (event schemas.Event, outcome schemas.Outcome) {
+	event = schemas.Event{
 		ID:         r.id.Row(i),
 		Workspace:  schemas.WorkspaceID(r.workspace.Row(i)),
 		Agent:      schemas.AgentID(r.agent.Row(i)),
@@ -215,14 +215,21 @@ func (r *ledgerRows) recorded(i int) (id schemas.IDHash, payload uint64, ok bool
 		Credits:    schemas.Credits(r.credits.Row(i)),
 		Messages:   r.messages.Row(i),
 	}
-	switch schemas.Outcome(r.outcome.Row(i)) {
-	case schemas.OutcomeAdjustment:
+	if outcome = schemas.Outcome(r.outcome.Row(i)); outcome == schemas.OutcomeAdjustment {
 		event.Adjustment = &schemas.Adjustment{}
-	case schemas.OutcomeCounted, schemas.OutcomePlayground:
+	}
+	return event, outcome
+}
+
+// recorded is what row i recorded, and under which id, if it recorded an event.
+func (r *ledgerRows) recorded(i int) (id schemas.IDHash, payload uint64, ok bool) {
+	event, outcome := r.event(i)
+	switch outcome {
+	case schemas.OutcomeCounted, schemas.OutcomePlayground, schemas.OutcomeAdjustment:
+		return schemas.HashID(event.Workspace, event.ID), event.PayloadHash(), true
 	default:
 		return schemas.IDHash{}, 0, false
 	}
-	return schemas.HashID(event.Workspace, event.ID), event.PayloadHash(), true
 }
 
 // loadSettings keep a load from taking what counting needs.

@@ -15,7 +15,9 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"agentmeter/internal/clickhouse"
 	"agentmeter/internal/deadletters"
+	"agentmeter/rollup"
 	"agentmeter/schemas"
 )
 
@@ -198,7 +200,7 @@ type deadletterShowCommand struct {
 
 func (*deadletterShowCommand) Help() string {
 	return example("agentmeter deadletter show --data-dir data 3/4711").
-		help("Shows why a record was not counted and what is in it: its event where it decodes, its bytes otherwise. Exit status: 0, 1 there is no such letter, 2 misuse, or it could not be read.")
+		help("Shows why a record was not counted and what is in it: its event where it decodes, its bytes otherwise; of a payload conflict also what was recorded under its id. Exit status: 0, 1 there is no such letter, 2 misuse, or it could not be read.")
 }
 
 func (c *deadletterShowCommand) check() (err error) {
@@ -216,6 +218,9 @@ func (c *deadletterShowCommand) Run(ctx context.Context, s streams) error {
 	letter, err := deadletters.Find(ctx, p.kafka.Options(log), c.ref)
 	if err == nil {
 		err = printLetter(s.out, letter)
+	}
+	if err == nil && letter.Code == schemas.CodePayloadConflict {
+		err = c.printConflict(ctx, s.out, p.clickhouse, letter)
 	}
 	switch {
 	case errors.Is(err, deadletters.ErrNotFound):
@@ -260,6 +265,45 @@ func printLetter(w io.Writer, l *deadletters.Letter) error {
 		_, err = fmt.Fprintf(w, "\n%s\nbase64: %s\n", hex.Dump(l.Value), base64.StdEncoding.EncodeToString(l.Value))
 	}
 	return err
+}
+
+// printConflict prints what was recorded under the id of a letter, beside what the
+// letter holds, as far as that is what tells copies of an event apart.
+func (*deadletterShowCommand) printConflict(ctx context.Context, w io.Writer, client *clickhouse.Client, l *deadletters.Letter) error {
+	sent, err := l.Event()
+	if err != nil {
+		return nil //nolint:nilerr // only its beginning is in the letter
+	}
+	found, err := rollup.FindEvent(ctx, client, sent.Workspace, sent.ID)
+	if err != nil {
+		return err
+	}
+	if found == nil {
+		_, err = fmt.Fprintln(w, "\nNothing is recorded under its id now.")
+		return err
+	}
+	recorded := &found.Event
+	fmt.Fprintf(w, "\nUnder its id is recorded, as %s, offset %d of partition %d of stream %s:\n\n", found.Outcome, found.Offset, found.Partition, found.Stream)
+	table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(table, "\tsent\trecorded")
+	line := func(name, sent, recorded string) {
+		differs := ""
+		if sent != recorded {
+			differs = "\tdiffers"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s%s\n", name, printable(sent), printable(recorded), differs)
+	}
+	line("agent_id", string(sent.Agent), string(recorded.Agent))
+	line("occurred_at", sent.OccurredAt.Format(time.RFC3339Nano), recorded.OccurredAt.Format(time.RFC3339Nano))
+	line("channel", sent.Channel, recorded.Channel)
+	if recorded.Playground() {
+		fmt.Fprintf(table, "credits\t%s\tnot kept of Playground tests\n", sent.Credits)
+	} else {
+		line("credits", sent.Credits.String(), recorded.Credits.String())
+	}
+	line("messages", strconv.FormatInt(sent.Messages, 10), strconv.FormatInt(recorded.Messages, 10))
+	line("adjustment", strconv.FormatBool(sent.Adjustment != nil), strconv.FormatBool(recorded.Adjustment != nil))
+	return table.Flush()
 }
 
 func printEvent(line func(name, value string), e *schemas.Event) {
