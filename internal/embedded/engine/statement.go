@@ -223,18 +223,7 @@ func (p *parser) insert() (*statement, error) {
 				data: p.text[t.end:], spool: splice{infile: true, at: targetEnd},
 			}, nil
 		case p.is(t, "FORMAT"):
-			name := p.step()
-			if name.kind != tokenWord {
-				return nil, errFormatName
-			}
-			data, err := p.dataBehind(name)
-			if err != nil {
-				return nil, err
-			}
-			return &statement{
-				kind: kindInsert, text: p.text[:t.start], format: string(p.text[name.start:name.end]),
-				data: data, spool: splice{infile: true, at: targetEnd},
-			}, nil
+			return p.insertFormat(t, splice{infile: true, at: targetEnd})
 		}
 	}
 }
@@ -259,21 +248,26 @@ func (p *parser) insertSelect() (*statement, error) {
 		case input.at >= 0 && input.close == 0 && p.is(t, ")") && p.depth == inputDepth:
 			input.close = t.start
 		case input.close > 0 && p.depth == 0 && p.is(t, "FORMAT"):
-			name := p.step()
-			if name.kind != tokenWord {
-				return nil, errFormatName
-			}
-			data, err := p.dataBehind(name)
-			if err != nil {
-				return nil, err
-			}
-			return &statement{
-				kind: kindInsert, text: p.text[:t.start], format: string(p.text[name.start:name.end]),
-				data: data, spool: input,
-			}, nil
+			return p.insertFormat(t, input)
 		}
 		beforePrevious, previous = previous, t
 	}
+}
+
+// insertFormat is an INSERT whose text ends at the word FORMAT: a format's name and
+// data follow.
+func (p *parser) insertFormat(word token, spool splice) (*statement, error) {
+	name := p.step()
+	if name.kind != tokenWord {
+		return nil, errFormatName
+	}
+	data, err := p.dataBehind(name)
+	if err != nil {
+		return nil, err
+	}
+	return &statement{
+		kind: kindInsert, text: p.text[:word.start], format: string(p.text[name.start:name.end]), data: data, spool: spool,
+	}, nil
 }
 
 // dataBehind returns what follows an INSERT's format name, by ClickHouse's own
