@@ -114,9 +114,6 @@ func (f clickhouseAccessFlags) to(url string) (clickhouse.Config, error) {
 		URL: url, Database: f.ClickhouseDatabase, User: f.ClickhouseUser, Password: password,
 		Cluster: f.ClickhouseCluster, Shards: f.ClickhouseShards,
 	}
-	if f.ClickhouseCluster == "" && len(f.ClickhouseShards) > 0 {
-		return clickhouse.Config{}, misuse("--clickhouse-shards are of a cluster; name it by --clickhouse-cluster, too")
-	}
 	if slices.ContainsFunc(append([]string{url}, f.ClickhouseShards...), func(url string) bool { return strings.HasPrefix(url, "https:") }) {
 		if config.TLS, err = clientTLS("clickhouse", f.ClickhouseCA, "", ""); err != nil {
 			return clickhouse.Config{}, err
