@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -211,7 +210,7 @@ func (l *ledger) close(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if last = l.append(ctx, &b, slices.Clone(encoded)); last == nil {
+		if last = l.append(ctx, &b, encoded); last == nil {
 			return nil
 		}
 		if ctx.Err() != nil {

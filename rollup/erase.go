@@ -89,11 +89,8 @@ type Remains struct {
 
 // ErasableTables are the tables that may have rows of a workspace.
 func ErasableTables() []string {
-	names := []string{tables.Ledger}
-	for _, rollup := range tables.Rollups {
-		names = append(names, rollup.Table)
-	}
-	return append(names, tables.IDs, tables.DirectoryWorkspaces, tables.DirectoryAgents, tables.DirectoryMembers)
+	names := append([]string{tables.Ledger}, RebuildTables()...)
+	return append(names, tables.DirectoryWorkspaces, tables.DirectoryAgents, tables.DirectoryMembers)
 }
 
 // LookAtWorkspaces says what there is of some workspaces, and changes nothing. Of

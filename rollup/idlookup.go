@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"text/template"
 	"time"
 
@@ -232,9 +231,6 @@ func (r *ledgerRows) recorded(i int) (id schemas.IDHash, payload uint64, ok bool
 	}
 }
 
-// loadSettings keep a load from taking what counting needs.
-var loadSettings = map[string]string{"max_threads": "1"}
-
 // idsAStretch is about how many rows of the look-up table a statement of a load
 // reads, so that no answer is large and a cancelled load ends soon.
 const idsAStretch = 1 << 20
@@ -250,7 +246,7 @@ func (l *ledger) countRows(ctx context.Context, sql string) (n int64, err error)
 	ctx, cancel := context.WithTimeout(ctx, repairPatience*l.timeout)
 	defer cancel()
 	var count proto.ColInt64
-	err = l.client.Select(ctx, clickhouse.Statement{SQL: sql, Params: l.params(), Settings: loadSettings, EachShard: true}, proto.Results{{Name: "ids", Data: &count}}, func(rows int) error {
+	err = l.client.Select(ctx, clickhouse.Statement{SQL: sql, Params: l.params(), Settings: longReadSettings, EachShard: true}, proto.Results{{Name: "ids", Data: &count}}, func(rows int) error {
 		for i := range rows {
 			n += count.Row(i)
 		}
@@ -290,11 +286,9 @@ func keyStretches(ids int64) []stretch {
 func (l ledgerIDs) loadStretch(ctx context.Context, s stretch, yield func([]schemas.IDKey)) error {
 	ctx, cancel := context.WithTimeout(ctx, l.timeout)
 	defer cancel()
-	params := l.params()
-	params["from"], params["through"] = strconv.FormatInt(s.from, 10), strconv.FormatInt(s.through, 10)
 	var key proto.ColUInt64
 	var ids []schemas.IDKey
-	return l.client.Select(ctx, clickhouse.Statement{SQL: sqlStatements.loadIDs, Params: params, Settings: loadSettings, EachShard: true}, proto.Results{{Name: "id_key", Data: &key}}, func(n int) error {
+	return l.client.Select(ctx, clickhouse.Statement{SQL: sqlStatements.loadIDs, Params: l.stretchParams(s), Settings: longReadSettings, EachShard: true}, proto.Results{{Name: "id_key", Data: &key}}, func(n int) error {
 		ids = ids[:0]
 		for i := range n {
 			ids = append(ids, schemas.IDKey(key.Row(i)))

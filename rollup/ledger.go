@@ -123,6 +123,9 @@ var reconcileSettings = map[string]string{
 	"max_partitions_per_insert_block":  "0",
 }
 
+// longReadSettings keep a read of much from taking what counting needs.
+var longReadSettings = map[string]string{"max_threads": "1"}
+
 // repairPatience is how many times longer than another statement a reconcile
 // may take, since it reads more.
 const repairPatience = 10
@@ -150,6 +153,13 @@ func (l *ledger) place() *clickhouse.Place {
 func (l *ledger) blockParams(lo, hi int64) map[string]string {
 	params := l.params()
 	params["lo"], params["hi"] = strconv.FormatInt(lo, 10), strconv.FormatInt(hi, 10)
+	return params
+}
+
+// stretchParams are params with the bounds of a stretch.
+func (l *ledger) stretchParams(s stretch) map[string]string {
+	params := l.params()
+	params["from"], params["through"] = strconv.FormatInt(s.from, 10), strconv.FormatInt(s.through, 10)
 	return params
 }
 
@@ -295,7 +305,7 @@ func (l *ledger) repairs(ctx context.Context, lo, hi int64) ([]repair, error) {
 	short := []string{tables.IDs} // of which sums say nothing
 	var rollup proto.ColStr
 	err := l.client.Select(ctx, clickhouse.Statement{
-		SQL: sqlStatements.shortRollups, Params: l.blockParams(lo, hi), Settings: loadSettings, Mutex: l.mutex(), Place: l.place(),
+		SQL: sqlStatements.shortRollups, Params: l.blockParams(lo, hi), Settings: longReadSettings, Mutex: l.mutex(), Place: l.place(),
 	}, proto.Results{{Name: "rollup", Data: &rollup}}, func(n int) error {
 		for i := range n {
 			short = append(short, rollup.Row(i))

@@ -311,10 +311,8 @@ func (b *rebuilder) statement(ctx context.Context, l *ledger, sql string, s stre
 	}
 	ctx, cancel := context.WithTimeout(ctx, rebuildTimeout)
 	defer cancel()
-	params := l.params()
-	params["from"], params["through"] = strconv.FormatInt(s.from, 10), strconv.FormatInt(s.through, 10)
 	began := time.Now()
-	err := run(ctx, clickhouse.Statement{SQL: sql, Params: params, Settings: rebuildSettings, Mutex: l.mutex(), Place: l.place()})
+	err := run(ctx, clickhouse.Statement{SQL: sql, Params: l.stretchParams(s), Settings: rebuildSettings, Mutex: l.mutex(), Place: l.place()})
 	took := time.Since(began)
 	b.held += took
 	b.report.LongestHold = max(b.report.LongestHold, took)
@@ -347,9 +345,7 @@ type hourRows struct{ hour, rows int64 }
 // planRollup counts rows by hour. It only sizes the stretches: these cover all
 // of the bounds, whatever it says.
 func (b *rebuilder) planRollup(ctx context.Context, l *ledger, sql string, bounds stretch) (hours []hourRows, total int64, err error) {
-	params := l.params()
-	params["from"], params["through"] = strconv.FormatInt(bounds.from, 10), strconv.FormatInt(bounds.through, 10)
-	err = l.client.SelectText(ctx, clickhouse.Statement{SQL: sql, Params: params, Place: l.place()}, func(fields []string) error {
+	err = l.client.SelectText(ctx, clickhouse.Statement{SQL: sql, Params: l.stretchParams(bounds), Place: l.place()}, func(fields []string) error {
 		numbers, err := integersOf(fields)
 		if err != nil {
 			return err

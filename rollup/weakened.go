@@ -34,11 +34,7 @@ const weakenedGroup = "agentmeter-weakened"
 // resumeWeakened is where a weakened protocol goes on.
 func (p *eventPartition) resumeWeakened(ctx context.Context, end ledgerEnd) (ledgerEnd, error) {
 	if fault.Is(fault.TrustedTokens) {
-		names := []string{tables.Ledger, tables.IDs}
-		for _, rollup := range tables.Rollups {
-			names = append(names, rollup.Table)
-		}
-		for _, table := range names {
+		for _, table := range append([]string{tables.Ledger}, RebuildTables()...) {
 			sql := "ALTER TABLE " + table + " MODIFY SETTING non_replicated_deduplication_window = 10000"
 			if err := p.ledger.client.Exec(ctx, clickhouse.Statement{SQL: sql}); err != nil {
 				return end, err
