@@ -119,6 +119,24 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 	return m
 }
 
+// counted notes a confirmed block, and the dead letters that were sent of it, by code.
+func (m *metrics) counted(rows []row, letters map[string]int, took time.Duration) {
+	m.blockSeconds.Observe(took.Seconds())
+	m.blockRows.Observe(float64(len(rows)))
+	var counts [schemas.OutcomeErased + 1]int
+	for i := range rows {
+		counts[rows[i].outcome]++
+	}
+	for outcome, n := range counts {
+		if n > 0 {
+			m.rows.WithLabelValues(schemas.Outcome(outcome).String()).Add(float64(n))
+		}
+	}
+	for code, n := range letters {
+		m.deadLetters.WithLabelValues(code).Add(float64(n))
+	}
+}
+
 // idMetrics are those of one partition's knownIDs. A nil one counts nothing.
 type idMetrics struct {
 	*metrics

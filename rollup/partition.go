@@ -17,7 +17,6 @@ import (
 	"agentmeter/internal/kafka"
 	"agentmeter/internal/pause"
 	"agentmeter/internal/tracing"
-	"agentmeter/schemas"
 )
 
 // eventPartition counts one partition of the events topic for as long as this
@@ -128,19 +127,17 @@ func (p *eventPartition) session(ctx context.Context) (progressed bool, err erro
 		return false, fmt.Errorf("consume: %w", err)
 	}
 	defer consumer.Close()
-
-	// A block under way is finished when ctx ends, within the drain's time.
-	finish, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer cancel(nil)
-	defer context.AfterFunc(ctx, func() {
-		timer := time.AfterFunc(p.config.DrainTimeout, func() { cancel(context.Cause(ctx)) })
-		context.AfterFunc(finish, func() { timer.Stop() })
-	})()
-
-	blocks := &preparer{
+	return p.countBlocks(ctx, &preparer{
 		stream: p.ledger.stream, partition: p.ledger.partition, partitions: p.partitions, config: p.config,
 		consumer: consumer, ids: p.ids, next: end.position, turns: p.turns,
-	}
+	})
+}
+
+// countBlocks counts one block after the other until an error; while one is being
+// appended, the next is prepared.
+func (p *eventPartition) countBlocks(ctx context.Context, blocks *preparer) (progressed bool, err error) {
+	finish, finished := p.finishing(ctx)
+	defer finished()
 	type prepared struct {
 		*preparedBlock
 		err error
@@ -155,8 +152,9 @@ func (p *eventPartition) session(ctx context.Context) (progressed bool, err erro
 		}()
 	}
 	prepareNext()
-	var took time.Duration
-	for certain := true; ; {
+	// Of the block before: how long it took, and whether it is certain what it recorded.
+	took, certain := time.Duration(0), true
+	for {
 		b := <-next
 		if b.err != nil {
 			return progressed, b.err
@@ -180,13 +178,26 @@ func (p *eventPartition) session(ctx context.Context) (progressed bool, err erro
 		if err != nil {
 			b.endTurn()
 			stop()
-			if ahead := <-next; ahead.err == nil {
-				ahead.endTurn()
+			if behind := <-next; behind.err == nil {
+				behind.endTurn()
 			}
 			return progressed, err
 		}
 		b.confirmed()
 		progressed = true
+	}
+}
+
+// finishing is for a block under way: when ctx ends, it is given the drain's time.
+func (p *eventPartition) finishing(ctx context.Context) (finish context.Context, end func()) {
+	finish, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(p.config.DrainTimeout, func() { cancel(context.Cause(ctx)) })
+		context.AfterFunc(finish, func() { timer.Stop() })
+	})
+	return finish, func() {
+		stop()
+		cancel(nil)
 	}
 }
 
@@ -314,26 +325,13 @@ func (p *eventPartition) count(ctx context.Context, b *preparedBlock) (certain b
 		fault.Point(fault.LettersSent)
 	}
 	b.letGo()
-	started = time.Now()
+	began := time.Now()
 	certain, err = p.appendBlock(ctx, &b.block, *b.encoded)
 	if err != nil {
 		return false, err
 	}
 	fault.Point(fault.BlockConfirmed)
-	p.metrics.blockSeconds.Observe(time.Since(started).Seconds())
-	p.metrics.blockRows.Observe(float64(len(b.rows)))
-	var counts [schemas.OutcomeErased + 1]int
-	for i := range b.rows {
-		counts[b.rows[i].outcome]++
-	}
-	for code, n := range letters {
-		p.metrics.deadLetters.WithLabelValues(code).Add(float64(n))
-	}
-	for outcome, n := range counts {
-		if n > 0 {
-			p.metrics.rows.WithLabelValues(schemas.Outcome(outcome).String()).Add(float64(n))
-		}
-	}
+	p.metrics.counted(b.rows, letters, time.Since(began))
 	p.ids.remember(b.rows, certain)
 	p.settled = b.hi
 	last := b.rows[len(b.rows)-1].kafkaTime
@@ -343,25 +341,6 @@ func (p *eventPartition) count(ctx context.Context, b *preparedBlock) (certain b
 	})
 	p.tellPublisher()
 	return certain, nil
-}
-
-// traced shows the block in the traces that its records belong to.
-func (p *eventPartition) traced(ctx context.Context, b *preparedBlock) (_ context.Context, end func(error)) {
-	var senders tracing.Senders
-	if p.config.Tracer != nil {
-		for i := range b.rows {
-			if record := b.rows[i].record; record != nil {
-				senders.Note(record)
-			}
-		}
-	}
-	if len(senders.Spans()) == 0 {
-		return ctx, func(error) {}
-	}
-	return tracing.Counting(ctx, p.config.Tracer, senders.Spans(),
-		attribute.String("messaging.system", "kafka"), attribute.String("messaging.destination.name", kafka.TopicEvents),
-		attribute.String("messaging.destination.partition.id", p.label()), attribute.Int("messaging.batch.message_count", len(b.rows)),
-		attribute.Int64("agentmeter.block.lo", b.lo), attribute.Int64("agentmeter.block.hi", b.hi))
 }
 
 // appendBlock is the protocol of docs/counting.md: insert on condition; after
@@ -419,4 +398,23 @@ func (p *eventPartition) reconcile(ctx context.Context, lo, hi int64) error {
 	}
 	p.metrics.reconciled.Inc()
 	return nil
+}
+
+// traced shows the block in the traces that its records belong to.
+func (p *eventPartition) traced(ctx context.Context, b *preparedBlock) (_ context.Context, end func(error)) {
+	var senders tracing.Senders
+	if p.config.Tracer != nil {
+		for i := range b.rows {
+			if record := b.rows[i].record; record != nil {
+				senders.Note(record)
+			}
+		}
+	}
+	if len(senders.Spans()) == 0 {
+		return ctx, func(error) {}
+	}
+	return tracing.Counting(ctx, p.config.Tracer, senders.Spans(),
+		attribute.String("messaging.system", "kafka"), attribute.String("messaging.destination.name", kafka.TopicEvents),
+		attribute.String("messaging.destination.partition.id", p.label()), attribute.Int("messaging.batch.message_count", len(b.rows)),
+		attribute.Int64("agentmeter.block.lo", b.lo), attribute.Int64("agentmeter.block.hi", b.hi))
 }
