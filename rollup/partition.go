@@ -183,7 +183,7 @@ func (p *eventPartition) countBlocks(ctx context.Context, blocks *preparer) (pro
 			}
 			return progressed, err
 		}
-		b.confirmed()
+		b.giveBack()
 		progressed = true
 	}
 }

@@ -140,7 +140,7 @@ func (s *stack) runPlain(client *clickhouse.Client) (counted func() int64, stop 
 					return
 				}
 				rows.Add(b.hi - b.lo)
-				b.confirmed()
+				b.giveBack()
 			}
 		})
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"sync"
 	"time"
 
@@ -40,6 +39,162 @@ type preparer struct {
 	next    int64         // where the next block begins
 
 	appending appending // the block before, while the next is prepared
+}
+
+// prepare waits for records and prepares the next block.
+func (p *preparer) prepare(ctx context.Context) (_ *preparedBlock, err error) {
+	b := &preparedBlock{}
+	if b.block, b.endTurn, err = p.cut(ctx); err != nil {
+		return nil, err
+	}
+	fault.Point(fault.BlockCut)
+	b.encoded = encodingsPool.Get().(*[]byte)
+	if err := p.decide(ctx, b, p.before); err != nil {
+		b.endTurn()
+		return nil, err
+	}
+	return b, nil
+}
+
+// cut waits for the records of the next block, and for a turn if they are many.
+func (p *preparer) cut(ctx context.Context) (b block, endTurn func(), err error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop() // which ends the window, too
+	// There is one for the block, turn or not; fill opens it with the first record.
+	window := sync.OnceValue(func() context.Context {
+		window, _ := p.window(ctx)
+		return window
+	})
+
+	whole := blockSize{p.config.MaxBlockRows, maxBlockBytes}
+	small := whole.part(smallShare)
+	most, endTurn := small, func() {}
+	full, err := p.fill(ctx, window, small)
+	if full {
+		if turn, ok := p.turns.take(ctx); ok {
+			most, endTurn = whole, turn
+			_, err = p.fill(ctx, window, whole)
+		}
+	}
+	if err != nil {
+		endTurn()
+		return block{}, nil, err
+	}
+	b, p.pending = cutBlock(p.next, p.pending, most)
+	p.next = b.hi
+	return b, endTurn, nil
+}
+
+// fill waits until there is a record, then for more until there are enough for a
+// block, which it reports, or the window has closed.
+func (p *preparer) fill(ctx context.Context, window func() context.Context, most blockSize) (full bool, err error) {
+	size := sizeOf(p.pending)
+	for closed := false; !closed && !size.fills(most); {
+		poll := ctx
+		if len(p.pending) > 0 {
+			poll = window()
+		}
+		fetches := p.consumer.PollRecords(poll, most.rows-size.rows)
+		if ctx.Err() != nil {
+			return false, context.Cause(ctx)
+		}
+		for _, e := range fetches.Errors() {
+			if tooLarge := new(kgo.ErrDecompressTooLarge); errors.As(e.Err, &tooLarge) {
+				return false, tooLargeBatch(tooLarge)
+			}
+			if !errors.Is(e.Err, context.DeadlineExceeded) && !errors.Is(e.Err, context.Canceled) {
+				return false, fmt.Errorf("fetch: %w", e.Err) // taking over again decides what it means
+			}
+		}
+		if halt := p.foreign(fetches); halt != nil {
+			return false, halt
+		}
+		records := fetches.Records()
+		p.pending = append(p.pending, records...)
+		more := sizeOf(records)
+		size = blockSize{size.rows + more.rows, size.bytes + more.bytes}
+		closed = poll.Err() != nil
+	}
+	return size.fills(most), nil
+}
+
+// foreign is a halt where the records are of another topic than the ledger's:
+// one of the same name, made anew since the partition was taken over, whose
+// offsets would seem to go on from here.
+func (p *preparer) foreign(fetches kgo.Fetches) (halt error) {
+	fetches.EachTopic(func(topic kgo.FetchTopic) {
+		if id := uuid.UUID(topic.TopicID); id != uuid.Nil && id != p.stream {
+			halt = foreignTopic(kafka.Stream{ID: id, Topic: topic.Topic, Partitions: p.partitions}, p.stream, p.partitions)
+		}
+	})
+	return halt
+}
+
+// decide gives each row of the block its outcome and encodes the block. before
+// is of the block before it, if that may not be in the ledger yet.
+func (p *preparer) decide(ctx context.Context, b *preparedBlock, before *blockIDs) error {
+	decode(b.rows, &p.decoder, p.partition, p.partitions)
+	known, err := p.ids.lookUp(ctx, &b.block, before)
+	if err != nil {
+		if errors.Is(err, errInconsistentIDs) {
+			return &haltError{err.Error()} // no try of ours mends it
+		}
+		return err
+	}
+	fault.Point(fault.BlockLookedUp)
+	classify(b.rows, known)
+	p.before = &blockIDs{lo: b.lo, payloads: known}
+	return b.encode()
+}
+
+// redecide decides the rows of the block that was prepared last anew, from the
+// ledger: it is not certain that the block before it recorded what it was
+// thought to record.
+func (p *preparer) redecide(ctx context.Context, b *preparedBlock) error {
+	for i := range b.rows {
+		if r := &b.rows[i]; r.record != nil {
+			*r = row{offset: r.offset, kafkaTime: r.kafkaTime, record: r.record}
+		}
+	}
+	return p.decide(ctx, b, nil)
+}
+
+// preparedBlock is a block of which everything is decided.
+type preparedBlock struct {
+	block
+	encoded *[]byte
+	endTurn func()
+}
+
+// What encoding a block takes, to be used again: the columns until it is encoded, the
+// encoding until it is in the ledger.
+var (
+	columnsPool   = sync.Pool{New: func() any { return newColumns() }}
+	encodingsPool = sync.Pool{New: func() any { return new([]byte) }}
+)
+
+func (b *preparedBlock) encode() (err error) {
+	columns := columnsPool.Get().(*columns)
+	defer columnsPool.Put(columns)
+	*b.encoded, err = columns.encode((*b.encoded)[:0], &b.block)
+	return err
+}
+
+// letGo forgets what the rows came from: appending needs the encoding, and what is
+// remembered afterwards are hashes and offsets. Much of what a rollup holds are
+// blocks that are waited for.
+func (b *preparedBlock) letGo() {
+	for i := range b.rows {
+		b.rows[i].record, b.rows[i].event = nil, schemas.Event{}
+	}
+}
+
+// giveBack gives back what a block that was appended takes. Of one that was not
+// the encoding may still be on its way.
+func (b *preparedBlock) giveBack() {
+	b.endTurn()
+	encodingsPool.Put(b.encoded)
+	b.encoded = nil
 }
 
 // appending is a block on its way into the ledger. The next one cannot be appended
@@ -91,200 +246,4 @@ func (p *preparer) window(ctx context.Context) (context.Context, context.CancelF
 		}
 	}()
 	return window, end
-}
-
-// preparedBlock is a block of which everything is decided.
-type preparedBlock struct {
-	block
-	encoded *[]byte
-	endTurn func()
-}
-
-// What encoding a block takes, to be used again: the columns until it is encoded, the
-// encoding until it is in the ledger.
-var (
-	columnsPool   = sync.Pool{New: func() any { return newColumns() }}
-	encodingsPool = sync.Pool{New: func() any { return new([]byte) }}
-)
-
-// letGo forgets what the rows came from: appending needs the encoding, and what is
-// remembered afterwards are hashes and offsets. Much of what a rollup holds are
-// blocks that are waited for.
-func (b *preparedBlock) letGo() {
-	for i := range b.rows {
-		b.rows[i].record, b.rows[i].event = nil, schemas.Event{}
-	}
-}
-
-// confirmed gives back what a block that was appended takes. Of one that was not
-// the encoding may still be on its way.
-func (b *preparedBlock) confirmed() {
-	b.endTurn()
-	encodingsPool.Put(b.encoded)
-	b.encoded = nil
-}
-
-// turns are how many blocks of a backlog, those larger than a small one, a process
-// makes and appends at once: as many as keep all cores busy. Its other
-// partitions wait, each with a small block's records, so that memory does not
-// grow with the partitions, and blocks can be large, which cost ClickHouse less.
-// Nil: there is no bound.
-type turns chan struct{}
-
-const (
-	// smallShare of the largest block's records is what a block may have without a
-	// turn.
-	smallShare = 5
-	// longestTurn is when a turn ends at the latest, so that a server that does not
-	// answer does not stop the partitions of others.
-	longestTurn = 10 * time.Second
-)
-
-func newTurns() turns { return make(turns, runtime.GOMAXPROCS(0)+1) }
-
-// take waits for a turn, for the longest time that one takes.
-func (t turns) take(ctx context.Context) (end func(), ok bool) {
-	if t == nil {
-		return func() {}, true
-	}
-	patience := time.NewTimer(longestTurn)
-	defer patience.Stop()
-	select {
-	case t <- struct{}{}:
-	case <-patience.C:
-		return nil, false
-	case <-ctx.Done():
-		return nil, false
-	}
-	leave := sync.OnceFunc(func() { <-t })
-	late := time.AfterFunc(longestTurn, leave)
-	return func() {
-		late.Stop()
-		leave()
-	}, true
-}
-
-// prepare waits for records and prepares the next block.
-func (p *preparer) prepare(ctx context.Context) (_ *preparedBlock, err error) {
-	next := &preparedBlock{}
-	if next.block, next.endTurn, err = p.cut(ctx); err != nil {
-		return nil, err
-	}
-	fault.Point(fault.BlockCut)
-	next.encoded = encodingsPool.Get().(*[]byte)
-	if err := p.decide(ctx, next, p.before); err != nil {
-		next.endTurn()
-		return nil, err
-	}
-	return next, nil
-}
-
-// cut waits for the records of the next block, and for a turn if they are many.
-func (p *preparer) cut(ctx context.Context) (b block, endTurn func(), err error) {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop() // which ends the window, too
-	// There is one for the block, turn or not; fill opens it with the first record.
-	window := sync.OnceValue(func() context.Context {
-		window, _ := p.window(ctx)
-		return window
-	})
-
-	whole := blockSize{p.config.MaxBlockRows, maxBlockBytes}
-	small := whole.part(smallShare)
-	most, endTurn := small, func() {}
-	full, err := p.fill(ctx, window, small)
-	if full {
-		if turn, ok := p.turns.take(ctx); ok {
-			most, endTurn = whole, turn
-			_, err = p.fill(ctx, window, whole)
-		}
-	}
-	if err != nil {
-		endTurn()
-		return block{}, nil, err
-	}
-	b, p.pending = cutBlock(p.next, p.pending, most)
-	p.next = b.hi
-	return b, endTurn, nil
-}
-
-// redecide decides the rows of the block that was prepared last anew, from the
-// ledger: it is not certain that the block before it recorded what it was
-// thought to record.
-func (p *preparer) redecide(ctx context.Context, b *preparedBlock) error {
-	for i := range b.rows {
-		if r := &b.rows[i]; r.record != nil {
-			*r = row{offset: r.offset, kafkaTime: r.kafkaTime, record: r.record}
-		}
-	}
-	return p.decide(ctx, b, nil)
-}
-
-// decide gives each row of the block its outcome and encodes the block. before
-// is of the block before it, if that may not be in the ledger yet.
-func (p *preparer) decide(ctx context.Context, b *preparedBlock, before *blockIDs) error {
-	decode(b.rows, &p.decoder, p.partition, p.partitions)
-	known, err := p.ids.lookUp(ctx, &b.block, before)
-	if err != nil {
-		if errors.Is(err, errInconsistentIDs) {
-			return &haltError{err.Error()} // no try of ours mends it
-		}
-		return err
-	}
-	fault.Point(fault.BlockLookedUp)
-	classify(b.rows, known)
-	p.before = &blockIDs{lo: b.lo, payloads: known}
-	return b.encode()
-}
-
-func (b *preparedBlock) encode() (err error) {
-	columns := columnsPool.Get().(*columns)
-	defer columnsPool.Put(columns)
-	*b.encoded, err = columns.encode((*b.encoded)[:0], &b.block)
-	return err
-}
-
-// fill waits until there is a record, then for more until there are enough for a
-// block, which it reports, or the window has closed.
-func (p *preparer) fill(ctx context.Context, window func() context.Context, most blockSize) (full bool, err error) {
-	size := sizeOf(p.pending)
-	for closed := false; !closed && !size.fills(most); {
-		poll := ctx
-		if len(p.pending) > 0 {
-			poll = window()
-		}
-		fetches := p.consumer.PollRecords(poll, most.rows-size.rows)
-		if ctx.Err() != nil {
-			return false, context.Cause(ctx)
-		}
-		for _, e := range fetches.Errors() {
-			if tooLarge := new(kgo.ErrDecompressTooLarge); errors.As(e.Err, &tooLarge) {
-				return false, tooLargeBatch(tooLarge)
-			}
-			if !errors.Is(e.Err, context.DeadlineExceeded) && !errors.Is(e.Err, context.Canceled) {
-				return false, fmt.Errorf("fetch: %w", e.Err) // taking over again decides what it means
-			}
-		}
-		if halt := p.foreign(fetches); halt != nil {
-			return false, halt
-		}
-		records := fetches.Records()
-		p.pending = append(p.pending, records...)
-		more := sizeOf(records)
-		size = blockSize{size.rows + more.rows, size.bytes + more.bytes}
-		closed = poll.Err() != nil
-	}
-	return size.fills(most), nil
-}
-
-// foreign is a halt where the records are of another topic than the ledger's:
-// one of the same name, made anew since the partition was taken over, whose
-// offsets would seem to go on from here.
-func (p *preparer) foreign(fetches kgo.Fetches) (halt error) {
-	fetches.EachTopic(func(topic kgo.FetchTopic) {
-		if id := uuid.UUID(topic.TopicID); id != uuid.Nil && id != p.stream {
-			halt = foreignTopic(kafka.Stream{ID: id, Topic: topic.Topic, Partitions: p.partitions}, p.stream, p.partitions)
-		}
-	})
-	return halt
 }
