@@ -150,7 +150,7 @@ func BenchmarkAppend(b *testing.B) {
 	random := rand.New(rand.NewPCG(11, 12))
 	counted, plain := newTables(b), newTables(b)
 	a := newAppender(b, counted, 0)
-	k := newKnownIDs(b.Context(), a.ledger.findRecorded, ledgerIDs{a.ledger}, idOptions{bound: DefaultConfig().HotIDs, turn: make(chan struct{}, 1), log: slog.New(slog.DiscardHandler)})
+	k := newKnownIDs(b.Context(), a.ledger.findRecorded, ledgerIDs{a.ledger}, idOptions{bound: DefaultConfig().HotIDs, loadTurn: make(chan struct{}, 1), log: slog.New(slog.DiscardHandler)})
 	defer k.close()
 	for !k.complete() {
 		runtime.Gosched()

@@ -52,13 +52,13 @@ import (
 // An error while loading, or a table that never answers, only means that ids go
 // on being looked up.
 type knownIDs struct {
-	find    findFunc
-	source  idSource // what filters are loaded from; nil: there is no filter
-	bound   int64
-	turn    chan struct{} // held while loading, so that loads do not compete; may be nil
-	log     *slog.Logger
-	metrics *idMetrics
-	recent  recentIDs
+	find     findFunc
+	source   idSource // what filters are loaded from; nil: there is no filter
+	bound    int64
+	loadTurn chan struct{} // held while loading, so that loads do not compete; may be nil
+	log      *slog.Logger
+	metrics  *idMetrics
+	recent   recentIDs
 
 	cancel  context.CancelCauseFunc
 	loading sync.WaitGroup
@@ -84,16 +84,16 @@ type idSource interface {
 
 // idOptions are the parts of knownIDs that tests do without.
 type idOptions struct {
-	bound   int           // ids up to which the filter grows; 0: no filter
-	turn    chan struct{} // see knownIDs
-	log     *slog.Logger
-	metrics *idMetrics
+	bound    int           // ids up to which the filter grows; 0: no filter
+	loadTurn chan struct{} // see knownIDs
+	log      *slog.Logger
+	metrics  *idMetrics
 }
 
 // newKnownIDs begins to answer, by looking up; close ends it.
 func newKnownIDs(ctx context.Context, find findFunc, source idSource, options idOptions) *knownIDs {
 	k := &knownIDs{
-		find: find, source: source, bound: int64(options.bound), turn: options.turn,
+		find: find, source: source, bound: int64(options.bound), loadTurn: options.loadTurn,
 		log: options.log, metrics: options.metrics, wake: make(chan struct{}, 1),
 	}
 	ctx, k.cancel = context.WithCancelCause(ctx)
@@ -137,12 +137,12 @@ func (k *knownIDs) load(ctx context.Context) {
 }
 
 func (k *knownIDs) loadOnce(ctx context.Context) error {
-	if k.turn != nil {
+	if k.loadTurn != nil {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case k.turn <- struct{}{}:
-			defer func() { <-k.turn }()
+		case k.loadTurn <- struct{}{}:
+			defer func() { <-k.loadTurn }()
 		}
 	}
 	started := time.Now()

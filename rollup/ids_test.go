@@ -121,7 +121,7 @@ func TestIDsAreKnownExactlyAsAMapWouldKnowThem(t *testing.T) {
 			failing := rapid.IntRange(0, 1).Draw(t, "failing loads")
 			table.failing = failing
 			table.mu.Unlock()
-			k := newKnownIDs(context.Background(), table.find, table, idOptions{bound: bound, turn: turn, log: slog.New(slog.DiscardHandler)})
+			k := newKnownIDs(context.Background(), table.find, table, idOptions{bound: bound, loadTurn: turn, log: slog.New(slog.DiscardHandler)})
 			if bound > 0 && rapid.Bool().Draw(t, "load begins first") {
 				<-begun
 			}
@@ -187,8 +187,8 @@ func TestIDsAreKnownExactlyAsAMapWouldKnowThem(t *testing.T) {
 // waitComplete waits for the filter; the log line after it is the event.
 func waitComplete(t *testing.T, k *knownIDs) {
 	t.Helper()
-	k.turn <- struct{}{} // whoever holds it does not load, and the loader has had it
-	<-k.turn
+	k.loadTurn <- struct{}{} // whoever holds it does not load, and the loader has had it
+	<-k.loadTurn
 	if !k.complete() {
 		t.Fatal("the filter is not complete")
 	}
@@ -211,7 +211,7 @@ func TestCompleteFilterSparesLookUpsOfNewIDsOnly(t *testing.T) {
 
 	loaded := make(chan struct{}, 1)
 	source := &signalled{table, loaded}
-	k := newKnownIDs(t.Context(), table.find, source, idOptions{bound: 1 << 20, turn: make(chan struct{}, 1), log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	k := newKnownIDs(t.Context(), table.find, source, idOptions{bound: 1 << 20, loadTurn: make(chan struct{}, 1), log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	defer k.close()
 	<-loaded
 	waitComplete(t, k)
@@ -266,7 +266,7 @@ func TestFilterThatGrowsIsLoadedAnew(t *testing.T) {
 	random := rand.New(rand.NewPCG(9, 10))
 	table := &fakeTable{ids: make(map[schemas.IDHash]uint64)}
 	loads := make(chan struct{}, 1)
-	k := newKnownIDs(t.Context(), table.find, &signalled{table, loads}, idOptions{bound: 1 << 30, turn: make(chan struct{}, 1), log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	k := newKnownIDs(t.Context(), table.find, &signalled{table, loads}, idOptions{bound: 1 << 30, loadTurn: make(chan struct{}, 1), log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	defer k.close()
 	<-loads
 	waitComplete(t, k)

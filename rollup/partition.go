@@ -112,7 +112,7 @@ func (p *eventPartition) session(ctx context.Context) (progressed bool, err erro
 		return false, err
 	}
 	p.ids = newKnownIDs(ctx, p.ledger.findRecorded, ledgerIDs{p.ledger}, idOptions{
-		bound: p.config.HotIDs, turn: p.idLoads, log: p.log, metrics: p.metrics.ids(p.label()),
+		bound: p.config.HotIDs, loadTurn: p.idLoads, log: p.log, metrics: p.metrics.ids(p.label()),
 	})
 	defer p.ids.close()
 	p.setState(func(s *partitionState) { s.position, s.lastTime, s.halted = end.position, end.lastTime, "" })

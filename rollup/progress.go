@@ -249,18 +249,18 @@ func (p *publisher) publishAt(ctx context.Context, server *clickhouse.Client, st
 	}
 	sent := make(map[int32]progress)
 	for partition, worker := range owned {
-		row, known, err := p.row(ctx, worker, seen, at)
+		reached, known, err := p.progressOf(ctx, worker, seen, at)
 		if err != nil {
 			return errors.Join(err, batch.Abort())
 		}
 		if !known || partition >= stream.partitions {
 			continue // its figures get older
 		}
-		if err := batch.Append(stream.id, partition, stream.partitions, row.position, row.logEnd,
-			row.countedThrough, row.halted, row.haltedFrom, at); err != nil {
+		if err := batch.Append(stream.id, partition, stream.partitions, reached.position, reached.logEnd,
+			reached.countedThrough, reached.halted, reached.haltedFrom, at); err != nil {
 			return errors.Join(fmt.Errorf("append: %w", err), batch.Abort())
 		}
-		sent[partition] = row
+		sent[partition] = reached
 	}
 	if len(sent) == 0 {
 		return batch.Abort()
@@ -271,13 +271,13 @@ func (p *publisher) publishAt(ctx context.Context, server *clickhouse.Client, st
 	}
 	fault.Point(fault.ProgressAfter)
 	now := time.Now()
-	for partition, row := range sent {
+	for partition, reached := range sent {
 		worker := owned[partition]
-		if row.countedThrough.Unix() > 0 { // otherwise nothing is known
-			p.metrics.through.WithLabelValues(worker.label()).Set(float64(row.countedThrough.UnixMicro()) / 1e6)
+		if reached.countedThrough.Unix() > 0 { // otherwise nothing is known
+			p.metrics.through.WithLabelValues(worker.label()).Set(float64(reached.countedThrough.UnixMicro()) / 1e6)
 		}
-		for _, batch := range worker.published(row.position, row.countedThrough) {
-			p.metrics.visible.Observe(max(now.Sub(batch.at), 0).Seconds()) // the broker's clock may run ahead
+		for _, stored := range worker.published(reached.position, reached.countedThrough) {
+			p.metrics.visible.Observe(max(now.Sub(stored.at), 0).Seconds()) // the broker's clock may run ahead
 		}
 	}
 	return nil
@@ -298,22 +298,21 @@ type progress struct {
 	haltedFrom       time.Time // everything acknowledged before is counted, for certain
 }
 
-// row says how far a partition is counted. Where nothing is known, its
-// countedThrough is when this process began to try.
-func (p *publisher) row(ctx context.Context, worker *eventPartition, seen map[int32]int64, at time.Time) (row progress, known bool, err error) {
+// progressOf says how far a partition is counted, if that is known.
+func (p *publisher) progressOf(ctx context.Context, worker *eventPartition, seen map[int32]int64, at time.Time) (reached progress, known bool, err error) {
 	partition, state := worker.ledger.partition, worker.state()
-	row = progress{position: state.position, logEnd: p.ends[partition], countedThrough: worker.since, halted: state.halted, haltedFrom: time.Unix(0, 0).UTC()}
+	reached = progress{position: state.position, logEnd: p.ends[partition], halted: state.halted, haltedFrom: time.Unix(0, 0).UTC()}
 	end, ok := seen[partition]
 	if state.halted == "" && (!ok || state.position < 0) {
-		return row, false, nil
+		return reached, false, nil
 	}
-	if row.position < 0 { // it stands still since the start; what is published must not forget how far it was
-		if row.position, err = worker.ledger.confirmed(ctx); err != nil {
-			return row, false, err
+	if reached.position < 0 { // it stands still since the start; what is published must not forget how far it was
+		if reached.position, err = worker.ledger.confirmed(ctx); err != nil {
+			return reached, false, err
 		}
 	}
 	if _, ok := p.ends[partition]; !ok {
-		row.logEnd = row.position
+		reached.logEnd = reached.position
 	}
 	mark := p.marks[partition]
 	if mark == nil {
@@ -323,7 +322,7 @@ func (p *publisher) row(ctx context.Context, worker *eventPartition, seen map[in
 	if state.halted == "" {
 		mark.observe(at, end, state.position)
 	} else if !state.lastTime.IsZero() {
-		row.haltedFrom = state.lastTime
+		reached.haltedFrom = state.lastTime
 	}
 	// Behind since the start, the last confirmed record's time is the most that
 	// can be said.
@@ -332,11 +331,11 @@ func (p *publisher) row(ctx context.Context, worker *eventPartition, seen map[in
 	}
 	switch {
 	case !mark.countedThrough.IsZero():
-		row.countedThrough = earlier(mark.countedThrough, at) // a broker's clock may run ahead
+		reached.countedThrough = earlier(mark.countedThrough, at) // a broker's clock may run ahead
 	case state.halted == "":
-		return row, false, nil
+		return reached, false, nil
 	default:
-		row.countedThrough = row.haltedFrom
+		reached.countedThrough = reached.haltedFrom
 	}
-	return row, true, nil
+	return reached, true, nil
 }

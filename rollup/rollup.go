@@ -213,7 +213,7 @@ func (r *Rollup) assign(ctx context.Context, assigned map[string][]int32) {
 			r.assigned[topicPartition{topic, partition}] = true
 		}
 	}
-	r.work(ctx)
+	r.startWorkers(ctx)
 }
 
 // unassign gives up partitions that are the group's to give to others.
@@ -228,8 +228,8 @@ func (r *Rollup) unassign(revoked map[string][]int32) {
 	r.release(revoked, errRevoked)
 }
 
-// work starts a worker for each assigned partition that has none. r.mu is held.
-func (r *Rollup) work(ctx context.Context) {
+// startWorkers starts a worker for each assigned partition that has none. r.mu is held.
+func (r *Rollup) startWorkers(ctx context.Context) {
 	if r.leaving {
 		return
 	}
@@ -275,7 +275,7 @@ func (r *Rollup) switchTo(ctx context.Context, stream adopted) {
 	r.refreshGroup()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.work(ctx)
+	r.startWorkers(ctx)
 }
 
 func (r *Rollup) adoptedStream() (stream adopted, foreign bool) {
