@@ -10,7 +10,6 @@ import (
 
 	"agentmeter/internal/clickhouse"
 	"agentmeter/internal/kafka"
-	"agentmeter/schemas"
 )
 
 // codeLost is the detail of a gap that stands for a record which Kafka deleted
@@ -85,36 +84,3 @@ func AcceptLoss(ctx context.Context, client *clickhouse.Client, admin *kadm.Clie
 
 // maxLostRows is how many gaps a block has at most.
 const maxLostRows = 200_000
-
-// settleViews is the rule for whoever appends beside the rollups: what is in
-// the ledger is in every view, and nothing else is.
-func (l *ledger) settleViews(ctx context.Context, end ledgerEnd) error {
-	confirmed, err := l.confirmed(ctx)
-	if err != nil {
-		return err
-	}
-	if end.position < confirmed { // it was set back, which appending would hide
-		_, err = l.rebuild(ctx)
-		return err
-	}
-	if end.lo < end.hi {
-		_, err = l.reconcile(ctx, end.lo, end.hi)
-		return err
-	}
-	return nil
-}
-
-// gapBlock stands for offsets from the ledger's end to hi, of which no record
-// was read. Its rows have the time of what was counted last: a later one would
-// claim that everything before it is counted.
-func gapBlock(end ledgerEnd, hi int64, detail string) block {
-	at := end.lastTime
-	if at.IsZero() {
-		at = time.Unix(0, 0).UTC()
-	}
-	b := block{lo: end.position, hi: hi, day: dayOf(time.Now()), rows: make([]row, hi-end.position)}
-	for i := range b.rows {
-		b.rows[i] = row{offset: end.position + int64(i), kafkaTime: at, outcome: schemas.OutcomeGap, detail: detail}
-	}
-	return b
-}

@@ -136,21 +136,6 @@ func AdoptTopic(ctx context.Context, client *clickhouse.Client, admin *kadm.Clie
 	return a, insertAdopted(ctx, client, a.Topic, adopted{id: id, partitions: a.Live.Partitions, starts: a.Starts})
 }
 
-// everyPartition lists an offset of each partition of a stream, and insists on
-// an answer for every one.
-func everyPartition(ctx context.Context, admin *kadm.Client, stream kafka.Stream, list func(context.Context, *kadm.Client, string) (map[int32]int64, error)) ([]int64, error) {
-	listed, err := list(ctx, admin, stream.Topic)
-	offsets := make([]int64, stream.Partitions)
-	for p := range stream.Partitions {
-		offset, ok := listed[p]
-		if !ok {
-			return nil, fmt.Errorf("the log of %s/%d is not known: %w", stream.Topic, p, errors.Join(err, errNotAnswered))
-		}
-		offsets[p] = offset
-	}
-	return offsets, nil
-}
-
 // lastKnownEnds is where the rollup last saw the log of each partition end.
 func lastKnownEnds(ctx context.Context, client *clickhouse.Client, stream uuid.UUID) (map[int32]int64, error) {
 	ends := make(map[int32]int64)

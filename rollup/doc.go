@@ -12,8 +12,14 @@
 // of the partition ends. The worker appends one block (ledger), on the condition
 // that the ledger still ends where the block begins, while its preparer makes the
 // next: cuts it from the records (block), decodes them and gives each its outcome
-// (outcome, ids). Blocks of a backlog take turns, of which a process has one more
-// than there are cores (turns).
+// (outcome, ids, idlookup). Blocks of a backlog take turns, of which a process has one
+// more than there are cores (turns). How far everything is counted is published for
+// readers (state, progress). Read in this order, it is the way of an event: rollup,
+// partition, prepare, block, outcome, ids, ledger, progress.
+//
+// The rest is beside counting: the directory's topic (directory), and what people
+// repair with (rebuild, adopt, acceptloss, erase, findevent), beside running rollups
+// (beside).
 //
 // # What it promises
 //

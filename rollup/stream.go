@@ -80,6 +80,21 @@ func adoptStream(ctx context.Context, client *clickhouse.Client, admin *kadm.Cli
 	return known, nil
 }
 
+// everyPartition lists an offset of each partition of a stream, and insists on
+// an answer for every one.
+func everyPartition(ctx context.Context, admin *kadm.Client, stream kafka.Stream, list func(context.Context, *kadm.Client, string) (map[int32]int64, error)) ([]int64, error) {
+	listed, err := list(ctx, admin, stream.Topic)
+	offsets := make([]int64, stream.Partitions)
+	for p := range stream.Partitions {
+		offset, ok := listed[p]
+		if !ok {
+			return nil, fmt.Errorf("the log of %s/%d is not known: %w", stream.Topic, p, errors.Join(err, errNotAnswered))
+		}
+		offsets[p] = offset
+	}
+	return offsets, nil
+}
+
 func readStream(ctx context.Context, client *clickhouse.Client, topic string) (adopted, bool, error) {
 	rows, err := client.Conn().Query(clickhouse.WithParams(ctx, map[string]string{"topic": topic}), selectStream)
 	if err != nil {
@@ -117,30 +132,6 @@ func insertAdopted(ctx context.Context, client *clickhouse.Client, topic string,
 	}
 	if err := batch.Send(); err != nil {
 		return fmt.Errorf("adopt %s: %w", topic, err)
-	}
-	return nil
-}
-
-// RepairLast reconciles the views of the last block of every partition that
-// the ledger knows, as a rollup does when it takes a partition over: for an
-// audit where no rollup runs, since a crash may have left that block short.
-func RepairLast(ctx context.Context, client *clickhouse.Client, timeout time.Duration) error {
-	known, found, err := readStream(ctx, client, kafka.TopicEvents)
-	if err != nil || !found {
-		return err
-	}
-	for partition := range known.partitions {
-		l := known.ledger(client, partition, timeout)
-		end, err := l.end(ctx)
-		if err != nil {
-			return err
-		}
-		if end.partial != "" || end.lo == end.hi {
-			continue // the audit will tell
-		}
-		if _, err := l.reconcile(ctx, end.lo, end.hi); err != nil {
-			return err
-		}
 	}
 	return nil
 }
