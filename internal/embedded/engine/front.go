@@ -110,6 +110,10 @@ func requireLoopback(addr net.Addr) error {
 	return nil
 }
 
+// refusedRest is how much of a refused request is read to its end: whoever is still
+// sending would have the connection reset, and not hear why.
+const refusedRest = 16 << 20
+
 func (e *Engine) serveQuery(w http.ResponseWriter, r *http.Request) {
 	a := newAnswer(w)
 	switch r.Method {
@@ -126,6 +130,7 @@ func (e *Engine) serveQuery(w http.ResponseWriter, r *http.Request) {
 	}
 	req, err := parseRequest(r, e.cfg.MaxBodyBytes)
 	if err != nil {
+		_, _ = io.CopyN(io.Discard, r.Body, refusedRest)
 		e.fail(a, refusedParse, err)
 		return
 	}
