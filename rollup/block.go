@@ -57,7 +57,7 @@ func recordBytes(r *kgo.Record) int { return len(r.Key) + len(r.Value) }
 func (s blockSize) fills(most blockSize) bool { return s.rows >= most.rows || s.bytes >= most.bytes }
 
 // dayOf is the day that a record is stored on. Blocks never span two, so that
-// a block is one part in a ledger that is partitioned by it.
+// a block is one part in the ledger, which is partitioned by their months.
 func dayOf(kafkaTime time.Time) time.Time {
 	return schemas.StepDay.Floor(kafkaTime)
 }

@@ -15,8 +15,8 @@ import (
 	"agentmeter/query/page"
 )
 
-// cli is the whole command line. Every flag has an environment twin by rule:
-// --http-listen is AGENTMETER_HTTP_LISTEN.
+// cli is the whole command line. Every setting has an environment twin by rule:
+// --http-listen is AGENTMETER_HTTP_LISTEN. What cannot be undone has none.
 type cli struct {
 	Run        runCommand        `cmd:"" help:"Everything in one process tree, with an embedded broker and engine."`
 	Ingest     ingestCommand     `cmd:"" help:"The write side: HTTP in, Kafka out."`

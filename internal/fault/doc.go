@@ -9,8 +9,7 @@
 // harness has to catch, and AGENTMETER_CLOCK a clock that the browser tests set.
 package fault
 
-// Names of the points, in the order in which a block passes them. A point that
-// ends in .during is reached again and again.
+// Names of the points, in the order in which a block passes them.
 const (
 	TakeOverBegin   = "rollup.take_over.begin"         // nothing is known of the partition yet
 	TakeOverEndRead = "rollup.take_over.end_read"      // the ledger's end is known, its last block not reconciled

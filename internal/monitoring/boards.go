@@ -132,7 +132,7 @@ func ingest() Board {
 				graph("Accepted", "cps", "Acknowledged by Kafka before their request was answered.", rate("agentmeter_ingest_accepted_total", "kind", "{{kind}}")),
 				graph("Rejected, by the first fault", "cps", "One code that grows is one client that sends something wrong.", rate("agentmeter_ingest_rejected_total", "code", "{{code}}")),
 				graph("Acknowledgement by Kafka", "s", "", quantiles("agentmeter_ingest_acknowledge_duration_seconds", "", "", "")...),
-				graph("Bytes in flight", "bytes", "Between a body's arrival and its acknowledgement. Where it stays high, Kafka is slow; at its limit, requests get 503.",
+				graph("Bytes in flight", "bytes", "Between a body's arrival and its acknowledgement. Where it stays high, Kafka is slow; at its limit, requests get 429 or 503.",
 					Query{"sum by (instance) (agentmeter_ingest_in_flight_bytes)", "{{instance}}"}),
 				graph("Waiting for their turn", "none", "Read, and not decoded yet: more comes in than is sent.", Query{"sum by (instance) (agentmeter_ingest_waiting_requests)", "{{instance}}"}),
 				graph("Refused", "reqps", "Share: one sender wants more than its share, and the others go on (429). Full: nobody gets any (503).",

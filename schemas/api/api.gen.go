@@ -1726,15 +1726,16 @@ type ClientInterface interface {
 	// **202** is sent only after Kafka has acknowledged every accepted event on all
 	// in-sync replicas. Events that could not be accepted are listed in `rejected`;
 	// the others count. **422**: nothing in the batch was acceptable, or the batch
-	// was empty (`batch_empty`). **503**: Kafka did not acknowledge in time, or too
-	// much is in flight; nothing is claimed, some events may still be counted, and
-	// sending the same batch again is always safe, because an id counts once.
+	// was empty (`batch_empty`). **503** `kafka_slow` and
+	// `kafka_unavailable`: Kafka did not acknowledge in time; nothing is claimed, and
+	// some events may still be counted. **429**, and **503** `overloaded`: too much
+	// came lately or is in flight, and nothing was sent on. Sending the same batch
+	// again is always safe, because an id counts once.
 	//
 	// **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
 	// empty lines are not items). A broken NDJSON line is a rejected item; a body
-	// that is not one well-formed JSON document (also for invalid UTF-8, endless
-	// nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
-	// accepted. A fault in one well-formed event of an array, such as an unknown or
+	// that is not one well-formed JSON document (also for invalid UTF-8 or endless
+	// nesting) is 400 and nothing of it is accepted. A fault in one well-formed event of an array, such as an unknown or
 	// duplicate member or a wrong type, rejects that event alone; so does a broken
 	// event of a protobuf batch.
 	// Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
@@ -1777,15 +1778,16 @@ type ClientInterface interface {
 	// **202** is sent only after Kafka has acknowledged every accepted event on all
 	// in-sync replicas. Events that could not be accepted are listed in `rejected`;
 	// the others count. **422**: nothing in the batch was acceptable, or the batch
-	// was empty (`batch_empty`). **503**: Kafka did not acknowledge in time, or too
-	// much is in flight; nothing is claimed, some events may still be counted, and
-	// sending the same batch again is always safe, because an id counts once.
+	// was empty (`batch_empty`). **503** `kafka_slow` and
+	// `kafka_unavailable`: Kafka did not acknowledge in time; nothing is claimed, and
+	// some events may still be counted. **429**, and **503** `overloaded`: too much
+	// came lately or is in flight, and nothing was sent on. Sending the same batch
+	// again is always safe, because an id counts once.
 	//
 	// **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
 	// empty lines are not items). A broken NDJSON line is a rejected item; a body
-	// that is not one well-formed JSON document (also for invalid UTF-8, endless
-	// nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
-	// accepted. A fault in one well-formed event of an array, such as an unknown or
+	// that is not one well-formed JSON document (also for invalid UTF-8 or endless
+	// nesting) is 400 and nothing of it is accepted. A fault in one well-formed event of an array, such as an unknown or
 	// duplicate member or a wrong type, rejects that event alone; so does a broken
 	// event of a protobuf batch.
 	// Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
@@ -1828,15 +1830,16 @@ type ClientInterface interface {
 	// **202** is sent only after Kafka has acknowledged every accepted event on all
 	// in-sync replicas. Events that could not be accepted are listed in `rejected`;
 	// the others count. **422**: nothing in the batch was acceptable, or the batch
-	// was empty (`batch_empty`). **503**: Kafka did not acknowledge in time, or too
-	// much is in flight; nothing is claimed, some events may still be counted, and
-	// sending the same batch again is always safe, because an id counts once.
+	// was empty (`batch_empty`). **503** `kafka_slow` and
+	// `kafka_unavailable`: Kafka did not acknowledge in time; nothing is claimed, and
+	// some events may still be counted. **429**, and **503** `overloaded`: too much
+	// came lately or is in flight, and nothing was sent on. Sending the same batch
+	// again is always safe, because an id counts once.
 	//
 	// **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
 	// empty lines are not items). A broken NDJSON line is a rejected item; a body
-	// that is not one well-formed JSON document (also for invalid UTF-8, endless
-	// nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
-	// accepted. A fault in one well-formed event of an array, such as an unknown or
+	// that is not one well-formed JSON document (also for invalid UTF-8 or endless
+	// nesting) is 400 and nothing of it is accepted. A fault in one well-formed event of an array, such as an unknown or
 	// duplicate member or a wrong type, rejects that event alone; so does a broken
 	// event of a protobuf batch.
 	// Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
@@ -1879,15 +1882,16 @@ type ClientInterface interface {
 	// **202** is sent only after Kafka has acknowledged every accepted event on all
 	// in-sync replicas. Events that could not be accepted are listed in `rejected`;
 	// the others count. **422**: nothing in the batch was acceptable, or the batch
-	// was empty (`batch_empty`). **503**: Kafka did not acknowledge in time, or too
-	// much is in flight; nothing is claimed, some events may still be counted, and
-	// sending the same batch again is always safe, because an id counts once.
+	// was empty (`batch_empty`). **503** `kafka_slow` and
+	// `kafka_unavailable`: Kafka did not acknowledge in time; nothing is claimed, and
+	// some events may still be counted. **429**, and **503** `overloaded`: too much
+	// came lately or is in flight, and nothing was sent on. Sending the same batch
+	// again is always safe, because an id counts once.
 	//
 	// **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
 	// empty lines are not items). A broken NDJSON line is a rejected item; a body
-	// that is not one well-formed JSON document (also for invalid UTF-8, endless
-	// nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
-	// accepted. A fault in one well-formed event of an array, such as an unknown or
+	// that is not one well-formed JSON document (also for invalid UTF-8 or endless
+	// nesting) is 400 and nothing of it is accepted. A fault in one well-formed event of an array, such as an unknown or
 	// duplicate member or a wrong type, rejects that event alone; so does a broken
 	// event of a protobuf batch.
 	// Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
@@ -2162,15 +2166,16 @@ func (c *Client) ListAgents(ctx context.Context, params *ListAgentsParams, reqEd
 // **202** is sent only after Kafka has acknowledged every accepted event on all
 // in-sync replicas. Events that could not be accepted are listed in `rejected`;
 // the others count. **422**: nothing in the batch was acceptable, or the batch
-// was empty (`batch_empty`). **503**: Kafka did not acknowledge in time, or too
-// much is in flight; nothing is claimed, some events may still be counted, and
-// sending the same batch again is always safe, because an id counts once.
+// was empty (`batch_empty`). **503** `kafka_slow` and
+// `kafka_unavailable`: Kafka did not acknowledge in time; nothing is claimed, and
+// some events may still be counted. **429**, and **503** `overloaded`: too much
+// came lately or is in flight, and nothing was sent on. Sending the same batch
+// again is always safe, because an id counts once.
 //
 // **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
 // empty lines are not items). A broken NDJSON line is a rejected item; a body
-// that is not one well-formed JSON document (also for invalid UTF-8, endless
-// nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
-// accepted. A fault in one well-formed event of an array, such as an unknown or
+// that is not one well-formed JSON document (also for invalid UTF-8 or endless
+// nesting) is 400 and nothing of it is accepted. A fault in one well-formed event of an array, such as an unknown or
 // duplicate member or a wrong type, rejects that event alone; so does a broken
 // event of a protobuf batch.
 // Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
@@ -2223,15 +2228,16 @@ func (c *Client) PostEventsWithBody(ctx context.Context, contentType string, bod
 // **202** is sent only after Kafka has acknowledged every accepted event on all
 // in-sync replicas. Events that could not be accepted are listed in `rejected`;
 // the others count. **422**: nothing in the batch was acceptable, or the batch
-// was empty (`batch_empty`). **503**: Kafka did not acknowledge in time, or too
-// much is in flight; nothing is claimed, some events may still be counted, and
-// sending the same batch again is always safe, because an id counts once.
+// was empty (`batch_empty`). **503** `kafka_slow` and
+// `kafka_unavailable`: Kafka did not acknowledge in time; nothing is claimed, and
+// some events may still be counted. **429**, and **503** `overloaded`: too much
+// came lately or is in flight, and nothing was sent on. Sending the same batch
+// again is always safe, because an id counts once.
 //
 // **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
 // empty lines are not items). A broken NDJSON line is a rejected item; a body
-// that is not one well-formed JSON document (also for invalid UTF-8, endless
-// nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
-// accepted. A fault in one well-formed event of an array, such as an unknown or
+// that is not one well-formed JSON document (also for invalid UTF-8 or endless
+// nesting) is 400 and nothing of it is accepted. A fault in one well-formed event of an array, such as an unknown or
 // duplicate member or a wrong type, rejects that event alone; so does a broken
 // event of a protobuf batch.
 // Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
@@ -2284,15 +2290,16 @@ func (c *Client) PostEventsWithApplicationCloudeventsPlusJSONBody(ctx context.Co
 // **202** is sent only after Kafka has acknowledged every accepted event on all
 // in-sync replicas. Events that could not be accepted are listed in `rejected`;
 // the others count. **422**: nothing in the batch was acceptable, or the batch
-// was empty (`batch_empty`). **503**: Kafka did not acknowledge in time, or too
-// much is in flight; nothing is claimed, some events may still be counted, and
-// sending the same batch again is always safe, because an id counts once.
+// was empty (`batch_empty`). **503** `kafka_slow` and
+// `kafka_unavailable`: Kafka did not acknowledge in time; nothing is claimed, and
+// some events may still be counted. **429**, and **503** `overloaded`: too much
+// came lately or is in flight, and nothing was sent on. Sending the same batch
+// again is always safe, because an id counts once.
 //
 // **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
 // empty lines are not items). A broken NDJSON line is a rejected item; a body
-// that is not one well-formed JSON document (also for invalid UTF-8, endless
-// nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
-// accepted. A fault in one well-formed event of an array, such as an unknown or
+// that is not one well-formed JSON document (also for invalid UTF-8 or endless
+// nesting) is 400 and nothing of it is accepted. A fault in one well-formed event of an array, such as an unknown or
 // duplicate member or a wrong type, rejects that event alone; so does a broken
 // event of a protobuf batch.
 // Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
@@ -2345,15 +2352,16 @@ func (c *Client) PostEventsWithApplicationCloudeventsBatchPlusJSONBody(ctx conte
 // **202** is sent only after Kafka has acknowledged every accepted event on all
 // in-sync replicas. Events that could not be accepted are listed in `rejected`;
 // the others count. **422**: nothing in the batch was acceptable, or the batch
-// was empty (`batch_empty`). **503**: Kafka did not acknowledge in time, or too
-// much is in flight; nothing is claimed, some events may still be counted, and
-// sending the same batch again is always safe, because an id counts once.
+// was empty (`batch_empty`). **503** `kafka_slow` and
+// `kafka_unavailable`: Kafka did not acknowledge in time; nothing is claimed, and
+// some events may still be counted. **429**, and **503** `overloaded`: too much
+// came lately or is in flight, and nothing was sent on. Sending the same batch
+// again is always safe, because an id counts once.
 //
 // **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
 // empty lines are not items). A broken NDJSON line is a rejected item; a body
-// that is not one well-formed JSON document (also for invalid UTF-8, endless
-// nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
-// accepted. A fault in one well-formed event of an array, such as an unknown or
+// that is not one well-formed JSON document (also for invalid UTF-8 or endless
+// nesting) is 400 and nothing of it is accepted. A fault in one well-formed event of an array, such as an unknown or
 // duplicate member or a wrong type, rejects that event alone; so does a broken
 // event of a protobuf batch.
 // Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
@@ -4297,15 +4305,16 @@ type ClientWithResponsesInterface interface {
 	// **202** is sent only after Kafka has acknowledged every accepted event on all
 	// in-sync replicas. Events that could not be accepted are listed in `rejected`;
 	// the others count. **422**: nothing in the batch was acceptable, or the batch
-	// was empty (`batch_empty`). **503**: Kafka did not acknowledge in time, or too
-	// much is in flight; nothing is claimed, some events may still be counted, and
-	// sending the same batch again is always safe, because an id counts once.
+	// was empty (`batch_empty`). **503** `kafka_slow` and
+	// `kafka_unavailable`: Kafka did not acknowledge in time; nothing is claimed, and
+	// some events may still be counted. **429**, and **503** `overloaded`: too much
+	// came lately or is in flight, and nothing was sent on. Sending the same batch
+	// again is always safe, because an id counts once.
 	//
 	// **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
 	// empty lines are not items). A broken NDJSON line is a rejected item; a body
-	// that is not one well-formed JSON document (also for invalid UTF-8, endless
-	// nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
-	// accepted. A fault in one well-formed event of an array, such as an unknown or
+	// that is not one well-formed JSON document (also for invalid UTF-8 or endless
+	// nesting) is 400 and nothing of it is accepted. A fault in one well-formed event of an array, such as an unknown or
 	// duplicate member or a wrong type, rejects that event alone; so does a broken
 	// event of a protobuf batch.
 	// Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
@@ -4348,15 +4357,16 @@ type ClientWithResponsesInterface interface {
 	// **202** is sent only after Kafka has acknowledged every accepted event on all
 	// in-sync replicas. Events that could not be accepted are listed in `rejected`;
 	// the others count. **422**: nothing in the batch was acceptable, or the batch
-	// was empty (`batch_empty`). **503**: Kafka did not acknowledge in time, or too
-	// much is in flight; nothing is claimed, some events may still be counted, and
-	// sending the same batch again is always safe, because an id counts once.
+	// was empty (`batch_empty`). **503** `kafka_slow` and
+	// `kafka_unavailable`: Kafka did not acknowledge in time; nothing is claimed, and
+	// some events may still be counted. **429**, and **503** `overloaded`: too much
+	// came lately or is in flight, and nothing was sent on. Sending the same batch
+	// again is always safe, because an id counts once.
 	//
 	// **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
 	// empty lines are not items). A broken NDJSON line is a rejected item; a body
-	// that is not one well-formed JSON document (also for invalid UTF-8, endless
-	// nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
-	// accepted. A fault in one well-formed event of an array, such as an unknown or
+	// that is not one well-formed JSON document (also for invalid UTF-8 or endless
+	// nesting) is 400 and nothing of it is accepted. A fault in one well-formed event of an array, such as an unknown or
 	// duplicate member or a wrong type, rejects that event alone; so does a broken
 	// event of a protobuf batch.
 	// Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
@@ -4399,15 +4409,16 @@ type ClientWithResponsesInterface interface {
 	// **202** is sent only after Kafka has acknowledged every accepted event on all
 	// in-sync replicas. Events that could not be accepted are listed in `rejected`;
 	// the others count. **422**: nothing in the batch was acceptable, or the batch
-	// was empty (`batch_empty`). **503**: Kafka did not acknowledge in time, or too
-	// much is in flight; nothing is claimed, some events may still be counted, and
-	// sending the same batch again is always safe, because an id counts once.
+	// was empty (`batch_empty`). **503** `kafka_slow` and
+	// `kafka_unavailable`: Kafka did not acknowledge in time; nothing is claimed, and
+	// some events may still be counted. **429**, and **503** `overloaded`: too much
+	// came lately or is in flight, and nothing was sent on. Sending the same batch
+	// again is always safe, because an id counts once.
 	//
 	// **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
 	// empty lines are not items). A broken NDJSON line is a rejected item; a body
-	// that is not one well-formed JSON document (also for invalid UTF-8, endless
-	// nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
-	// accepted. A fault in one well-formed event of an array, such as an unknown or
+	// that is not one well-formed JSON document (also for invalid UTF-8 or endless
+	// nesting) is 400 and nothing of it is accepted. A fault in one well-formed event of an array, such as an unknown or
 	// duplicate member or a wrong type, rejects that event alone; so does a broken
 	// event of a protobuf batch.
 	// Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
@@ -4450,15 +4461,16 @@ type ClientWithResponsesInterface interface {
 	// **202** is sent only after Kafka has acknowledged every accepted event on all
 	// in-sync replicas. Events that could not be accepted are listed in `rejected`;
 	// the others count. **422**: nothing in the batch was acceptable, or the batch
-	// was empty (`batch_empty`). **503**: Kafka did not acknowledge in time, or too
-	// much is in flight; nothing is claimed, some events may still be counted, and
-	// sending the same batch again is always safe, because an id counts once.
+	// was empty (`batch_empty`). **503** `kafka_slow` and
+	// `kafka_unavailable`: Kafka did not acknowledge in time; nothing is claimed, and
+	// some events may still be counted. **429**, and **503** `overloaded`: too much
+	// came lately or is in flight, and nothing was sent on. Sending the same batch
+	// again is always safe, because an id counts once.
 	//
 	// **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
 	// empty lines are not items). A broken NDJSON line is a rejected item; a body
-	// that is not one well-formed JSON document (also for invalid UTF-8, endless
-	// nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
-	// accepted. A fault in one well-formed event of an array, such as an unknown or
+	// that is not one well-formed JSON document (also for invalid UTF-8 or endless
+	// nesting) is 400 and nothing of it is accepted. A fault in one well-formed event of an array, such as an unknown or
 	// duplicate member or a wrong type, rejects that event alone; so does a broken
 	// event of a protobuf batch.
 	// Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
@@ -6974,15 +6986,16 @@ func (c *ClientWithResponses) ListAgentsWithResponse(ctx context.Context, params
 // **202** is sent only after Kafka has acknowledged every accepted event on all
 // in-sync replicas. Events that could not be accepted are listed in `rejected`;
 // the others count. **422**: nothing in the batch was acceptable, or the batch
-// was empty (`batch_empty`). **503**: Kafka did not acknowledge in time, or too
-// much is in flight; nothing is claimed, some events may still be counted, and
-// sending the same batch again is always safe, because an id counts once.
+// was empty (`batch_empty`). **503** `kafka_slow` and
+// `kafka_unavailable`: Kafka did not acknowledge in time; nothing is claimed, and
+// some events may still be counted. **429**, and **503** `overloaded`: too much
+// came lately or is in flight, and nothing was sent on. Sending the same batch
+// again is always safe, because an id counts once.
 //
 // **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
 // empty lines are not items). A broken NDJSON line is a rejected item; a body
-// that is not one well-formed JSON document (also for invalid UTF-8, endless
-// nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
-// accepted. A fault in one well-formed event of an array, such as an unknown or
+// that is not one well-formed JSON document (also for invalid UTF-8 or endless
+// nesting) is 400 and nothing of it is accepted. A fault in one well-formed event of an array, such as an unknown or
 // duplicate member or a wrong type, rejects that event alone; so does a broken
 // event of a protobuf batch.
 // Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
@@ -7031,15 +7044,16 @@ func (c *ClientWithResponses) PostEventsWithBodyWithResponse(ctx context.Context
 // **202** is sent only after Kafka has acknowledged every accepted event on all
 // in-sync replicas. Events that could not be accepted are listed in `rejected`;
 // the others count. **422**: nothing in the batch was acceptable, or the batch
-// was empty (`batch_empty`). **503**: Kafka did not acknowledge in time, or too
-// much is in flight; nothing is claimed, some events may still be counted, and
-// sending the same batch again is always safe, because an id counts once.
+// was empty (`batch_empty`). **503** `kafka_slow` and
+// `kafka_unavailable`: Kafka did not acknowledge in time; nothing is claimed, and
+// some events may still be counted. **429**, and **503** `overloaded`: too much
+// came lately or is in flight, and nothing was sent on. Sending the same batch
+// again is always safe, because an id counts once.
 //
 // **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
 // empty lines are not items). A broken NDJSON line is a rejected item; a body
-// that is not one well-formed JSON document (also for invalid UTF-8, endless
-// nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
-// accepted. A fault in one well-formed event of an array, such as an unknown or
+// that is not one well-formed JSON document (also for invalid UTF-8 or endless
+// nesting) is 400 and nothing of it is accepted. A fault in one well-formed event of an array, such as an unknown or
 // duplicate member or a wrong type, rejects that event alone; so does a broken
 // event of a protobuf batch.
 // Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
@@ -7088,15 +7102,16 @@ func (c *ClientWithResponses) PostEventsWithApplicationCloudeventsPlusJSONBodyWi
 // **202** is sent only after Kafka has acknowledged every accepted event on all
 // in-sync replicas. Events that could not be accepted are listed in `rejected`;
 // the others count. **422**: nothing in the batch was acceptable, or the batch
-// was empty (`batch_empty`). **503**: Kafka did not acknowledge in time, or too
-// much is in flight; nothing is claimed, some events may still be counted, and
-// sending the same batch again is always safe, because an id counts once.
+// was empty (`batch_empty`). **503** `kafka_slow` and
+// `kafka_unavailable`: Kafka did not acknowledge in time; nothing is claimed, and
+// some events may still be counted. **429**, and **503** `overloaded`: too much
+// came lately or is in flight, and nothing was sent on. Sending the same batch
+// again is always safe, because an id counts once.
 //
 // **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
 // empty lines are not items). A broken NDJSON line is a rejected item; a body
-// that is not one well-formed JSON document (also for invalid UTF-8, endless
-// nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
-// accepted. A fault in one well-formed event of an array, such as an unknown or
+// that is not one well-formed JSON document (also for invalid UTF-8 or endless
+// nesting) is 400 and nothing of it is accepted. A fault in one well-formed event of an array, such as an unknown or
 // duplicate member or a wrong type, rejects that event alone; so does a broken
 // event of a protobuf batch.
 // Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
@@ -7145,15 +7160,16 @@ func (c *ClientWithResponses) PostEventsWithApplicationCloudeventsBatchPlusJSONB
 // **202** is sent only after Kafka has acknowledged every accepted event on all
 // in-sync replicas. Events that could not be accepted are listed in `rejected`;
 // the others count. **422**: nothing in the batch was acceptable, or the batch
-// was empty (`batch_empty`). **503**: Kafka did not acknowledge in time, or too
-// much is in flight; nothing is claimed, some events may still be counted, and
-// sending the same batch again is always safe, because an id counts once.
+// was empty (`batch_empty`). **503** `kafka_slow` and
+// `kafka_unavailable`: Kafka did not acknowledge in time; nothing is claimed, and
+// some events may still be counted. **429**, and **503** `overloaded`: too much
+// came lately or is in flight, and nothing was sent on. Sending the same batch
+// again is always safe, because an id counts once.
 //
 // **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
 // empty lines are not items). A broken NDJSON line is a rejected item; a body
-// that is not one well-formed JSON document (also for invalid UTF-8, endless
-// nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
-// accepted. A fault in one well-formed event of an array, such as an unknown or
+// that is not one well-formed JSON document (also for invalid UTF-8 or endless
+// nesting) is 400 and nothing of it is accepted. A fault in one well-formed event of an array, such as an unknown or
 // duplicate member or a wrong type, rejects that event alone; so does a broken
 // event of a protobuf batch.
 // Codes: `event_invalid` (not a JSON object, broken line, wrong type of the

@@ -21,15 +21,16 @@ export interface paths {
          *     **202** is sent only after Kafka has acknowledged every accepted event on all
          *     in-sync replicas. Events that could not be accepted are listed in `rejected`;
          *     the others count. **422**: nothing in the batch was acceptable, or the batch
-         *     was empty (`batch_empty`). **503**: Kafka did not acknowledge in time, or too
-         *     much is in flight; nothing is claimed, some events may still be counted, and
-         *     sending the same batch again is always safe, because an id counts once.
+         *     was empty (`batch_empty`). **503** `kafka_slow` and
+         *     `kafka_unavailable`: Kafka did not acknowledge in time; nothing is claimed, and
+         *     some events may still be counted. **429**, and **503** `overloaded`: too much
+         *     came lately or is in flight, and nothing was sent on. Sending the same batch
+         *     again is always safe, because an id counts once.
          *
          *     **Rejected items.** `index` is the item's place in the batch from 0 (in NDJSON
          *     empty lines are not items). A broken NDJSON line is a rejected item; a body
-         *     that is not one well-formed JSON document (also for invalid UTF-8, endless
-         *     nesting, or a duplicate member in CloudEvents) is 400 and nothing of it is
-         *     accepted. A fault in one well-formed event of an array, such as an unknown or
+         *     that is not one well-formed JSON document (also for invalid UTF-8 or endless
+         *     nesting) is 400 and nothing of it is accepted. A fault in one well-formed event of an array, such as an unknown or
          *     duplicate member or a wrong type, rejects that event alone; so does a broken
          *     event of a protobuf batch.
          *     Codes: `event_invalid` (not a JSON object, broken line, wrong type of the
