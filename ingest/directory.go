@@ -127,15 +127,15 @@ func (c *directoryClock) now() time.Time {
 // validIDs checks the ids of a path: a workspace's, and that of what is in it.
 func validIDs(ws, field, id string) []schemas.FieldError {
 	faults := validWorkspace(ws)
-	if fault := schemas.ValidateID(field, id); fault != nil {
-		faults = append(faults, *fault)
+	if invalid := schemas.ValidateID(field, id); invalid != nil {
+		faults = append(faults, *invalid)
 	}
 	return faults
 }
 
 func validWorkspace(ws string) []schemas.FieldError {
-	if fault := schemas.ValidateWorkspaceID("workspace_id", ws); fault != nil {
-		return []schemas.FieldError{*fault}
+	if invalid := schemas.ValidateWorkspaceID("workspace_id", ws); invalid != nil {
+		return []schemas.FieldError{*invalid}
 	}
 	return nil
 }

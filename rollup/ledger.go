@@ -73,7 +73,7 @@ func readSQL(file string) string {
 	if err != nil {
 		panic(err) // embedded above
 	}
-	return tables.WithIDKey(strings.TrimSpace(string(text)))
+	return tables.Expand(strings.TrimSpace(string(text)))
 }
 
 // parseSQL is the same of a file that is a template, which has the file's name.

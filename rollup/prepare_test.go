@@ -180,7 +180,7 @@ func TestBlocksOfABacklogTakeTurns(t *testing.T) {
 
 // How long a block's records are waited for: the linger, and longer only for as long
 // as the block before is likely to be appended.
-func TestWindowOfABlock(t *testing.T) {
+func TestABlockWaitsForTheLingerAndTheAppendBeforeIt(t *testing.T) {
 	const linger = 200 * time.Millisecond
 	for _, test := range []struct {
 		name         string

@@ -48,7 +48,7 @@ func readSQL(name string) string {
 	if err != nil {
 		panic(err) // embedded above
 	}
-	return tables.WithIDKey(strings.TrimSpace(string(text)))
+	return tables.Expand(strings.TrimSpace(string(text)))
 }
 
 // Report is what an audit found. Figures are exact; credits are in

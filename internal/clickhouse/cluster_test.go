@@ -81,6 +81,9 @@ func withoutKeeper(t *testing.T, engine string, asked func(statement string)) st
 		if err != nil {
 			t.Error(err)
 		}
+		if onCluster.Match(body) && r.In.URL.Query().Get("wait_end_of_query") != "1" {
+			t.Errorf("of this it may not be heard that a server failed: %s", body)
+		}
 		asked(string(body))
 		body = onCluster.ReplaceAll(body, nil)
 		body = replicated.ReplaceAll(body, []byte("$1($2)"))

@@ -25,6 +25,10 @@ var ErrNewerSchema = errors.New("the database's schema is a newer release's; run
 // server where that for a cluster is asked for, or the other way round.
 var ErrOtherForm = errors.New("the tables are there in another form")
 
+// waitForEnd has ClickHouse answer when a statement has ended. What runs ON CLUSTER
+// answers as each server has done its part, and else would say 200 before one has failed.
+const waitForEnd = "wait_end_of_query"
+
 // Migrate brings the database to the schema of the given migrations, creating
 // it where it is missing, and returns the numbers that it applied. Every
 // statement of a migration is idempotent, so running it twice, or two at once,
@@ -107,6 +111,7 @@ func migrateCluster(ctx context.Context, c tables.Cluster, server driver.Conn, d
 	if err != nil {
 		return nil, err
 	}
+	ctx = clickhousego.Context(ctx, clickhousego.WithSettings(clickhousego.Settings{waitForEnd: "1"}))
 	for _, statement := range c.Databases() {
 		if err := server.Exec(ctx, statement); err != nil {
 			return nil, fmt.Errorf("create database: %w", err)

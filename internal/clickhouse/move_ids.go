@@ -89,15 +89,33 @@ func (m *idMove) run(ctx context.Context) (err error) {
 			}
 		}
 	}
-	if err := m.exec(ctx, m.Publish, m.View); err != nil {
+	if err := m.exec(ctx, m.Publish, m.Table, m.View); err != nil {
 		return err
 	}
 	for _, server := range servers {
-		if err := m.addAppended(ctx, server); err != nil {
+		if err := addAppended(ctx, server, tables.IDs); err != nil {
 			return err
 		}
 	}
+	if err := m.ready(ctx); err != nil {
+		return err
+	}
 	return m.exec(ctx, append([]string{m.RetireView}, m.Retire...)...)
+}
+
+// ready makes sure that every server that has a ledger looks ids up as of today, before
+// the earlier view stops refusing appends.
+func (m *idMove) ready(ctx context.Context) error {
+	there, err := m.there(ctx)
+	if err != nil {
+		return err
+	}
+	for host, names := range there {
+		if names[tables.Ledger] && (!names[tables.IDs] || !names[tables.IDsView]) {
+			return fmt.Errorf("%s has not %s and its view yet: run it again once it can be reached", host, tables.IDs)
+		}
+	}
+	return nil
 }
 
 // servers are those that are written to, one of each shard, whose mutexes hold.
@@ -192,7 +210,7 @@ func (m *idMove) there(ctx context.Context) (present, error) {
 
 // exec runs statements of the schema. They may drop tables of whatever size.
 func (m *idMove) exec(ctx context.Context, statements ...string) error {
-	ctx = clickhousego.Context(ctx, clickhousego.WithSettings(clickhousego.Settings{"max_table_size_to_drop": "0"}))
+	ctx = clickhousego.Context(ctx, clickhousego.WithSettings(clickhousego.Settings{waitForEnd: "1", "max_table_size_to_drop": "0"}))
 	for _, statement := range statements {
 		if _, err := m.db.ExecContext(ctx, statement); err != nil {
 			return fmt.Errorf("%s: %w", firstLine(statement), err)
@@ -206,21 +224,27 @@ func placesAt(ctx context.Context, server *Client) (places []Place, err error) {
 	err = server.SelectText(ctx, Statement{SQL: `
 SELECT stream, toInt32(arrayJoin(range(toUInt32(partitions)))) AS partition FROM usage_streams
 UNION DISTINCT SELECT stream, partition FROM usage_ledger GROUP BY stream, partition`}, func(fields []string) error {
-		stream, err := uuid.Parse(fields[0])
-		if err != nil {
-			return fmt.Errorf("stream %q: %w", fields[0], err)
-		}
-		partition, err := strconv.ParseInt(fields[1], 10, 32)
-		if err != nil {
-			return fmt.Errorf("partition %q: %w", fields[1], err)
-		}
-		places = append(places, Place{stream, int32(partition)})
-		return nil
+		place, err := placeOf(fields)
+		places = append(places, place)
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list partitions: %w", err)
 	}
 	return places, nil
+}
+
+// placeOf reads a stream and a partition.
+func placeOf(fields []string) (Place, error) {
+	stream, err := uuid.Parse(fields[0])
+	if err != nil {
+		return Place{}, fmt.Errorf("stream %q: %w", fields[0], err)
+	}
+	partition, err := strconv.ParseInt(fields[1], 10, 32)
+	if err != nil {
+		return Place{}, fmt.Errorf("partition %q: %w", fields[1], err)
+	}
+	return Place{stream, int32(partition)}, nil
 }
 
 // waitForCounting returns once every statement has ended that held a partition's mutex
@@ -292,7 +316,7 @@ func (m *idMove) fill(ctx context.Context, server *Client) error {
 			said = time.Now()
 		}
 	}
-	return nil
+	return addAppended(ctx, server, tables.NextIDs)
 }
 
 func moveRange(ctx context.Context, server *Client, from, through int64) error {
@@ -319,36 +343,51 @@ func (c *Client) integer(ctx context.Context, statement Statement) (n int64, err
 }
 
 const (
+	marksSQL    = `SELECT stream, partition, max(offset) FROM ` + tables.EarlierBefore + ` GROUP BY stream, partition`
 	sinceAside  = `stream = {stream:UUID} AND partition = {partition:Int32} AND offset > {after:Int64}`
-	appendedSQL = `FROM usage_ledger WHERE ` + sinceAside + ` AND outcome IN ('counted', 'playground', 'adjustment')`
+	appendedSQL = `FROM ` + tables.Ledger + ` WHERE ` + sinceAside + ` AND ` + tables.Recorded
 	addSQL      = `
-INSERT INTO ` + tables.IDs + ` (id_key, stream, partition, offset)
+INSERT INTO %[1]s (id_key, stream, partition, offset)
 SELECT ` + tables.IDKey + ` AS key, stream, partition, offset ` + appendedSQL + `
-    AND (key, offset) NOT IN (SELECT id_key, offset FROM ` + tables.IDs + ` WHERE ` + sinceAside + `)`
+    AND (key, offset) NOT IN (SELECT id_key, offset FROM %[1]s WHERE ` + sinceAside + `)`
 )
 
 // addAppended adds the ids of blocks that were appended since the earlier table was put
 // aside. None is, but where a server's settings say that a view without a table is to be
 // passed over (ignore_materialized_views_with_dropped_target_table), which the appends
-// of earlier releases did not forbid.
-func (m *idMove) addAppended(ctx context.Context, server *Client) error {
-	there, err := server.integer(ctx, Statement{SQL: "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = '" + tables.EarlierBefore + "'"})
-	if err != nil || there == 0 { // a run before this one was at its end here
+// of earlier releases did not forbid. It is done before the table is published, so that
+// whoever looks there finds all, and once more when its view is there, after which
+// nothing can be missed.
+//
+// Where the earlier view is gone, all that was done, and counting has resumed.
+func addAppended(ctx context.Context, server *Client, table string) error {
+	there, err := server.integer(ctx, Statement{SQL: "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = '" + tables.EarlierView + "'"})
+	if err != nil || there == 0 {
 		return err
+	}
+	marks := make(map[Place]int64)
+	if err := server.SelectText(ctx, Statement{SQL: marksSQL}, func(fields []string) error {
+		place, err := placeOf(fields)
+		if err != nil {
+			return err
+		}
+		marks[place], err = strconv.ParseInt(fields[2], 10, 64)
+		return err
+	}); err != nil {
+		return fmt.Errorf("look for what was appended meanwhile: %w", err)
 	}
 	places, err := placesAt(ctx, server)
 	if err != nil {
 		return err
 	}
 	for _, place := range places {
-		statement := Statement{Params: map[string]string{"stream": place.Stream.String(), "partition": strconv.Itoa(int(place.Partition))}}
-		statement.SQL = "SELECT if(count() = 0, -1, max(offset)) FROM " + tables.EarlierBefore + " WHERE stream = {stream:UUID} AND partition = {partition:Int32}"
-		after, err := server.integer(ctx, statement)
-		if err != nil {
-			return fmt.Errorf("look for what was appended to %s: %w", place, err)
+		after, ok := marks[place]
+		if !ok {
+			after = -1
 		}
-		statement.Params["after"] = strconv.FormatInt(after, 10)
-		statement.SQL = "SELECT count() " + appendedSQL
+		statement := Statement{SQL: "SELECT count() " + appendedSQL, Mutex: place.Mutex(server.Database()), Params: map[string]string{
+			"stream": place.Stream.String(), "partition": strconv.Itoa(int(place.Partition)), "after": strconv.FormatInt(after, 10),
+		}}
 		appended, err := server.integer(ctx, statement)
 		if err != nil {
 			return fmt.Errorf("look for what was appended to %s: %w", place, err)
@@ -356,7 +395,7 @@ func (m *idMove) addAppended(ctx context.Context, server *Client) error {
 		if appended == 0 {
 			continue
 		}
-		statement.SQL, statement.Settings, statement.Mutex = addSQL, moveSettings, place.Mutex(server.Database())
+		statement.SQL, statement.Settings = fmt.Sprintf(addSQL, table), moveSettings
 		if err := server.Exec(ctx, statement); err != nil {
 			return fmt.Errorf("add what was appended to %s: %w", place, err)
 		}

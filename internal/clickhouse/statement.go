@@ -23,7 +23,7 @@ import (
 	"agentmeter/internal/tracing"
 )
 
-// Statement is one statement that counting rests on.
+// Statement is one statement, with all that says how it is meant.
 type Statement struct {
 	SQL string
 	// Params are bound to the {name:Type} places of SQL.

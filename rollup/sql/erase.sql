@@ -30,8 +30,8 @@ SELECT stream, partition, slot, toInt64(sum(erased))
 FROM
 (
     SELECT stream, partition, intDiv(offset, {slot:Int64}) AS slot, toInt64(countIf(outcome = 'erased')) AS erased,
-        toInt64(countIf(outcome IN ('counted', 'playground', 'adjustment'))) AS ids,
-        groupBitXorIf(sipHash64(offset), outcome IN ('counted', 'playground', 'adjustment')) AS offsets
+        toInt64(countIf({{recorded}})) AS ids,
+        groupBitXorIf(sipHash64(offset), {{recorded}}) AS offsets
     FROM usage_ledger
     GROUP BY stream, partition, slot
     UNION ALL

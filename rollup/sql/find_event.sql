@@ -13,7 +13,7 @@ SELECT
     toInt8(outcome) AS outcome_number
 FROM usage_ledger
 WHERE (stream, partition, offset) IN (SELECT stream, partition, offset FROM usage_id_places WHERE id_key = {key:UInt64})
-    AND workspace = {workspace:String} AND event_id = {id:String} AND outcome IN ('counted', 'playground', 'adjustment')
+    AND workspace = {workspace:String} AND event_id = {id:String} AND {{recorded}}
 ORDER BY kafka_time, stream, partition, offset
 LIMIT 1
 FORMAT Native

@@ -3,7 +3,7 @@
 SELECT {{idKey}} AS key, offset
     FROM usage_ledger
     WHERE stream = {stream:UUID} AND partition = {partition:Int32} AND offset >= {from:Int64} AND offset <= {through:Int64}
-        AND outcome IN ('counted', 'playground', 'adjustment')
+        AND {{recorded}}
 {{- end}}
 {{/* What it holds of them. Of an erased event the ledger has no id any more, so its entry is kept as it is. */ -}}
 {{define "held" -}}

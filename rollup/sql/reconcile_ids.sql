@@ -5,7 +5,7 @@ WITH block AS
     SELECT {{idKey}} AS key, offset
     FROM usage_ledger
     PREWHERE stream = {stream:UUID} AND partition = {partition:Int32} AND offset >= {lo:Int64} AND offset < {hi:Int64}
-    WHERE outcome IN ('counted', 'playground', 'adjustment')
+    WHERE {{recorded}}
 )
 SELECT key, {stream:UUID}, {partition:Int32}, offset
 FROM block

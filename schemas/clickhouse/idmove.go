@@ -32,6 +32,7 @@ type IDMove struct {
 	Aside      string // takes the earlier table's name: nothing is appended from here on
 	Next       string // makes the table that is to be filled
 	Publish    string // gives the filled table its name
+	Table      string // makes it where a server has none yet
 	View       string // fills it from here on
 	RetireView string // removes the earlier view: blocks are appended again
 	Retire     []string
@@ -41,7 +42,7 @@ type IDMove struct {
 
 // Statements are all of them.
 func (m IDMove) Statements() []string {
-	return append([]string{m.Aside, m.Next, m.Publish, m.View, m.RetireView, m.Unfinished}, m.Retire...)
+	return append([]string{m.Aside, m.Next, m.Publish, m.Table, m.View, m.RetireView, m.Unfinished}, m.Retire...)
 }
 
 // MoveOfIDs are the statements for one server, or for a cluster.
@@ -68,13 +69,14 @@ func MoveOfIDs(cluster *Cluster) (IDMove, error) {
 		Aside:      "RENAME TABLE IF EXISTS " + EarlierIDs + " TO " + EarlierBefore + on,
 		Next:       strings.Replace(table, "EXISTS "+IDs, "EXISTS "+NextIDs, 1),
 		Publish:    "RENAME TABLE IF EXISTS " + NextIDs + " TO " + IDs + on,
+		Table:      table,
 		View:       view,
 		RetireView: "DROP VIEW IF EXISTS " + EarlierView + on + " SYNC",
-		Retire:     []string{"DROP TABLE IF EXISTS " + EarlierBefore + on + " SYNC"},
 		Unfinished: "DROP TABLE IF EXISTS " + NextIDs + on + " SYNC",
 	}
 	if cluster != nil {
 		move.Retire = append(move.Retire, "DROP TABLE IF EXISTS "+ReadsDatabase(cluster.Database)+"."+EarlierIDs+on+" SYNC")
 	}
+	move.Retire = append(move.Retire, "DROP TABLE IF EXISTS "+EarlierBefore+on+" SYNC") // last: it says that something is left to do
 	return move, nil
 }

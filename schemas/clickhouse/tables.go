@@ -35,8 +35,13 @@ const (
 // IDKey is the schemas.IDKey of the event that a row of the ledger recorded.
 const IDKey = `reinterpretAsUInt64(reverse(substring(SHA256(concat(workspace, '\0', event_id)), 1, 6)))`
 
-// WithIDKey puts IDKey where a statement says {{idKey}}.
-func WithIDKey(sql string) string { return strings.ReplaceAll(sql, "{{idKey}}", IDKey) }
+// Recorded is true of a row of the ledger that recorded an event first: its id is looked up.
+const Recorded = `outcome IN ('counted', 'playground', 'adjustment')`
+
+// Expand puts IDKey and Recorded where a statement says {{idKey}} and {{recorded}}.
+func Expand(sql string) string {
+	return strings.NewReplacer("{{idKey}}", IDKey, "{{recorded}}", Recorded).Replace(sql)
+}
 
 // Rollup describes one table that a materialized view keeps off the ledger:
 // what audit compares with the ledger and reconcile repairs.

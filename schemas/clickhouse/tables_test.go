@@ -50,7 +50,7 @@ func TestRollupsAreTheOnesThatTheMigrationsCreate(t *testing.T) {
 func TestTheViewOfIDsComputesTheirKey(t *testing.T) {
 	_, view, found := strings.Cut(allSQL(t), "CREATE MATERIALIZED VIEW IF NOT EXISTS "+IDs+"_view TO "+IDs+" AS")
 	view, _, _ = strings.Cut(view, ";")
-	if !found || !strings.Contains(view, IDKey+" AS id_key,") {
+	if !found || !strings.Contains(view, IDKey+" AS id_key,") || !strings.Contains(view, "WHERE "+Recorded) {
 		t.Errorf("the view of %s is%s", IDs, view)
 	}
 }

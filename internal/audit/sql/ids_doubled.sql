@@ -32,7 +32,7 @@ FROM
     (
         SELECT {{idKey}} AS id_key, stream, partition, offset, workspace, event_id, count() AS events
         FROM usage_ledger
-        WHERE outcome IN ('counted', 'playground', 'adjustment') AND (stream, partition, offset) IN (SELECT stream, partition, offset FROM looked_up)
+        WHERE {{recorded}} AND (stream, partition, offset) IN (SELECT stream, partition, offset FROM looked_up)
         GROUP BY id_key, stream, partition, offset, workspace, event_id
     ) AS recorded ON places.id_key = recorded.id_key AND places.stream = recorded.stream AND places.partition = recorded.partition AND places.offset = recorded.offset
     -- What is not recorded at its place is one with nothing but itself.

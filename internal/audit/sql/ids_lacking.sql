@@ -2,7 +2,7 @@
 SELECT offset
 FROM usage_ledger
 WHERE stream = {stream:UUID} AND partition = {partition:Int32} AND offset >= {lo:Int64} AND offset < {hi:Int64}
-    AND outcome IN ('counted', 'playground', 'adjustment')
+    AND {{recorded}}
     AND ({{idKey}}, offset) NOT IN
     (
         SELECT id_key, offset

@@ -7,7 +7,7 @@ WHERE stream = {stream:UUID} AND partition = {partition:Int32} AND offset >= {lo
         SELECT {{idKey}}, offset
         FROM usage_ledger
         WHERE stream = {stream:UUID} AND partition = {partition:Int32} AND offset >= {lo:Int64} AND offset < {hi:Int64}
-            AND outcome IN ('counted', 'playground', 'adjustment')
+            AND {{recorded}}
     )
     -- Of an erased event the ledger has no id any more.
     AND offset NOT IN

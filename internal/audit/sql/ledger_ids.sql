@@ -4,5 +4,5 @@ SELECT
     toInt64(count()) AS ids,
     toString(sum(reinterpretAsUInt128(sipHash128({{idKey}}, offset)))) AS checksum
 FROM usage_ledger
-WHERE stream = {stream:UUID} AND partition = {partition:Int32} AND offset < {below:Int64} AND outcome IN ('counted', 'playground', 'adjustment')
+WHERE stream = {stream:UUID} AND partition = {partition:Int32} AND offset < {below:Int64} AND {{recorded}}
 GROUP BY stretch

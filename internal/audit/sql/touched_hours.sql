@@ -2,5 +2,5 @@
 SELECT DISTINCT toInt64(toUnixTimestamp(toStartOfHour(occurred_at))) AS hour
 FROM usage_ledger
 WHERE stream = {stream:UUID} AND partition = {partition:Int32} AND offset >= {lo:Int64} AND offset < {hi:Int64}
-    AND outcome IN ('counted', 'playground', 'adjustment')
+    AND {{recorded}}
 ORDER BY hour

@@ -4,7 +4,7 @@ WITH recorded AS
     SELECT {{idKey}} AS key, offset
     FROM usage_ledger
     WHERE stream = {stream:UUID} AND partition = {partition:Int32} AND offset >= {lo:Int64} AND offset < {hi:Int64}
-        AND outcome IN ('counted', 'playground', 'adjustment')
+        AND {{recorded}}
 )
 SELECT
     (SELECT toInt64(uniqExact(key, offset)) FROM recorded) AS events,

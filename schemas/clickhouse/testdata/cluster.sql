@@ -445,6 +445,17 @@ SETTINGS index_granularity = 2048, replicated_deduplication_window = 0;
 
 RENAME TABLE IF EXISTS usage_id_places_next TO usage_id_places ON CLUSTER 'meters';
 
+CREATE TABLE IF NOT EXISTS usage_id_places ON CLUSTER 'meters'
+(
+    id_key    UInt64 CODEC(Delta, T64, LZ4),
+    stream    UUID,
+    partition Int32 CODEC(T64, LZ4),
+    offset    Int64 CODEC(T64, LZ4)
+)
+ENGINE = ReplicatedMergeTree('/clickhouse/tables/{shard}/agentmeter/usage_id_places', '{replica}')
+ORDER BY id_key
+SETTINGS index_granularity = 2048, replicated_deduplication_window = 0;
+
 CREATE MATERIALIZED VIEW IF NOT EXISTS usage_id_places_view ON CLUSTER 'meters' TO usage_id_places AS
 SELECT
     reinterpretAsUInt64(reverse(substring(SHA256(concat(workspace, '\0', event_id)), 1, 6))) AS id_key,
@@ -458,7 +469,7 @@ DROP VIEW IF EXISTS usage_ids_view ON CLUSTER 'meters' SYNC;
 
 DROP TABLE IF EXISTS usage_id_places_next ON CLUSTER 'meters' SYNC;
 
-DROP TABLE IF EXISTS usage_ids_before ON CLUSTER 'meters' SYNC;
-
 DROP TABLE IF EXISTS agentmeter_reads.usage_ids ON CLUSTER 'meters' SYNC;
+
+DROP TABLE IF EXISTS usage_ids_before ON CLUSTER 'meters' SYNC;
 
