@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -244,43 +243,6 @@ func TestEachAlertHasARunbookAndEachRunbookAnAlert(t *testing.T) {
 				t.Errorf("%s: no %q in its place", name, strings.TrimSpace(heading))
 			}
 			last = at
-		}
-	}
-}
-
-// Links in what operators read lead somewhere.
-func TestRunbooksAndDocumentsLinkToWhatIsThere(t *testing.T) {
-	var files []string
-	for _, pattern := range []string{"deploy/runbooks/*.md", "docs/operations/*.md"} {
-		found, err := filepath.Glob(filepath.Join(root, pattern))
-		if err != nil || len(found) == 0 {
-			t.Fatalf("%s: nothing found (%v)", pattern, err)
-		}
-		files = append(files, found...)
-	}
-	anchors := func(name string) map[string]bool {
-		out := map[string]bool{}
-		for _, heading := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(read(t, name), -1) {
-			anchor := regexp.MustCompile("[^a-z0-9 _-]").ReplaceAllString(strings.ToLower(heading[1]), "")
-			out[strings.ReplaceAll(anchor, " ", "-")] = true
-		}
-		return out
-	}
-	for _, file := range files {
-		for _, link := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(read(t, file), -1) {
-			if strings.Contains(link[1], "://") {
-				continue
-			}
-			path, anchor, _ := strings.Cut(link[1], "#")
-			target := file
-			if path != "" {
-				target = filepath.Join(filepath.Dir(file), path)
-			}
-			if _, err := os.Stat(target); err != nil {
-				t.Errorf("%s: %s is not there", file, link[1])
-			} else if anchor != "" && !anchors(target)[anchor] {
-				t.Errorf("%s: %s has no such heading", file, link[1])
-			}
 		}
 	}
 }
