@@ -34,6 +34,7 @@ var rules = map[string]rule{
 	"client":                   {[]string{"schemas", "schemas/"}, "speaks to the HTTP API: retries, problems, iterators; its low-level part is schemas/api, its one domain type the CSV's cell"},
 	"client/examples/embed":    {[]string{"client"}, "a platform's app that shows the page in a frame, to be read and copied"},
 	"client/examples/producer": {[]string{"schemas/usagev1"}, "a platform's service that writes straight to Kafka, to be read and copied"},
+	"client/examples/send":     {[]string{"client", "schemas", "schemas/api"}, "the least program that sends an event, to be read and copied"},
 
 	// What stages stand on. None of them knows a stage.
 	"internal/pause":                       {nil, "a wait that a context may end"},
