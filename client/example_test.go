@@ -70,6 +70,47 @@ func ExampleClient_SendEvents() {
 	// event 1: credits_negative
 }
 
+func ExampleClient_Adjust() {
+	server := exampleServer()
+	defer server.Close()
+	c, err := client.New(server.URL, client.WithToken("a-token"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	cost, err := schemas.ParseCredits("1.5")
+	if err != nil {
+		log.Fatal(err)
+	}
+	err = c.Adjust(context.Background(), api.Adjustment{
+		ID: "refund-1", WorkspaceID: "ws_acme", AgentID: "agt_support", Reason: "the answer was cut off",
+		EventID: new("m-1"), OccurredAt: time.Date(2026, 11, 24, 9, 31, 47, 0, time.UTC), Credits: -cost,
+	})
+	if err != nil {
+		log.Fatal(err) // send it again, its id counts once
+	}
+	fmt.Println("adjusted by", -cost)
+	// Output: adjusted by -1.5
+}
+
+func ExampleClient_PutAgent() {
+	server := exampleServer()
+	defer server.Close()
+	c, err := client.New(server.URL, client.WithToken("a-token"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	receipt, err := c.PutAgent(context.Background(), "ws_acme", "agt_support", "Support Bot")
+	if err != nil {
+		log.Fatal(err) // state it again, which changes nothing
+	}
+	fmt.Println("called so from", receipt.ChangedAt.Format(time.TimeOnly))
+	// Output: called so from 13:32:05
+}
+
 func ExampleClient_Dashboard() {
 	server := exampleServer()
 	defer server.Close()
@@ -116,6 +157,29 @@ func ExampleClient_AllAgents() {
 	// Output:
 	// Support Bot 12400
 	// Sales 21.5
+}
+
+func ExampleClient_Breakdown() {
+	server := exampleServer()
+	defer server.Close()
+	c, err := client.New(server.URL, client.WithToken("a-token"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	breakdown, err := c.Breakdown(context.Background(), api.GetBreakdownParams{Workspace: "ws_acme", By: api.ByChannel, Range: new(api.Preset30Days)})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, item := range breakdown.Items {
+		fmt.Println(item.Key, item.Credits)
+	}
+	fmt.Println("others", breakdown.Rest.Credits)
+	// Output:
+	// embed 12000
+	// whatsapp 400
+	// others 21.5
 }
 
 func ExampleClient_ExportRows() {
@@ -200,6 +264,9 @@ func exampleServer() *httptest.Server {
 	json("GET /v1/workspaces/ws_acme", http.StatusOK, `{"id":"ws_acme","name":"Acme","timezone":"Europe/Copenhagen"}`)
 	json("POST /v1/events", http.StatusAccepted, `{"accepted":1,"rejected":[{"index":1,"id":"m-2","code":"credits_negative","detail":"credits: is negative"}]}`)
 	json("GET /v1/usage/dashboard", http.StatusOK, `{"summary":{"credits":"12421.5","messages":"7701"},"completeness":"complete"}`)
+	json("POST /v1/adjustments", http.StatusAccepted, `{"accepted":1,"rejected":[]}`)
+	json("PUT /v1/workspaces/ws_acme/agents/agt_support", http.StatusAccepted, `{"changed_at":"2026-11-24T13:32:05.118Z"}`)
+	json("GET /v1/usage/breakdown", http.StatusOK, `{"items":[{"key":"embed","credits":"12000"},{"key":"whatsapp","credits":"400"}],"rest":{"credits":"21.5"}}`)
 	mux.HandleFunc("GET /v1/usage/agents", func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Query().Get("cursor") == "" {
 			reply(w, http.StatusOK, `{"agents":[{"id":"agt_support","name":"Support Bot","credits":"12400"}],"next_cursor":"next"}`)
