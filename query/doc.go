@@ -12,6 +12,10 @@
 // headline, the bars, the leaderboard and the CSV are added up in Go from the very
 // same rows. So they agree by construction. How far the ledger had been counted is
 // read before all of them, so that what an answer claims to hold is always in it.
+// Read in this order, it is the way of the dashboard: dashboard, params, asked,
+// standing (with watermark, workspace, directory, totals), question, reading, held,
+// units, usage, statement, read, figures, surroundings, etag. The other routes have
+// files of their own: leaderboard, picker, breakdown, export, reconcile, live, usagepage.
 //
 // What is promised when things break. A figure is either right or says that it
 // is not complete: bars that end after counted_through are in_progress, bars
