@@ -260,27 +260,12 @@ func (l ledgerIDs) loadIDs(ctx context.Context, yield func([]schemas.IDKey)) err
 	if err != nil {
 		return err
 	}
-	for _, s := range keyStretches(total) {
-		if err := l.loadStretch(ctx, s, yield); err != nil {
+	for from, through := range schemas.KeyRanges(total, idsAStretch) {
+		if err := l.loadStretch(ctx, stretch{from, through}, yield); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// keyStretches cut the range of keys into equal runs, each of about idsAStretch of
-// this many ids: keys are uniform.
-func keyStretches(ids int64) []stretch {
-	number := int64(1)
-	for number*idsAStretch < ids && number < 1<<16 {
-		number *= 2
-	}
-	width := int64(1<<schemas.IDKeyBits) / number
-	all := make([]stretch, number)
-	for i := range number {
-		all[i] = stretch{i * width, (i+1)*width - 1}
-	}
-	return all
 }
 
 func (l ledgerIDs) loadStretch(ctx context.Context, s stretch, yield func([]schemas.IDKey)) error {

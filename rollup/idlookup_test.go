@@ -329,18 +329,3 @@ func TestFilterIsLoadedFromTheTable(t *testing.T) {
 		t.Errorf("a cancelled load: %v", err)
 	}
 }
-
-func TestStretchesTileTheRangeOfKeys(t *testing.T) {
-	for _, ids := range []int64{0, 1, idsAStretch, idsAStretch + 1, 100 * idsAStretch, 1 << 50} {
-		next := int64(0)
-		for _, s := range keyStretches(ids) {
-			if s.from != next || s.through < s.from {
-				t.Fatalf("%d ids: a stretch from %d through %d, want it to begin at %d", ids, s.from, s.through, next)
-			}
-			next = s.through + 1
-		}
-		if next != 1<<schemas.IDKeyBits {
-			t.Errorf("%d ids: stretches end at %d", ids, next)
-		}
-	}
-}

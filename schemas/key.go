@@ -3,6 +3,7 @@ package schemas
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"iter"
 	"slices"
 
 	"github.com/cespare/xxhash/v2"
@@ -102,6 +103,23 @@ const IDKeyBits = 48
 
 // Key is the hash's IDKey.
 func (h *IDHash) Key() IDKey { return IDKey(binary.BigEndian.Uint64(h[:8]) >> (64 - IDKeyBits)) }
+
+// KeyRanges cuts all IDKeys into equal ranges, both ends included, so many that one
+// has about most of so many ids: keys are uniform.
+func KeyRanges(ids, most int64) iter.Seq2[int64, int64] {
+	ranges := int64(1)
+	for ids/ranges > most && ranges < 1<<32 {
+		ranges *= 2
+	}
+	width := int64(1<<IDKeyBits) / ranges
+	return func(yield func(from, through int64) bool) {
+		for from := int64(0); from < 1<<IDKeyBits; from += width {
+			if !yield(from, from+width-1) {
+				return
+			}
+		}
+	}
+}
 
 // HashID computes the IDHash of an event's id.
 func HashID(workspace WorkspaceID, id string) IDHash {

@@ -77,3 +77,20 @@ func TestIDHashNeverChanges(t *testing.T) {
 		t.Errorf("got %s, want %s: ids in the look-up table would not be found", got, want)
 	}
 }
+
+func TestRangesOfKeysTileAllOfThem(t *testing.T) {
+	const most = 1 << 20
+	for _, ids := range []int64{0, 1, most, most + 1, 100 * most, 1 << 50} {
+		next, ranges := int64(0), int64(0)
+		for from, through := range KeyRanges(ids, most) {
+			if from != next || through < from {
+				t.Fatalf("%d ids: a range from %d through %d, want it to begin at %d", ids, from, through, next)
+			}
+			next = through + 1
+			ranges++
+		}
+		if next != 1<<IDKeyBits || ids/ranges > most {
+			t.Errorf("%d ids: %d ranges end at %d", ids, ranges, next)
+		}
+	}
+}

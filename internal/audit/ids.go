@@ -199,15 +199,10 @@ func (a *auditor) doubledIDs(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	ranges := int64(1)
-	for rows/ranges > a.options.bounds.keys && ranges < 1<<32 {
-		ranges *= 2
-	}
-	width := int64(1<<schemas.IDKeyBits) / ranges
 	return a.settled(ctx, func() error {
 		var found doubled
-		for number := range ranges {
-			if err := a.doubledIn(ctx, number*width, (number+1)*width-1, &found); err != nil {
+		for from, through := range schemas.KeyRanges(rows, a.options.bounds.keys) {
+			if err := a.doubledIn(ctx, from, through, &found); err != nil {
 				return err
 			}
 		}

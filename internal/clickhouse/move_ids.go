@@ -301,18 +301,14 @@ func (m *idMove) fill(ctx context.Context, server *Client) error {
 	if err != nil {
 		return fmt.Errorf("count ids: %w", err)
 	}
-	ranges := int64(1)
-	for ranges*idsAMove < ids && ranges < 1<<32 {
-		ranges *= 2
-	}
-	width := int64(1<<schemas.IDKeyBits) / ranges
 	said := time.Now()
-	for n := range ranges {
-		if err := moveRange(ctx, server, n*width, (n+1)*width-1); err != nil {
+	for from, through := range schemas.KeyRanges(ids, idsAMove) {
+		if err := moveRange(ctx, server, from, through); err != nil {
 			return err
 		}
-		if time.Since(said) > 10*time.Second || n == ranges-1 {
-			m.say(fmt.Sprintf("moved %d %% of %d ids", (n+1)*100/ranges, ids))
+		done := through + 1
+		if time.Since(said) > 10*time.Second || done == 1<<schemas.IDKeyBits {
+			m.say(fmt.Sprintf("moved %d %% of %d ids", done*100>>schemas.IDKeyBits, ids))
 			said = time.Now()
 		}
 	}

@@ -25,8 +25,8 @@ func OnlyWhileMoving(name string) bool {
 // IDMove are the statements by which today's id look-up takes the place of that of
 // earlier releases, in this order.
 //
-// A view whose table is gone refuses every append. So nothing is counted from the
-// first of them until the last but one, by rollups of whichever release, and a rollup
+// A view whose table is gone refuses every append. So nothing is counted from
+// Aside until RetireView, by rollups of whichever release, and a rollup
 // of today's finds no look-up before it holds everything.
 type IDMove struct {
 	Aside      string // takes the earlier table's name: nothing is appended from here on
