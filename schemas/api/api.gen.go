@@ -620,7 +620,7 @@ type Dashboard struct {
 	PlaygroundMessages Count      `json:"playground_messages"`
 	Range              UsageRange `json:"range"`
 
-	// RecordedEvents Events of the range that were counted, adjustments among them.
+	// RecordedEvents Events of the range that are recorded; adjustments and Playground tests are among them.
 	RecordedEvents Count   `json:"recorded_events"`
 	Series         []Bar   `json:"series"`
 	Summary        Summary `json:"summary"`

@@ -5,7 +5,7 @@
 //   E2E_CONTROL              where orders are taken
 //   E2E_TOKEN                a token for every workspace, with every scope
 import assert from 'node:assert/strict';
-import { eventually, figures, launch, pageTest, signIn, sum } from './support.mjs';
+import { base, eventually, figures, launch, pageTest, signIn, sum } from './support.mjs';
 
 const { env } = process;
 for (const name of ['E2E_INGEST', 'E2E_ENGINE', 'E2E_CONTROL', 'E2E_TOKEN']) {
@@ -167,6 +167,13 @@ export async function workspace({ agents = {}, members = 0, ...facts } = {}) {
 
   /** Events by id, so that what is sent twice counts once. */
   const sent = new Map();
+  const sentIn = (from = '', to = '9') =>
+    [...sent.values()].filter(event => {
+      const when = new Date(event.occurred_at).toISOString();
+      return (
+        when >= (from && new Date(from).toISOString()) && (to === '9' || when < new Date(to).toISOString())
+      );
+    });
   const self = {
     id,
     put: (path, body) => {
@@ -227,14 +234,11 @@ export async function workspace({ agents = {}, members = 0, ...facts } = {}) {
       sent.set(adjustment.id, adjustment);
     },
     /** What was sent to be counted in [from, to), of one agent or of all. */
-    sum({ from = '', to = '9', agent } = {}) {
+    sum({ from, to, agent } = {}) {
       let credits = 0n;
       let messages = 0;
-      for (const e of sent.values()) {
-        const when = new Date(e.occurred_at).toISOString();
-        const inside =
-          when >= (from && new Date(from).toISOString()) && (to === '9' || when < new Date(to).toISOString());
-        if (e.channel === 'playground' || !inside || (agent && e.agent_id !== agent)) continue;
+      for (const e of sentIn(from, to)) {
+        if (e.channel === 'playground' || (agent && e.agent_id !== agent)) continue;
         credits += micros(e.credits);
         messages += e.messages ?? 1;
       }
@@ -255,9 +259,27 @@ export async function workspace({ agents = {}, members = 0, ...facts } = {}) {
         { everyMs: 50 },
       );
     },
+    /**
+     * Waits until the service answers with everything that was sent on the days from one date to another, in UTC.
+     * What it knows of the ledger is a moment old, so that its answer may be without what the ledger holds already.
+     */
+    async answered({ from, to }) {
+      const after = new Date(Date.parse(to) + 86_400_000);
+      const question = new URLSearchParams({ workspace: id, from, to });
+      await eventually(
+        async () => {
+          const response = await fetch(`${base}/v1/usage/dashboard?${question}`, {
+            headers: { Authorization: `Bearer ${env.E2E_TOKEN}` },
+          });
+          const answer = await response.json();
+          assert.equal(answer.recorded_events, String(sentIn(from, after).length), JSON.stringify(answer));
+        },
+        { everyMs: 50 },
+      );
+    },
     /** A world for open and pageTest: this workspace's page, signed in by a one-time link. */
     async world() {
-      const response = await fetch(`${env.E2E_BASE}/v1/sessions`, {
+      const response = await fetch(`${base}/v1/sessions`, {
         method: 'POST',
         headers: { Authorization: `Bearer ${env.E2E_TOKEN}`, 'Content-Type': 'application/json' },
         body: JSON.stringify({ workspace_id: id }),

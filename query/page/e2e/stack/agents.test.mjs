@@ -300,7 +300,7 @@ workspaceTest(
       { at: at(9), agent: 'agt_b', channel: 'playground', credits: '9' },
       { at: at(9), agent: 'agt_unheard_of', channel: 'playground', credits: '9' },
     );
-    await ws.counted();
+    await ws.answered({ from: '2025-11-01', to: '2025-11-30' });
     await page.reload();
     await settled(page);
     await page.getByText('Totals match 7 recorded events').waitFor();

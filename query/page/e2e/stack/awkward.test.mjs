@@ -341,7 +341,7 @@ workspaceTest(
     await page.context().setOffline(true);
     await page.getByText('You’re offline.').waitFor();
     await ws.send({ at: at(5), agent: 'agt_a', credits: '0.25' });
-    await ws.counted();
+    await ws.answered({ from: '2025-11-01', to: '2025-11-10' });
     const changed = page.waitForResponse(
       response => response.url().includes('/v1/usage/dashboard') && response.status() === 200,
     );

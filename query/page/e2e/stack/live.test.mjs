@@ -321,6 +321,8 @@ pageTest(
   },
 );
 
+const settingsOf = ws =>
+  fetch(`${base}/v1/workspaces/${ws.id}`, { headers: { Authorization: `Bearer ${process.env.E2E_TOKEN}` } });
 const failed = page => page.getByRole('alert').filter({ hasText: 'Usage couldn’t load for this range' });
 
 pageTest(
@@ -328,6 +330,8 @@ pageTest(
   async () => {
     const world = await counting()();
     await stack.kill('engine');
+    // What the service has just read of the workspace, such as whom it names for help, it uses again for a moment.
+    await eventually(async () => assert.equal((await settingsOf(world.of)).status, 503));
     return world;
   },
   theWeek,

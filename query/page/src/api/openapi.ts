@@ -932,7 +932,7 @@ export interface components {
             completeness: components["schemas"]["Completeness"];
             /** @description Messages of Playground tests in the range, which count nowhere. */
             playground_messages: components["schemas"]["Count"];
-            /** @description Events of the range that were counted, adjustments among them. */
+            /** @description Events of the range that are recorded; adjustments and Playground tests are among them. */
             recorded_events: components["schemas"]["Count"];
             /**
              * Format: date-time
