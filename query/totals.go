@@ -94,7 +94,7 @@ const olderAfter = time.Hour
 //
 // As long as no partition of the workspace is known to have been counted any
 // further, the totals that were read last are the answer: they hold all that
-// counted_through promises. Otherwise the last hours are read, with the sum of all
+// counted_through promises, though others, read later, may hold more. Otherwise the last hours are read, with the sum of all
 // before, which are held and are right as long as they have that sum.
 //
 // A reader that has heard of news from the live stream, maybe from another

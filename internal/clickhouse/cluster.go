@@ -47,8 +47,9 @@ var (
 	// readsOverShards send a question to the server that is asked, for its own
 	// shard, and to the replica of each other that the cluster's definition names
 	// first; count an answer without a shard for none; and make a list that a
-	// condition needs once for all shards. A replica that lacks what a majority has
-	// refuses.
+	// condition needs once for all shards (ClickHouse refuses a condition on a second
+	// Distributed table where nothing says how it is meant). A replica that lacks what
+	// a majority has refuses.
 	readsOverShards = map[string]string{
 		"select_sequential_consistency": "1",
 		"load_balancing":                "in_order",

@@ -7,7 +7,9 @@ import (
 )
 
 // Names of the id look-up of earlier releases, which migrations 3 and 5 made, and
-// of what it and today's are called while one takes the other's place.
+// of what it and today's are called while one takes the other's place. Those migrations
+// are gone: a new database would get the earlier table only to lose it, maybe while
+// another process was moving its ids.
 const (
 	EarlierIDs    = "usage_ids"
 	EarlierBefore = "usage_ids_before"
