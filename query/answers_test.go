@@ -580,7 +580,7 @@ func TestEntityTagsAreStrong(t *testing.T) {
 	}
 }
 
-func TestWhatIsBehindAnAgent(t *testing.T) {
+func TestBreakdownsAddUpToWhatTheyAreBehind(t *testing.T) {
 	w := newWorld(t)
 	var events []event
 	for n := range 120 {

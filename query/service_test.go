@@ -25,8 +25,8 @@ import (
 	"agentmeter/schemas/api"
 )
 
-// That another workspace is not to be told from none is TestAccess's, in
-// cmd/agentmeter.
+// That another workspace is not to be told from none, the table of cmd/agentmeter's
+// access test says.
 func TestNothingOfAnotherWorkspaceIsInOnesOwnFigures(t *testing.T) {
 	w := newWorld(t)
 	w.insert(t, []event{used("ws_theirs", "agt_secret", frozen.Add(-time.Hour), 1_000_000)})

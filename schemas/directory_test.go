@@ -9,7 +9,7 @@ import (
 	"agentmeter/schemas/usagev1"
 )
 
-func TestDirectoryProblem(t *testing.T) {
+func TestFaultsOfADirectoryChangeAreNamed(t *testing.T) {
 	many := int64(MaxSlots + 1)
 	workspace := func(w *usagev1.Workspace) *usagev1.DirectoryChange {
 		return &usagev1.DirectoryChange{WorkspaceId: "ws", ChangedAtUs: 1, Change: &usagev1.DirectoryChange_Workspace{Workspace: w}}

@@ -473,9 +473,9 @@ func (w *accessWorld) forgers(t *testing.T) []caller {
 	return all
 }
 
-// TestAccess asks every route of every process as every kind of caller, and writes
-// down what was answered in docs/access.md.
-func TestAccess(t *testing.T) {
+// It asks every route of every process as every kind of caller, and writes down what
+// was answered in docs/access.md.
+func TestEveryRouteAnswersEachCallerAsTheTableSays(t *testing.T) {
 	w := newAccessWorld(t)
 	rows := make(map[string]access)
 	for _, a := range accesses {
@@ -676,20 +676,20 @@ func (w *accessWorld) document(t *testing.T, callers, forgers []caller, answers 
 		return
 	}
 	if !*update {
-		t.Fatalf("%s is not what was answered: go test ./cmd/agentmeter -run TestAccess -update, and look at what changes", accessDocument)
+		t.Fatalf("%s is not what was answered: go test ./cmd/agentmeter -run TestEveryRoute -update, and look at what changes", accessDocument)
 	}
 	if err := os.WriteFile(accessDocument, []byte(doc.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
 
-const accessIntroduction = `<!-- written by go test ./cmd/agentmeter -run TestAccess -update -->
+const accessIntroduction = `<!-- written by go test ./cmd/agentmeter -run TestEveryRoute -update -->
 # Access
 
 Every route of every process, and what each kind of caller was answered by a test that asks all
-of them (` + "`TestAccess`" + ` in ` + "`cmd/agentmeter`" + `). The table that it goes by is in the same file; a
-route without a row there fails it. What the scopes are for: [openapi.yaml](../schemas/openapi.yaml).
-Why: [threat model](threat-model.md).
+of them (` + "`TestEveryRouteAnswersEachCallerAsTheTableSays`" + ` in ` + "`cmd/agentmeter`" + `). The table that it
+goes by is in the same file; a route without a row there fails it. What the scopes are for:
+[openapi.yaml](../schemas/openapi.yaml). Why: [threat model](threat-model.md).
 
 Callers come from another machine, and ask about their own workspace, unless the column says
 otherwise. With 401, 403 and 404 no statement is put to ClickHouse and no record written to Kafka.

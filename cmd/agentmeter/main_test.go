@@ -36,18 +36,18 @@ func TestMain(m *testing.M) {
 	})
 }
 
-func TestCommandLine(t *testing.T) {
+func TestCommandsDoWhatTheirScriptsSay(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata/script", Setup: withEngine, Cmds: scriptCommands})
 }
 
-// TestRepairs runs the operator's commands against a real instance.
-func TestRepairs(t *testing.T) {
+// The operator's commands, against a real instance.
+func TestRepairsDoWhatTheirScriptsSay(t *testing.T) {
 	enginetest.Require(t)
 	testscript.Run(t, testscript.Params{Dir: "testdata/repairs", Setup: withEngine, Cmds: scriptCommands})
 }
 
-// TestLongRepairs runs those that take whole histories of an instance.
-func TestLongRepairs(t *testing.T) {
+// Those that take whole histories of an instance.
+func TestLongRepairsDoWhatTheirScriptsSay(t *testing.T) {
 	slowtest.Begin(t)
 	testscript.Run(t, testscript.Params{Dir: "testdata/repairs_slow", Setup: withEngine, Cmds: scriptCommands})
 }

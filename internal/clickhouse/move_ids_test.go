@@ -288,7 +288,7 @@ func TestAMoveOfIDsCanBeCutOffAnywhere(t *testing.T) {
 }
 
 // Several at once, beside counting: some may fail, and what they leave is right.
-func TestMovesOfIDsBesideEachOther(t *testing.T) {
+func TestMovesOfIDsBesideEachOtherLoseNothing(t *testing.T) {
 	slowtest.Begin(t)
 	e := newEarlierTables(t)
 	statements, err := schematest.EarlierIDs()
@@ -319,7 +319,7 @@ func TestMovesOfIDsBesideEachOther(t *testing.T) {
 	}
 }
 
-func TestManyMigrationsOfANewDatabaseAtOnce(t *testing.T) {
+func TestManyMigrationsOfANewDatabaseAtOnceMakeOneSchema(t *testing.T) {
 	url, _ := enginetest.Start(t)
 	for round := range 5 {
 		config := clickhouse.Config{URL: url, Database: fmt.Sprintf("new_%d", round)}

@@ -50,9 +50,9 @@ func requireBrowser(t *testing.T) {
 	}
 }
 
-// TestPageInARealBrowser runs the browser tests of query/page/e2e against a
-// whole stack that has counted known events.
-func TestPageInARealBrowser(t *testing.T) {
+// The browser tests of query/page/e2e, against a whole stack that has counted known
+// events.
+func TestPageShowsKnownFiguresInARealBrowser(t *testing.T) {
 	slowtest.Begin(t)
 	requireBrowser(t)
 	i := runOn(t, t.TempDir())
@@ -68,11 +68,11 @@ func TestPageInARealBrowser(t *testing.T) {
 	)
 }
 
-// TestPageOnASteeredStack runs the browser tests of query/page/e2e/stack, which
-// stop and start the processes and set the clock. With AGENTMETER_E2E_HOLD it
-// only says how to reach the processes, for running single files against them
-// (node --test e2e/stack/NAME.test.mjs), until it is interrupted.
-func TestPageOnASteeredStack(t *testing.T) {
+// The browser tests of query/page/e2e/stack stop and start the processes and set the
+// clock. With AGENTMETER_E2E_HOLD this only says how to reach the processes, for running
+// single files against them (node --test e2e/stack/NAME.test.mjs), until it is
+// interrupted.
+func TestPageStaysRightOnASteeredStack(t *testing.T) {
 	slowtest.Begin(t)
 	requireBrowser(t)
 	environment := steer(t).environment()

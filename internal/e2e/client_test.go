@@ -24,7 +24,7 @@ import (
 // A Go program that uses the client gets the same figures from everything that
 // answers them, through a front that now and then loses a request, an answer, or
 // a stream.
-func TestGoClientAgainstTheWholeProduct(t *testing.T) {
+func TestGoClientGetsTheSameFiguresThroughALossyFront(t *testing.T) {
 	slowtest.Begin(t)
 	i := runOn(t, t.TempDir())
 	target, err := url.Parse(i.endpoints.HTTP)

@@ -59,9 +59,9 @@ func (s *site) handle(handler http.Handler) {
 	s.server.StartTLS()
 }
 
-// TestPageInAFrame runs the browser tests of query/page/e2e/embed: the example
-// of a platform's app shows the page in a frame, each site over https.
-func TestPageInAFrame(t *testing.T) {
+// The browser tests of query/page/e2e/embed: the example of a platform's app shows the
+// page in a frame, each site over https.
+func TestPageWorksInAPlatformsFrame(t *testing.T) {
 	slowtest.Begin(t)
 	requireBrowser(t)
 	usage, app, other := newSite(t, "usage.meter.test"), newSite(t, "app.platform.test"), newSite(t, "other.test")

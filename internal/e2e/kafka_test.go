@@ -11,9 +11,8 @@ import (
 	"agentmeter/internal/kafka/kafkatest"
 )
 
-// TestStagesOnARealKafka is the pipeline on Apache Kafka, which wants
-// everybody to encrypt and to sign in.
-func TestStagesOnARealKafka(t *testing.T) {
+// The pipeline on Apache Kafka, which wants everybody to encrypt and to sign in.
+func TestStagesCountOnARealKafkaThatWantsASignIn(t *testing.T) {
 	jars := os.Getenv(kafkatest.Variable)
 	if jars == "" {
 		t.Skip("SKIPPED: it takes a real Apache Kafka (make test-kafka)")

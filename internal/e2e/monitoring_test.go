@@ -44,7 +44,7 @@ var rare = []monitoring.Metric{
 // A stack of single roles and one of agentmeter run, which have both been used:
 // what they export is what is documented, on boards and in alerts, and a real
 // Prometheus evaluates all of it.
-func TestMonitoring(t *testing.T) {
+func TestWhatIsExportedIsDocumentedAndWatched(t *testing.T) {
 	slowtest.Begin(t)
 	dir := t.TempDir()
 	_, kafka := startPrinted(t, "broker", "--data-dir", dir, "--kafka-listen", "127.0.0.1:0")
@@ -184,7 +184,7 @@ func documented(t *testing.T, targets map[string]string) {
 		return
 	}
 	if !*update {
-		t.Fatalf("%s is not what is exported; see what changes: go test ./internal/e2e -run TestMonitoring -update", monitoringDocument)
+		t.Fatalf("%s is not what is exported; see what changes: go test ./internal/e2e -run TestWhatIsExported -update", monitoringDocument)
 	}
 	if err := os.WriteFile(monitoringDocument, []byte(want), 0o600); err != nil {
 		t.Fatal(err)

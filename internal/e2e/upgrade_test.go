@@ -10,7 +10,7 @@ import (
 
 // An upgrade that changes the schema, as docs/operations/upgrade.md has it, and
 // one in the wrong order: what is counted waits for its tables.
-func TestUpgradeOfTheSchemaUnderTraffic(t *testing.T) {
+func TestAnUpgradeOfTheSchemaUnderTrafficLosesNothing(t *testing.T) {
 	slowtest.Begin(t)
 	s := startStages(t)
 	const workspace = "ws_upgrade"

@@ -469,7 +469,7 @@ func TestMisuseIsFoundBeforeAnythingIsSent(t *testing.T) {
 	}
 }
 
-func TestCommandLineMisuse(t *testing.T) {
+func TestMisuseOfTheCommandLineIsNamed(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name   string
@@ -906,7 +906,7 @@ func TestOneImportOfAFileAtATime(t *testing.T) {
 	}
 }
 
-func TestStandardInput(t *testing.T) {
+func TestStandardInputIsImportedAndHoldsUpNoInterruption(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
 	t.Run("is imported, packed too", func(t *testing.T) {

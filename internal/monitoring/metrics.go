@@ -138,7 +138,7 @@ func Table(metrics []Metric, uses Uses) string {
 
 // Around the table in docs/operations/monitoring.md.
 const (
-	tableBegins = "<!-- metrics: written by go test ./internal/e2e -run TestMonitoring -update -->\n"
+	tableBegins = "<!-- metrics: written by go test ./internal/e2e -run TestWhatIsExported -update -->\n"
 	tableEnds   = "<!-- metrics end -->\n"
 )
 

@@ -65,7 +65,7 @@ func TestStreamIsSteadySortedValidAndUnique(t *testing.T) {
 	})
 }
 
-func TestStreamFaults(t *testing.T) {
+func TestStreamsThatCannotBeAreRefused(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	for _, rate := range []float64{0, -1, 2 * simulate.MaxRate, nan()} {

@@ -161,7 +161,7 @@ func TestHoursAreAbsoluteAndBeginOnTheClocksFullHour(t *testing.T) {
 	})
 }
 
-func TestHourBarsOfOddDays(t *testing.T) {
+func TestOddDaysHaveABarForEachHourOfTheirClocks(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name, zone, day string

@@ -67,7 +67,7 @@ func TestBillingPeriodsFollowOneAnother(t *testing.T) {
 	})
 }
 
-func TestPresetsOnAFrozenClock(t *testing.T) {
+func TestPresetsFollowTheCalendarOfTheirZone(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name, now, zone string
@@ -171,7 +171,7 @@ func TestRangesThatCannotBeHadAreRefused(t *testing.T) {
 	}
 }
 
-func TestComparisonsOnAFrozenClock(t *testing.T) {
+func TestComparisonsAreWithAsMuchAsHasPassed(t *testing.T) {
 	t.Parallel()
 	const now = "2026-11-24T12:34:56Z"
 	preset := func(p Preset, zoneName string, anchor int, now string) func(testing.TB) Range {

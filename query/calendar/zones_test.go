@@ -144,7 +144,7 @@ func TestFirstInstantIsTheFirstMinuteThatShowsTheReadingOrMore(t *testing.T) {
 
 // Beyond 2037 the database has rules instead of a list, and the standard
 // library takes their years for 365 days long.
-func TestTheLastDaysOfFarLeapYears(t *testing.T) {
+func TestTheLastDaysOfFarLeapYearsAreDaysLikeOthers(t *testing.T) {
 	t.Parallel()
 	for _, name := range oddZones {
 		zone := zone(t, name)

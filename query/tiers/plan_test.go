@@ -205,7 +205,7 @@ func (r Read) String() string {
 	return b.String()
 }
 
-func TestPlansOfOrdinaryQuestions(t *testing.T) {
+func TestOrdinaryQuestionsReadNoMoreThanTheyNeed(t *testing.T) {
 	t.Parallel()
 	instant := func(text string) time.Time {
 		at, err := time.Parse("2006-01-02T15:04", text)

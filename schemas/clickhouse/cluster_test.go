@@ -54,7 +54,7 @@ func TestAMigrationThatHasShippedStaysAsItIs(t *testing.T) {
 	golden(t, "migrations.sha256", sums.String())
 }
 
-func TestTheSchemaOnACluster(t *testing.T) {
+func TestTheSchemaOnAClusterIsWhatItWas(t *testing.T) {
 	c := Cluster{Name: "meters", Database: "agentmeter"}
 	migrations, err := c.Migrations(Migrations)
 	if err != nil {

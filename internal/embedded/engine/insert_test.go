@@ -91,7 +91,7 @@ func TestBlockBecomesOnePart(t *testing.T) {
 	d.want("line\\nbreak 149999", "SELECT s FROM ledger ORDER BY o DESC LIMIT 1")
 }
 
-func TestInsertFormats(t *testing.T) {
+func TestInsertsOfEveryFormArriveWhole(t *testing.T) {
 	native := string(nativeBlock(1, 1, 3)) // two rows
 	for _, test := range []struct {
 		name, query, body string

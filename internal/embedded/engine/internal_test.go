@@ -15,7 +15,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestParseStatement(t *testing.T) {
+func TestStatementsAreToldFromTheirFormatsAndData(t *testing.T) {
 	for _, test := range []struct {
 		sql    string
 		kind   statementKind

@@ -74,7 +74,7 @@ var nativeColumns = []struct {
 	{"sum", "SimpleAggregateFunction(sum, Int64)", func(i int) any { return int64(i) }},
 }
 
-func TestNativeRoundTripOfEveryTypeInUse(t *testing.T) {
+func TestEveryTypeInUseReadsBackAsItWasSent(t *testing.T) {
 	d := start(t)
 	const rows = 1500
 	var columns, names []string
@@ -180,7 +180,7 @@ func flat(v any) any {
 	}
 }
 
-func TestResultsWithoutRowsAndWithMany(t *testing.T) {
+func TestResultsOfAnySizeArriveWhole(t *testing.T) {
 	d := start(t)
 	conn := d.conn()
 	for _, rows := range []int{0, 1, 65_409, 400_000} {

@@ -15,7 +15,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestWhereTheStatementMayStand(t *testing.T) {
+func TestAStatementMayStandInTheURLTheBodyOrBoth(t *testing.T) {
 	d := start(t)
 	for _, r := range []response{
 		d.do(t.Context(), http.MethodGet, nil, nil, "query=SELECT 1"),
@@ -387,7 +387,7 @@ func TestBrowsersAndStrangersAreTurnedAway(t *testing.T) {
 	}
 }
 
-func TestHealthAndMetrics(t *testing.T) {
+func TestPingsAndScrapesAreAnswered(t *testing.T) {
 	d := start(t)
 	for path, want := range map[string]string{"/ping": "Ok.\n", "/": "Ok.\n", "/metrics": "agentmeter_engine_statements_total"} {
 		res, err := http.Get(d.url + path)
@@ -401,6 +401,10 @@ func TestHealthAndMetrics(t *testing.T) {
 		}
 	}
 	http.DefaultClient.CloseIdleConnections()
+}
+
+func TestAnswersSayHowManyRowsTheyHaveAndInWhichZone(t *testing.T) {
+	d := start(t)
 	r := d.post("SELECT number FROM numbers(10)", "wait_end_of_query=1")
 	var summary map[string]string
 	if err := json.Unmarshal([]byte(r.header.Get("X-ClickHouse-Summary")), &summary); err != nil || summary["result_rows"] != "10" {
