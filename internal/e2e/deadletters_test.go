@@ -80,7 +80,7 @@ func TestDeadLettersAreListedShownAndPutBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	partitions := int32(len(topics["usage.events.v1"].Partitions)) //nolint:gosec // two
+	partitions := int32(len(topics["usage.events.v1"].Partitions))
 	astray := schemas.Event{ID: "astray", Workspace: "ws_a", Agent: "agt_1", Channel: "embed", Credits: 3_000_000, Messages: 1, OccurredAt: day}
 	key := schemas.RecordKey(astray.Workspace, astray.ID)
 	wrong := (schemas.PartitionOf(key, partitions) + 1) % partitions
