@@ -2,11 +2,14 @@ package engine_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -141,6 +144,33 @@ func (d *db) conn(options ...func(*clickhouse.Options)) driver.Conn {
 		}
 	})
 	return conn
+}
+
+// gate is a table of the numbers below rows that keeps whoever reads it waiting until
+// it is opened: a statement runs for as long as a test wants, on a machine of any speed.
+func gate(t testing.TB, rows int) (table string, open func()) {
+	t.Helper()
+	var numbers strings.Builder
+	for i := range rows {
+		fmt.Fprintln(&numbers, i)
+	}
+	opened := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodHead {
+			return // the engine asks first how much it is
+		}
+		select {
+		case <-opened:
+		case <-r.Context().Done():
+		}
+		_, _ = io.WriteString(w, numbers.String())
+	}))
+	open = sync.OnceFunc(func() { close(opened) })
+	t.Cleanup(func() {
+		open()
+		server.Close()
+	})
+	return "url('" + server.URL + "', 'TSV', 'number UInt64')", open
 }
 
 // eventually polls until ok, and fails after a generous while.

@@ -136,9 +136,11 @@ func TestStopLetsStatementsFinish(t *testing.T) {
 	dir := t.TempDir()
 	c, d := supervise(t, dir)
 	d.exec("CREATE TABLE t (a UInt64) ENGINE = MergeTree ORDER BY a")
+	table, open := gate(t, 10)
 	done := make(chan response, 1)
-	go func() { done <- d.post("INSERT INTO t SELECT number FROM numbers(10) WHERE sleepEachRow(0.05) = 0") }()
+	go func() { done <- d.post("INSERT INTO t SELECT number FROM " + table + " WHERE sleepEachRow(0.05) = 0") }()
 	d.running("sleepEachRow(0.05)")
+	open() // half a second before it is done
 	if err := c.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
