@@ -3,6 +3,7 @@ package rollup
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -35,7 +36,7 @@ func TestAuditIsExactAndSeesEveryKindOfDifference(t *testing.T) {
 
 	const anyPartition = "(SELECT stream, partition FROM usage_ledger ORDER BY partition LIMIT 1)"
 	for _, test := range []struct{ name, breakage, check, table string }{
-		{"a rollup with too much", "INSERT INTO usage_hour SELECT 'ws_0', toDateTime('2026-11-24 09:00:00', 'UTC'), 'agt_0', stream, partition, 1, 0, 0 FROM " + anyPartition, "rollup", "usage_hour"},
+		{"a rollup with too much", "INSERT INTO usage_hour SELECT 'ws_0', toDateTime('" + testTime.Truncate(time.Hour).Format(time.DateTime) + "', 'UTC'), 'agt_0', stream, partition, 1, 0, 0 FROM " + anyPartition, "rollup", "usage_hour"},
 		{"a rollup without an event", "INSERT INTO usage_day SELECT workspace, toStartOfDay(occurred_at), agent, stream, partition, -credits, -1, -1 FROM usage_ledger ORDER BY partition, offset LIMIT 1", "rollup", "usage_day"},
 		{"an id that cannot be looked up", "ALTER TABLE usage_id_places DELETE WHERE offset = 3 SETTINGS mutations_sync = 1", "ids", "usage_id_places"},
 		{"an offset twice", "INSERT INTO usage_ledger SELECT * FROM usage_ledger ORDER BY partition, offset LIMIT 1", "offsets", "usage_ledger"},

@@ -223,14 +223,16 @@ func (s *stack) rebuildParts() []RebuildPart {
 
 func TestRebuildOfARangeLeavesTheRestAlone(t *testing.T) {
 	s, _ := countedStack(t, 1000)
-	const inside, outside = "2026-11-22 10:00:00", "2026-11-23 00:00:00"
+	day := testTime.Truncate(24*time.Hour).AddDate(0, 0, -2)
+	midnight := day.Format(time.DateTime)
+	inside, outside := day.Add(10*time.Hour).Format(time.DateTime), day.Add(24*time.Hour).Format(time.DateTime)
 	for _, at := range []string{inside, outside} {
 		s.exec("INSERT INTO usage_hour SELECT 'ws_0', toDateTime('" + at + "', 'UTC'), 'agt_never', stream, partition, 5000000, 5, 5 FROM " + somePartition)
 	}
-	s.exec("INSERT INTO usage_day SELECT 'ws_0', toDateTime('2026-11-22', 'UTC'), 'agt_never', stream, partition, 5000000, 5, 5 FROM " + somePartition)
+	s.exec("INSERT INTO usage_day SELECT 'ws_0', toDateTime('" + midnight + "', 'UTC'), 'agt_never', stream, partition, 5000000, 5, 5 FROM " + somePartition)
 	report := s.rebuild(RebuildOptions{
 		Tables: []string{"usage_hour"},
-		From:   time.Date(2026, 11, 22, 9, 30, 0, 0, time.UTC), To: time.Date(2026, 11, 22, 11, 0, 0, 0, time.UTC),
+		From:   day.Add(9*time.Hour + 30*time.Minute), To: day.Add(11 * time.Hour),
 	})
 	if got := report.Repaired["usage_hour"]; got != (Repaired{1, schemas.SumOf(5_000_000), 5}) {
 		t.Errorf("repaired %+v", got)
@@ -238,7 +240,7 @@ func TestRebuildOfARangeLeavesTheRestAlone(t *testing.T) {
 	never := func(table, at string) int64 {
 		return s.number("SELECT sum(events) FROM " + table + " WHERE agent = 'agt_never' AND time = toDateTime('" + at + "', 'UTC')")
 	}
-	if in, out, other := never("usage_hour", inside), never("usage_hour", outside), never("usage_day", "2026-11-22 00:00:00"); in != 0 || out != 5 || other != 5 {
+	if in, out, other := never("usage_hour", inside), never("usage_hour", outside), never("usage_day", midnight); in != 0 || out != 5 || other != 5 {
 		t.Errorf("%d events are left inside, %d outside and %d in another table; want 0, 5 and 5", in, out, other)
 	}
 	if _, err := Rebuild(t.Context(), s.client, RebuildOptions{Tables: []string{"usage_ledger"}}); err == nil {

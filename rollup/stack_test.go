@@ -186,7 +186,9 @@ func (s *stack) each(sql string, row func(scan func(...any))) {
 	}
 }
 
-var testTime = time.Date(2026, 11, 24, 9, 31, 47, 123456000, time.UTC)
+// testTime is of yesterday: the engine's clock is the machine's, and what is older
+// than usage_minute keeps is gone from it with the first merge.
+var testTime = time.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, -1).Add(9*time.Hour + 31*time.Minute + 47*time.Second + 123456*time.Microsecond)
 
 func testEvent(i int) schemas.Event {
 	return schemas.Event{

@@ -143,8 +143,9 @@ func migrated(t *testing.T, engine, cluster string) Config {
 	return config
 }
 
+// insertRows are of an hour ago: usage_minute lets go of what is old.
 const insertRows = `INSERT INTO usage_ledger (stream, partition, offset, block_lo, block_hi, block_day, kafka_time, event_id, outcome, workspace, agent, occurred_at, credits, messages)
-SELECT toUUID('018f0000-0000-7000-8000-000000000001'), 3, number, 0, 10, '2026-11-24', '2026-11-24 10:00:00.000', toString(number), 'counted', 'w', 'a', toDateTime64('2026-11-24 09:30:00', 6, 'UTC'), 7, 1
+SELECT toUUID('018f0000-0000-7000-8000-000000000001'), 3, number, 0, 10, '2026-11-24', '2026-11-24 10:00:00.000', toString(number), 'counted', 'w', 'a', toDateTime64(now() - INTERVAL 1 HOUR, 6, 'UTC'), 7, 1
 FROM numbers(10)`
 
 func TestReadsSpanTheShardsAndViewsAreLocal(t *testing.T) {
