@@ -35,15 +35,23 @@ func TestAKeyThatSendsTooMuchIsRefusedAndTheOthersAreNot(t *testing.T) {
 	send := func(token, workspace string) *http.Response {
 		return s.do(t, call{token: token, mediaType: "application/json", body: batchJSON(workspace, 50)}).Result()
 	}
+	began := time.Now()
 	if answer := send(holder("ws_acme", "runtime"), "ws_acme"); answer.StatusCode != http.StatusAccepted || answer.Header.Get("RateLimit-Limit") != "1" {
 		t.Fatalf("a whole request is refused at once: %d %v", answer.StatusCode, answer.Header)
 	}
-	// Fifty were taken of fifty: the next is let through when there is one again. A
+	// Fifty were taken of fifty: the next is let through when there is one again, which
+	// may be so by now where this machine is slow; then another fifty are missing. A
 	// renewed token is the same key.
+	accepted := 1
 	answer := send(holder("ws_acme", "runtime"), "ws_acme")
+	if answer.StatusCode == http.StatusAccepted && time.Since(began) >= time.Second {
+		accepted++
+		answer = send(holder("ws_acme", "runtime"), "ws_acme")
+	}
 	if answer.StatusCode != http.StatusTooManyRequests || answer.Header.Get("Retry-After") == "" || answer.Header.Get("RateLimit-Remaining") != "0" {
 		t.Errorf("%d %v", answer.StatusCode, answer.Header)
 	}
+	s.ingest.limits.Owe("ws_acme\x00runtime", 3600, time.Now()) // none comes in from here on
 	directory := s.do(t, call{route: "DELETE /v1/workspaces/ws_acme/agents/agt", token: holder("ws_acme", "runtime")})
 	if problem := problemIn(t, directory); problem.Code != "rate_limited" {
 		t.Errorf("the directory is open to a key that sent too much: %+v", problem)
@@ -56,8 +64,8 @@ func TestAKeyThatSendsTooMuchIsRefusedAndTheOthersAreNot(t *testing.T) {
 			t.Errorf("%s: %d", name, answer.StatusCode)
 		}
 	}
-	if got := len(s.records(t, kafka.TopicEvents)); got != 150 {
-		t.Errorf("%d events in Kafka, want those of the three requests that were accepted", got)
+	if got := len(s.records(t, kafka.TopicEvents)); got != 50*(accepted+2) {
+		t.Errorf("%d events in Kafka, want those of the %d requests that were accepted", got, accepted+2)
 	}
 	// What is refused for want of a token uses up nobody's.
 	if w := s.do(t, call{token: "-", mediaType: "application/json", body: batchJSON("ws_acme", 1)}); w.Code != http.StatusUnauthorized {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -92,7 +93,11 @@ func TestAFloodOfOneSenderIsRefusedAndAnotherOneIsNot(t *testing.T) {
 // Adjustments and the directory have no way around.
 func TestEveryWriteTakesATurn(t *testing.T) {
 	t.Parallel()
-	s := newStand(t, func(c *Config) { c.MaxTurnBytes = 8 * minTurnBytes })
+	s := newStand(t)
+	// Until all of them wait, none is to have waited long enough.
+	s.ingest.turns = fair.New(fair.Config{
+		Capacity: 8 * minTurnBytes, MaxWaiting: maxWaiting, MaxWait: time.Minute, Waiting: gauge(s.ingest.metrics.waiting),
+	})
 	release := make(chan struct{})
 	for i := range 8 {
 		leave, err := s.ingest.turns.Enter(t.Context(), string(rune('a'+i)), minTurnBytes)
@@ -110,11 +115,13 @@ func TestEveryWriteTakesATurn(t *testing.T) {
 	for _, c := range calls {
 		go func() { done <- s.do(t, c).Code }()
 	}
+	often := time.NewTicker(time.Millisecond) // at once again and again, it kept them from coming so far
+	defer often.Stop()
 	for testutil.ToFloat64(s.ingest.metrics.waiting) < float64(len(calls)) {
 		select {
 		case code := <-done:
 			t.Fatalf("one was answered %d without a turn", code)
-		default:
+		case <-often.C:
 		}
 	}
 	close(release)
