@@ -57,7 +57,7 @@ func createTopic(t testing.TB, addr, topic string, partitions int32, config map[
 func consume(t testing.TB, addr, topic string, n int) []*kgo.Record {
 	t.Helper()
 	client := newClient(t, addr, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var records []*kgo.Record
 	for len(records) < n {
