@@ -114,8 +114,10 @@ func TestAdoptedTopicIsCountedByRunningRollupsAndCopiesOfTheOldOnesEventsAreDupl
 // waitOutcomes waits until the ledger has these outcomes.
 func (s *stack) waitOutcomes(want map[string]uint64) {
 	s.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for {
+	deadline := time.Now().Add(time.Minute)
+	often := time.NewTicker(20 * time.Millisecond) // as in waitCountedOn
+	defer often.Stop()
+	for ; ; <-often.C {
 		got := s.outcomes()
 		if maps.Equal(got, want) {
 			break

@@ -28,8 +28,10 @@ func (s *stack) changeDirectory(changes ...*usagev1.DirectoryChange) {
 
 func (s *stack) waitRows(table string, want uint64) {
 	s.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for {
+	deadline := time.Now().Add(time.Minute)
+	often := time.NewTicker(20 * time.Millisecond) // as in waitCountedOn
+	defer often.Stop()
+	for ; ; <-often.C {
 		var got uint64
 		if err := s.client.Conn().QueryRow(s.t.Context(), "SELECT count() FROM "+table+" FINAL").Scan(&got); err != nil {
 			s.t.Fatal(err)

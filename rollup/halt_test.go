@@ -18,8 +18,10 @@ import (
 // returns the reason of one of them.
 func (s *stack) waitHalted(n uint64) (reason string) {
 	s.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for {
+	deadline := time.Now().Add(time.Minute)
+	often := time.NewTicker(20 * time.Millisecond) // as in waitCountedOn
+	defer often.Stop()
+	for ; ; <-often.C {
 		var halted uint64
 		err := s.client.Conn().QueryRow(s.t.Context(), `SELECT countIf(reason != ''), max(reason) FROM (SELECT argMax(halted, updated_at) AS reason FROM rollup_progress GROUP BY stream, partition)`).Scan(&halted, &reason)
 		if err != nil {

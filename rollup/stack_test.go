@@ -111,7 +111,7 @@ func (s *stack) waitCounted() {
 func (s *stack) waitCountedOn(servers ...*clickhouse.Client) {
 	s.t.Helper()
 	acknowledged := time.Now().UnixMilli()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	often := time.NewTicker(20 * time.Millisecond) // at once again and again, it took the engine from what is waited for
 	defer often.Stop()
 	for ; ; <-often.C {
