@@ -329,7 +329,7 @@ export function readCsv(text) {
 }
 
 /** Tries until it holds: live figures move between one look and the next. */
-export async function eventually(check, { timeoutMs = 15_000, everyMs = 250 } = {}) {
+export async function eventually(check, { timeoutMs = 30_000, everyMs = 250 } = {}) {
   const until = Date.now() + timeoutMs;
   for (;;) {
     try {

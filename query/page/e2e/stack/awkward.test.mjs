@@ -416,7 +416,7 @@ workspaceTest(
       })),
     ),
   '?range=7d&table=1',
-  {},
+  { timeout: 240_000 },
   async (page, ws) => {
     const debug = await page.context().newCDPSession(page);
     await debug.send('HeapProfiler.enable');
