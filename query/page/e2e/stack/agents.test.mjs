@@ -48,6 +48,9 @@ async function filled(facts, events) {
   return ws;
 }
 
+/** The workspace's facts come beside the figures; this is where they show below them. */
+const foot = page => page.locator('main').getByText('Need your balance or next billing date?');
+
 const choices = page => page.getByRole('listbox', { name: 'Agents' }).getByRole('option');
 
 const numbered = (count, name = 'Agent') =>
@@ -289,11 +292,14 @@ workspaceTest(
   '?table=1&compare=prev',
   {},
   async (page, ws) => {
-    const everything = async () => ({
-      figures: await figures(page),
-      main: (await page.locator('main').innerText()).replace(/Totals match .* events/, ''),
-      csv: await downloadCsv(page),
-    });
+    const everything = async () => {
+      await foot(page).waitFor();
+      return {
+        figures: await figures(page),
+        main: (await page.locator('main').innerText()).replace(/Totals match .* events/, ''),
+        csv: await downloadCsv(page),
+      };
+    };
     const before = await everything();
     await ws.send(
       ...[3, 4, 20].map(day => ({ at: at(day), channel: 'playground', credits: '50', messages: 4 })),
@@ -592,6 +598,7 @@ workspaceTest(
         .getByRole('alert')
         .getByRole('heading', { name: 'This agent isn’t in your workspace.' })
         .waitFor();
+      await foot(page).waitFor();
       return (await page.locator('main').innerText()).replaceAll(/agt_\w+/g, 'AGENT');
     };
     const ofForeign = await said();

@@ -739,6 +739,11 @@ pageTest(
       page.locator(`.plot path.${kind}`).evaluateAll(all => all.map(path => path.getAttribute('d')).join(''));
     const legend = page.getByRole('group', { name: 'Shown in the chart' });
     const note = () => page.locator('.figures tbody tr').last().innerText();
+    const hasBecome = state =>
+      eventually(async () => {
+        await page.clock.fastForward(15_000);
+        assert.equal((await last()).state, state);
+      });
     const day = { from: `${june(10)}T00:00:00Z`, to: `${june(11)}T00:00:00Z` };
     await assertShows(page, ws, day);
     assert.deepEqual(
@@ -757,8 +762,7 @@ pageTest(
     assert.match(await note(), /In progress: so far/);
 
     await clock('2026-06-11T00:05:00Z');
-    await page.clock.fastForward(15_000);
-    await eventually(async () => assert.equal((await last()).state, 'settling'));
+    await hasBecome('settling');
     assert.equal(await ink('so-far'), '');
     assert.equal(await ink('progress'), '');
     assert.notEqual(await ink('settling'), '');
@@ -766,8 +770,7 @@ pageTest(
     assert.match(await note(), /May still rise/);
 
     await clock('2026-06-11T00:10:00Z');
-    await page.clock.fastForward(15_000);
-    await eventually(async () => assert.equal((await last()).state, 'final'));
+    await hasBecome('final');
     assert.equal(await ink('settling'), '');
     assert.equal(await legend.getByText('May still rise').count(), 0);
     await assertShows(page, ws, day);
