@@ -161,10 +161,13 @@ func TestRestoredBackupThatKafkaCannotCompleteSaysSo(t *testing.T) {
 	if code != 1 || !strings.Contains(stdout, "NOT EXACT") {
 		t.Errorf("audit: exit status %d, want 1: %s", code, stdout)
 	}
-	d := readDashboard(t, s.queryBase, read, workspace, "from="+w.day.Format(time.DateOnly)+"&to="+time.Now().UTC().Format(time.DateOnly))
-	if d.Completeness != "partial" {
-		t.Errorf("figures that lack records are called complete: %+v", d.Summary)
-	}
+	s.rollup.waitFor("to be known to lack records", countPatience, func() error {
+		d := readDashboard(t, s.queryBase, read, workspace, "from="+w.day.Format(time.DateOnly)+"&to="+time.Now().UTC().Format(time.DateOnly))
+		if d.Completeness != "partial" {
+			return notYetError{fmt.Sprintf("%s: %+v", d.Completeness, d.Summary)}
+		}
+		return nil
+	})
 
 	// Once the loss is accepted counting goes on, and the ledger shows it for ever.
 	for partition, through := range lost {

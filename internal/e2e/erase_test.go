@@ -112,6 +112,7 @@ func TestErasedWorkspaceIsGoneAndStaysGone(t *testing.T) {
 	})
 
 	// Asked what there is, it says so, and changes nothing.
+	s.settled()
 	credits, _ := erased.total()
 	code, stdout, _ := s.command("erase", "--workspace", gone)
 	if code != 1 || !strings.Contains(stdout, "it used "+credits.String()+" credits") || !strings.Contains(stdout, "usage_ledger: 301 rows") ||

@@ -150,7 +150,7 @@ func TestTraceSurvivesKillInTheMiddleOfItsImport(t *testing.T) {
 	stateDir := t.TempDir() // the import's own progress file
 	t.Setenv("XDG_CACHE_HOME", cacheWithEngine(t, stateDir))
 
-	importing := start(t, "import", "--data-dir", dir, "--batch-events", "200", "--retry-for", "60s", traceFile)
+	importing := start(t, "import", "--data-dir", dir, "--batch-events", "50", "--retry-for", "60s", traceFile)
 	i.waitFor("to count the first events", countPatience, func() error {
 		if n := sql(t, i.endpoints.ClickHouse, `SELECT count() FROM usage_ledger FORMAT TSV`); n == "0" {
 			return notYetError{n}
