@@ -141,7 +141,14 @@ func sendKnownEvents(t *testing.T, i *instance) knownEvents {
 			t.Fatalf("PUT %s: status %d: %s", path, status, content)
 		}
 	}
-	put("/v1/workspaces/ws_browser", `{"name":"Browser","timezone":"Europe/Copenhagen","agent_slots":20,"seats":5,
+	zone, err := time.LoadLocation("Europe/Copenhagen")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The billing period began ten days ago, so that it does not end before the tests do.
+	now := time.Now().In(zone)
+	first := time.Date(now.Year(), now.Month(), now.Day()-10, 0, 0, 0, 0, zone)
+	put("/v1/workspaces/ws_browser", `{"name":"Browser","timezone":"Europe/Copenhagen","billing_anchor":"`+first.Format(time.DateOnly)+`","agent_slots":20,"seats":5,
 		"links":{"billing":"https://example.com/billing"},"support_email":"help@example.com","product_name":"Example"}`)
 	const agents = 12
 	name := func(a int) string { return fmt.Sprintf("agt_%02d", a) }
@@ -150,15 +157,9 @@ func sendKnownEvents(t *testing.T, i *instance) knownEvents {
 	}
 	put("/v1/workspaces/ws_browser/members/mem_1", `{"name":"Ada"}`)
 
-	zone, err := time.LoadLocation("Europe/Copenhagen")
-	if err != nil {
-		t.Fatal(err)
-	}
-	now := time.Now().In(zone)
-	first := time.Date(now.Year(), now.Month(), 1, 0, 0, 0, 0, zone)
 	known := knownEvents{agents: map[string]schemas.CreditsSum{}, top: name(agents), topName: fmt.Sprintf("Agent %d", agents)}
 	var events []map[string]any
-	var times []time.Time // two each six hours, so that there are two conversations as soon as the month begins
+	var times []time.Time // two each six hours
 	for at := first; at.Before(now); at = at.Add(6 * time.Hour) {
 		times = append(times, at, at.Add(time.Microsecond))
 	}
