@@ -6,11 +6,11 @@ version=1.37.0
 sha256=85136d018a27b50ec7fc049d902bfa5193f5976807e6c0f408e3ab6fe078cad9
 dir=${XDG_CACHE_HOME:-$HOME/.cache}/agentmeter/kubernetes-schemas/$version
 if [ ! -d "$dir" ]; then
-  work=$(mktemp -d)
+  mkdir -p "$(dirname "$dir")"
+  work=$(mktemp -d "$dir.XXXXXX") # beside it: only there a move is one step
   trap 'rm -rf "$work"' EXIT
   echo "kubernetes-validate==$version --hash=sha256:$sha256" >"$work/requirements.txt"
   python3 -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes -d "$work" -r "$work/requirements.txt" >&2
-  mkdir -p "$(dirname "$dir")"
   python3 - "$work"/*.whl "$work/schemas" <<'PY'
 import json, pathlib, sys, zipfile
 wheel, out = sys.argv[1:]
