@@ -2,10 +2,16 @@ package e2e
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -58,11 +64,36 @@ func (s *stages) nothingOf(workspace string) {
 	}
 }
 
-// eraseAndKill runs an erasure and kills it as soon as it says that it has
-// begun with a table.
+// heldAfter is a door to the engine that lets nothing through any more once a
+// statement has come that begins so.
+func (s *stages) heldAfter(beginning string) *httptest.Server {
+	s.t.Helper()
+	target, err := url.Parse(s.clickhouse)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	through := httputil.NewSingleHostReverseProxy(target)
+	through.ErrorLog = silence
+	var came atomic.Bool
+	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		statement, err := io.ReadAll(r.Body)
+		if err != nil || came.Load() {
+			<-r.Context().Done() // until whoever asks is gone
+			return
+		}
+		came.Store(bytes.HasPrefix(statement, []byte(beginning)))
+		r.Body = io.NopCloser(bytes.NewReader(statement))
+		through.ServeHTTP(w, r)
+	}))
+}
+
+// eraseAndKill runs an erasure and kills it once it says that it is done with a
+// table. It cannot go on from there, so that the kill always meets it.
 func (s *stages) eraseAndKill(workspace, table string) {
 	s.t.Helper()
-	cmd := exec.Command(binary, append([]string{"erase", "--workspace", workspace, "--yes"}, s.both...)...)
+	door := s.heldAfter("ALTER TABLE " + table + " ")
+	defer door.Close()
+	cmd := exec.Command(binary, append([]string{"erase", "--workspace", workspace, "--yes", "--clickhouse", door.URL}, s.toKafka...)...)
 	progress, err := cmd.StderrPipe()
 	if err == nil {
 		err = cmd.Start()
