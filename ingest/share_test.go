@@ -115,7 +115,7 @@ func TestEveryWriteTakesATurn(t *testing.T) {
 	for _, c := range calls {
 		go func() { done <- s.do(t, c).Code }()
 	}
-	often := time.NewTicker(time.Millisecond) // at once again and again, it kept them from coming so far
+	often := time.NewTicker(time.Millisecond) // a loop without pauses kept the three from coming so far, on one processor
 	defer often.Stop()
 	for testutil.ToFloat64(s.ingest.metrics.waiting) < float64(len(calls)) {
 		select {

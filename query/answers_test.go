@@ -580,7 +580,7 @@ func TestEntityTagsAreStrong(t *testing.T) {
 	}
 }
 
-func TestBreakdownsAddUpToWhatTheyAreBehind(t *testing.T) {
+func TestBreakdownsHaveWhatSpentMostAndTheRestInOne(t *testing.T) {
 	w := newWorld(t)
 	var events []event
 	for n := range 120 {

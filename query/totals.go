@@ -94,8 +94,9 @@ const olderAfter = time.Hour
 //
 // As long as no partition of the workspace is known to have been counted any
 // further, the totals that were read last are the answer: they hold all that
-// counted_through promises, though others, read later, may hold more. Otherwise the last hours are read, with the sum of all
-// before, which are held and are right as long as they have that sum.
+// counted_through promises, though totals that are read later, with the same
+// counted_through, may hold more. Otherwise the last hours are read, with the sum
+// of all before, which are held and are right as long as they have that sum.
 //
 // A reader that has heard of news from the live stream, maybe from another
 // process, says of which; unless the totals are those, they are read.

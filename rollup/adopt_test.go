@@ -2,6 +2,7 @@ package rollup
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"strings"
 	"testing"
@@ -114,18 +115,11 @@ func TestAdoptedTopicIsCountedByRunningRollupsAndCopiesOfTheOldOnesEventsAreDupl
 // waitOutcomes waits until the ledger has these outcomes.
 func (s *stack) waitOutcomes(want map[string]uint64) {
 	s.t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	often := time.NewTicker(20 * time.Millisecond) // as in waitCountedOn
-	defer often.Stop()
-	for ; ; <-often.C {
-		got := s.outcomes()
-		if maps.Equal(got, want) {
-			break
-		}
-		if time.Now().After(deadline) {
-			s.t.Fatalf("outcomes %v, want %v", got, want)
-		}
-	}
+	var got map[string]uint64
+	s.until(func() bool {
+		got = s.outcomes()
+		return maps.Equal(got, want)
+	}, func() string { return fmt.Sprintf("outcomes %v, want %v", got, want) })
 	// Whoever has had the mutex since knows that the views have it, too.
 	known, _, err := readStream(s.t.Context(), s.client, kafka.TopicEvents)
 	if err != nil {

@@ -28,21 +28,15 @@ func (s *stack) changeDirectory(changes ...*usagev1.DirectoryChange) {
 
 func (s *stack) waitRows(table string, want uint64) {
 	s.t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	often := time.NewTicker(20 * time.Millisecond) // as in waitCountedOn
-	defer often.Stop()
-	for ; ; <-often.C {
-		var got uint64
+	var got uint64
+	s.until(func() bool {
 		if err := s.client.Conn().QueryRow(s.t.Context(), "SELECT count() FROM "+table+" FINAL").Scan(&got); err != nil {
 			s.t.Fatal(err)
 		}
-		if got == want {
-			return
-		}
-		if time.Now().After(deadline) {
-			s.t.Fatalf("%s has %d rows, want %d: %s", table, got, want, s.explainRows(table))
-		}
-	}
+		return got == want
+	}, func() string {
+		return fmt.Sprintf("%s has %d rows, want %d: %s", table, got, want, s.explainRows(table))
+	})
 }
 
 // explainRows tells whether what is missing was skipped or not reached: which

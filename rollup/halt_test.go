@@ -2,6 +2,7 @@ package rollup
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"strings"
 	"testing"
@@ -18,22 +19,15 @@ import (
 // returns the reason of one of them.
 func (s *stack) waitHalted(n uint64) (reason string) {
 	s.t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	often := time.NewTicker(20 * time.Millisecond) // as in waitCountedOn
-	defer often.Stop()
-	for ; ; <-often.C {
-		var halted uint64
+	var halted uint64
+	s.until(func() bool {
 		err := s.client.Conn().QueryRow(s.t.Context(), `SELECT countIf(reason != ''), max(reason) FROM (SELECT argMax(halted, updated_at) AS reason FROM rollup_progress GROUP BY stream, partition)`).Scan(&halted, &reason)
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		if halted == n {
-			return reason
-		}
-		if time.Now().After(deadline) {
-			s.t.Fatalf("%d partitions have halted, want %d", halted, n)
-		}
-	}
+		return halted == n
+	}, func() string { return fmt.Sprintf("%d partitions have halted, want %d", halted, n) })
+	return reason
 }
 
 func TestLossIsAcceptedOnlyKnowinglyAndStaysVisible(t *testing.T) {

@@ -101,6 +101,22 @@ func (s *stack) produce(events ...schemas.Event) {
 	}
 }
 
+// until waits for something, a minute at most, and says what is missing then.
+func (s *stack) until(done func() bool, missing func() string) {
+	s.t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	often := time.NewTicker(20 * time.Millisecond) // a loop without pauses kept the engine from what is waited for
+	defer often.Stop()
+	for ; ; <-often.C {
+		if done() {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatal(missing())
+		}
+	}
+}
+
 // waitCounted waits until everything acknowledged so far is said to be counted.
 func (s *stack) waitCounted() {
 	s.t.Helper()
@@ -111,11 +127,9 @@ func (s *stack) waitCounted() {
 func (s *stack) waitCountedOn(servers ...*clickhouse.Client) {
 	s.t.Helper()
 	acknowledged := time.Now().UnixMilli()
-	deadline := time.Now().Add(time.Minute)
-	often := time.NewTicker(20 * time.Millisecond) // at once again and again, it took the engine from what is waited for
-	defer often.Stop()
-	for ; ; <-often.C {
-		var partitions uint64
+	var partitions uint64
+	s.until(func() bool {
+		partitions = 0
 		for _, server := range servers {
 			var counted uint64
 			err := server.Conn().QueryRow(s.t.Context(),
@@ -125,13 +139,10 @@ func (s *stack) waitCountedOn(servers ...*clickhouse.Client) {
 			}
 			partitions += counted
 		}
-		if int32(partitions) == kafka.DefaultPlan().EventPartitions {
-			return
-		}
-		if time.Now().After(deadline) {
-			s.t.Fatalf("only %d partitions were counted through %d", partitions, acknowledged)
-		}
-	}
+		return int32(partitions) == kafka.DefaultPlan().EventPartitions
+	}, func() string {
+		return fmt.Sprintf("only %d partitions were counted through %d", partitions, acknowledged)
+	})
 }
 
 func (s *stack) outcomes() map[string]uint64 {

@@ -5,7 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"slices"
@@ -21,6 +21,7 @@ import (
 	"agentmeter/internal/clickhouse"
 	"agentmeter/internal/embedded/chdb"
 	"agentmeter/internal/embedded/enginetest"
+	"agentmeter/internal/freeaddress"
 	"agentmeter/internal/kafka"
 	"agentmeter/internal/slowtest"
 	"agentmeter/schemas"
@@ -174,10 +175,7 @@ func scriptMigrate(ts *testscript.TestScript, _ bool, args []string) {
 // scriptFreeAddress puts an address that nobody listens on into a variable:
 // freeaddress NAME.
 func scriptFreeAddress(ts *testscript.TestScript, _ bool, args []string) {
-	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	ts.Check(err)
-	ts.Setenv(args[0], listener.Addr().String())
-	ts.Check(listener.Close())
+	ts.Setenv(args[0], freeaddress.Find(rand.IntN))
 }
 
 // scriptReadyz waits until /readyz says yes, when the addresses must be there:

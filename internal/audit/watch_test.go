@@ -104,7 +104,7 @@ func TestBlockInDoubtIsNoFinding(t *testing.T) {
 	w := newWorld(t, 1)
 	w.block(0, someEvents("a", 5, time.Now().UTC())...)
 	w.fill(100)
-	x := w.watch(time.Minute)
+	x := w.watch(time.Minute) // longer than two looks take, so that the second finds it in doubt still
 	x.increment()
 	w.block(0, someEvents("b", 5, time.Now().UTC().Add(-100*time.Hour))...)
 	short := "INSERT INTO usage_day SELECT workspace, toStartOfDay(occurred_at), agent, stream, partition, %[1]scredits, %[1]smessages, %[1]s1 FROM usage_ledger WHERE event_id LIKE 'b%%'"

@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -21,6 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"agentmeter/internal/freeaddress"
 	"agentmeter/internal/kafka"
 	"agentmeter/internal/kafka/kafkatest"
 	"agentmeter/internal/pause"
@@ -76,7 +76,7 @@ func startStack(ctx context.Context, config stackConfig) (_ *stack, err error) {
 		}
 	}()
 	for _, role := range []string{"broker", "engine", "ingest", "query"} {
-		s.addresses[role] = freeAddress(config.random)
+		s.addresses[role] = freeaddress.Find(config.random.IntN)
 	}
 	if err := s.prepareBrokers(ctx, logs); err != nil {
 		return nil, err
@@ -171,7 +171,7 @@ func (s *stack) addRollup(i int, flags ...string) (*process, error) {
 		return nil, err
 	}
 	name := fmt.Sprintf("rollup-%d", i+1)
-	s.addresses[name] = freeAddress(s.random)
+	s.addresses[name] = freeaddress.Find(s.random.IntN)
 	args := []string{
 		"rollup", "--kafka", s.addresses["broker"], "--clickhouse", px.url(), "--http-listen", s.addresses[name],
 		"--token-key-file", filepath.Join(s.dir, "access.key"),
@@ -365,26 +365,4 @@ func (s *stack) evict(ctx context.Context, everyone bool) (evicted int, err erro
 	}
 	_, err = request.RequestWith(ctx, s.kafka)
 	return len(request.Members), err
-}
-
-// given are the addresses that freeAddress has handed out: a process listens on
-// its own only later, or is down at the moment, and another stack in this process
-// would find it free.
-var given sync.Map
-
-// freeAddress finds a loopback address below the range that the kernel gives
-// to outgoing connections, so that it stays free while its process is down. It
-// returns none twice.
-func freeAddress(random *rand.Rand) string {
-	for {
-		address := fmt.Sprintf("127.0.0.1:%d", 10_000+random.IntN(20_000))
-		if _, taken := given.LoadOrStore(address, nil); taken {
-			continue
-		}
-		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", address)
-		if err == nil {
-			_ = l.Close() // nothing was sent on it
-			return address
-		}
-	}
 }

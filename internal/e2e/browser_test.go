@@ -159,7 +159,7 @@ func sendKnownEvents(t *testing.T, i *instance) knownEvents {
 
 	known := knownEvents{agents: map[string]schemas.CreditsSum{}, top: name(agents), topName: fmt.Sprintf("Agent %d", agents)}
 	var events []map[string]any
-	var times []time.Time // two each six hours
+	var times []time.Time // two each six hours, so that there is always more than one conversation
 	for at := first; at.Before(now); at = at.Add(6 * time.Hour) {
 		times = append(times, at, at.Add(time.Microsecond))
 	}

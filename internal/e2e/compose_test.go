@@ -216,7 +216,7 @@ func (c *composition) run(name string, args ...string) string {
 // so.
 func (c *composition) start(name string) (p *process, base string) {
 	c.t.Helper()
-	listen, metrics := freeAddress(c.t), freeAddress(c.t)
+	listen, metrics := freeAddress(), freeAddress()
 	environment := c.environment(name, map[string]string{"AGENTMETER_HTTP_LISTEN": listen, "AGENTMETER_METRICS_LISTEN": metrics})
 	p = startCommand(c.t, bare(c.t, environment, c.program, c.Services[name].Command...))
 	check := slices.Clone(c.Services[name].Healthcheck.Test)
@@ -244,7 +244,7 @@ func (c *composition) start(name string) (p *process, base string) {
 // that the engine is now, with the password whose SHA-256 ClickHouse knows.
 func (c *composition) guardEngine() {
 	c.t.Helper()
-	c.engine = "http://" + freeAddress(c.t)
+	c.engine = "http://" + freeAddress()
 	target, err := url.Parse(c.engine)
 	if err != nil {
 		c.t.Fatal(err)

@@ -80,7 +80,7 @@ func TestPageWorksInAPlatformsFrame(t *testing.T) {
 	if err := os.WriteFile(token, []byte(i.token("*", "usage:read")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	address := freeAddress(t)
+	address := freeAddress()
 	platform := startCommand(t, exec.Command(example, "-listen", address, "-agentmeter", i.endpoints.HTTP, "-page", usage.origin,
 		"-token-file", token, "-users", "ada=ws_browser", "-renew", "3s"))
 	platform.waitFor("to listen", startPatience, func() error {

@@ -65,8 +65,8 @@ func (s *stages) nothingOf(workspace string) {
 }
 
 // heldAfter is a door to the engine that lets nothing through any more once a
-// statement has come that begins so.
-func (s *stages) heldAfter(beginning string) *httptest.Server {
+// statement has come that begins so, and says whether it has.
+func (s *stages) heldAfter(beginning string) (*httptest.Server, *atomic.Bool) {
 	s.t.Helper()
 	target, err := url.Parse(s.clickhouse)
 	if err != nil {
@@ -74,24 +74,26 @@ func (s *stages) heldAfter(beginning string) *httptest.Server {
 	}
 	through := httputil.NewSingleHostReverseProxy(target)
 	through.ErrorLog = silence
-	var came atomic.Bool
+	came := new(atomic.Bool)
 	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		statement, err := io.ReadAll(r.Body)
 		if err != nil || came.Load() {
 			<-r.Context().Done() // until whoever asks is gone
 			return
 		}
-		came.Store(bytes.HasPrefix(statement, []byte(beginning)))
+		if bytes.HasPrefix(statement, []byte(beginning)) {
+			came.Store(true)
+		}
 		r.Body = io.NopCloser(bytes.NewReader(statement))
 		through.ServeHTTP(w, r)
-	}))
+	})), came
 }
 
 // eraseAndKill runs an erasure and kills it once it says that it is done with a
 // table. It cannot go on from there, so that the kill always meets it.
 func (s *stages) eraseAndKill(workspace, table string) {
 	s.t.Helper()
-	door := s.heldAfter("ALTER TABLE " + table + " ")
+	door, came := s.heldAfter("ALTER TABLE " + table + " ")
 	defer door.Close()
 	cmd := exec.Command(binary, append([]string{"erase", "--workspace", workspace, "--yes", "--clickhouse", door.URL}, s.toKafka...)...)
 	progress, err := cmd.StderrPipe()
@@ -112,6 +114,9 @@ func (s *stages) eraseAndKill(workspace, table string) {
 	}
 	if err := cmd.Wait(); err == nil {
 		s.t.Fatalf("it ended before it could be killed at %s", table)
+	}
+	if !came.Load() {
+		s.t.Fatalf("no statement to change %s has come to the door", table)
 	}
 }
 

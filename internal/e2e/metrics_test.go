@@ -13,7 +13,7 @@ import (
 func TestMetricsHaveAListenerOfTheirOwn(t *testing.T) {
 	slowtest.Begin(t)
 	_, kafka := startPrinted(t, "broker", "--data-dir", t.TempDir(), "--kafka-listen", "127.0.0.1:0")
-	metrics := "http://" + freeAddress(t)
+	metrics := "http://" + freeAddress()
 	ingest, base := startStage(t, "ingest", "--data-dir", t.TempDir(), "--kafka", kafka, "--metrics-listen", strings.TrimPrefix(metrics, "http://"))
 	for address, want := range map[string]int{
 		metrics + "/metrics": 200, metrics + "/readyz": 200, metrics + "/healthz": 200, metrics + "/v1/events": 404,

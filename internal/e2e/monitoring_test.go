@@ -317,7 +317,7 @@ func evaluated(t *testing.T, stack *process, targets map[string]string, use func
 		t.Skip("SKIPPED: prometheus is not installed (apt-get install prometheus), so rules and panels were not evaluated")
 	}
 	dir := t.TempDir()
-	address := freeAddress(t)
+	address := freeAddress()
 	p := startCommand(t, exec.Command(program, "--config.file="+prometheusConfig(t, dir, targets),
 		"--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+address, "--log.level=warn"))
 	base := "http://" + address

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"agentmeter/internal/slowtest"
 )
@@ -22,8 +23,7 @@ var readmeVariable = regexp.MustCompile(`^[A-Z]+=\$\(.*\)\n`)
 
 // TestReadmeCommandsDoWhatItSays runs the README's commands as they are written,
 // one shell for all, beside an instance on free ports; only the addresses differ,
-// the days that are asked of, and that Go programs are run from the clone, while
-// the data lies elsewhere.
+// and that Go programs are run from the clone, while the data lies elsewhere.
 // What stands below a command as JSON is what it has to print.
 func TestReadmeCommandsDoWhatItSays(t *testing.T) {
 	slowtest.Begin(t)
@@ -53,8 +53,8 @@ func TestReadmeCommandsDoWhatItSays(t *testing.T) {
 		}
 	}
 	i := runOn(t, filepath.Join(dir, "data"), "--demo") // as make run does
-	// Midnight may pass between what is sent and what is asked.
-	asHere := strings.NewReplacer("range=today", "range=7d", "http://127.0.0.1:8080", i.endpoints.HTTP, "127.0.0.1:9092", i.endpoints.Kafka, "go run ./", "go run -C '"+root+"' ./")
+	began := time.Now().UTC().Day()
+	asHere := strings.NewReplacer("http://127.0.0.1:8080", i.endpoints.HTTP, "127.0.0.1:9092", i.endpoints.Kafka, "go run ./", "go run -C '"+root+"' ./")
 	before, ran := "", 0
 	blocks := readmeBlock.FindAllStringSubmatch(string(readme), -1)
 	for n, block := range blocks {
@@ -62,12 +62,16 @@ func TestReadmeCommandsDoWhatItSays(t *testing.T) {
 			continue
 		}
 		ran++
-		commands := asHere.Replace(block[2])
 		var want string
 		if n+1 < len(blocks) && blocks[n+1][1] == "json" {
 			want = blocks[n+1][2]
 		}
+		var commands string
 		i.waitFor("to answer\n"+block[2], countPatience, func() error {
+			commands = asHere.Replace(block[2])
+			if time.Now().UTC().Day() != began { // what was sent before midnight is not of today any more
+				commands = strings.ReplaceAll(commands, "range=today", "range=7d")
+			}
 			stdout, err := inShell(t, dir, before, commands)
 			if err != nil || want == "" {
 				return err

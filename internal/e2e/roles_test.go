@@ -1,53 +1,25 @@
 package e2e
 
 import (
-	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
+	"agentmeter/internal/freeaddress"
 	"agentmeter/internal/slowtest"
 )
 
 // freeAddress is an address that nobody listens on. The stages need one that the
-// test knows, and some are stopped and started on theirs. Its port is none of
-// those that the system gives to whoever asks for any, or connects: it would
-// give it to a test of another package before it is used.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	const from, below = 20_000, 32_000 // the system's begin at 32768
-	var err error
-	for range 100 {
-		var l net.Listener
-		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", from+rand.IntN(below-from))); err != nil {
-			continue
-		}
-		address := l.Addr().String()
-		if l.Close() == nil && !given(address) {
-			return address
-		}
-	}
-	t.Fatal("no port is free: ", err)
-	return ""
-}
-
-var addresses sync.Map // that this process has given
-
-// given notes an address, and says whether it was noted before.
-func given(address string) bool {
-	_, before := addresses.LoadOrStore(address, true)
-	return before
-}
+// test knows, and some are stopped and started on theirs.
+func freeAddress() string { return freeaddress.Find(rand.IntN) }
 
 // startStage runs one role and waits until it is ready.
 func startStage(t testing.TB, args ...string) (p *process, base string) {
 	t.Helper()
-	address := freeAddress(t)
+	address := freeAddress()
 	p = start(t, append(args, "--http-listen", address)...)
 	base = "http://" + address
 	p.waitFor("to be ready", startPatience, func() error {

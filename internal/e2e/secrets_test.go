@@ -208,7 +208,7 @@ func TestSecretsComeOutNowhere(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "access.key"), []byte(secrets["key"]), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	address := freeAddress(t)
+	address := freeAddress()
 	p := plantedCommand(t, collector.URL, secrets, "run", "--data-dir", dir, "--conversation-key-file", conversationKey, "--http-listen", address,
 		"--kafka-listen", "127.0.0.1:0", "--clickhouse-listen", "127.0.0.1:0")
 	base := "http://" + address
@@ -262,7 +262,7 @@ func TestSecretsComeOutNowhere(t *testing.T) {
 	}))
 	defer refusing.Close()
 	_, kafka := startPrinted(t, "broker", "--data-dir", t.TempDir(), "--kafka-listen", "127.0.0.1:0")
-	for _, to := range [][2]string{{kafka, refusing.URL}, {freeAddress(t), "http://" + freeAddress(t)}} {
+	for _, to := range [][2]string{{kafka, refusing.URL}, {freeAddress(), "http://" + freeAddress()}} {
 		toKafka := []string{"--kafka", to[0], "--kafka-sasl", "SCRAM-SHA-256", "--kafka-user", "agentmeter", "--kafka-password-file", kafkaPassword}
 		toClickHouse := []string{"--clickhouse", to[1], "--clickhouse-user", "agentmeter", "--clickhouse-password-file", clickhousePassword}
 		for role, flags := range map[string][]string{
@@ -270,7 +270,7 @@ func TestSecretsComeOutNowhere(t *testing.T) {
 			"query":  toClickHouse,
 			"rollup": append(append([]string{}, toKafka...), toClickHouse...),
 		} {
-			address, metrics := freeAddress(t), freeAddress(t)
+			address, metrics := freeAddress(), freeAddress()
 			p := plantedCommand(t, collector.URL, secrets, append([]string{role, "--token-key-file", key, "--http-listen", address, "--metrics-listen", metrics}, flags...)...)
 			p.waitFor("to listen", startPatience, func() error {
 				return expectStatus(t, http.MethodGet, "http://"+address+"/readyz", "", nil, http.StatusServiceUnavailable)

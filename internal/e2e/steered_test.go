@@ -51,9 +51,9 @@ func steer(t *testing.T) *steered {
 	if err := os.WriteFile(s.clockFile, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	kafka, clickhouse := freeAddress(t), freeAddress(t)
+	kafka, clickhouse := freeAddress(), freeAddress()
 	stage := func(name string, args ...string) *role {
-		address := freeAddress(t)
+		address := freeAddress()
 		return &role{args: append([]string{name, "--token-key-file", s.key, "--http-listen", address}, args...), ready: "http://" + address + "/readyz"}
 	}
 	s.roles = map[string]*role{

@@ -76,7 +76,7 @@ func TestAnInstanceEncryptsAllThatItSpeaks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, dir, metrics := t.TempDir(), t.TempDir(), freeAddress(t)
+	files, dir, metrics := t.TempDir(), t.TempDir(), freeAddress()
 	cert, key := issued(t, authority, files, "first")
 	trust := &tls.Config{RootCAs: authority.Pool()}
 	i := &instance{dir: dir}
@@ -173,11 +173,11 @@ func TestEachRoleEncryptsAndKnowsWhoAsksForMetrics(t *testing.T) {
 	stranger := &tls.Config{RootCAs: authority.Pool()}
 	prometheus := &tls.Config{RootCAs: authority.Pool(), Certificates: []tls.Certificate{pair}}
 	// Without Kafka and ClickHouse: who listens is who is asked here.
-	nobody := freeAddress(t)
+	nobody := freeAddress()
 	for role, to := range map[string][]string{
 		"ingest": {"--kafka", nobody}, "query": {"--clickhouse", "http://" + nobody}, "rollup": {"--kafka", nobody, "--clickhouse", "http://" + nobody},
 	} {
-		address, metrics := freeAddress(t), freeAddress(t)
+		address, metrics := freeAddress(), freeAddress()
 		p := start(t, append([]string{
 			role, "--data-dir", dir, "--http-listen", address, "--metrics-listen", metrics,
 			"--tls-cert", cert, "--tls-key", key, "--metrics-client-ca", clients,

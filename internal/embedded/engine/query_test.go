@@ -260,7 +260,7 @@ func TestAClientThatLeavesDoesNotReleaseItsQueryID(t *testing.T) {
 		t.Fatalf("the client did not leave: %d", r.status)
 	}
 	d.refuse("216", "SELECT count() FROM t", "query_id=mutex")
-	open() // a second before it is done
+	open() // it takes a second from here
 	eventually(t, "the id is free", func() bool {
 		r := d.post("SELECT count() FROM t", "query_id=mutex")
 		if r.code() == "216" {
@@ -366,7 +366,7 @@ func TestWhatMayChangeSomethingOrWasNotAskedToIsNotStopped(t *testing.T) {
 			if r := <-done; r.err == nil {
 				t.Fatalf("the client did not leave: %d %s", r.status, r.body)
 			}
-			open() // a second before it is done
+			open() // it takes a second from here
 			eventually(t, "the statement has ended as if nothing had been", func() bool { return d.outcomes("select", "ok") != ended })
 			d.want("1", "SELECT 1", "query_id=short")
 		})

@@ -140,7 +140,7 @@ func TestStopLetsStatementsFinish(t *testing.T) {
 	done := make(chan response, 1)
 	go func() { done <- d.post("INSERT INTO t SELECT number FROM " + table + " WHERE sleepEachRow(0.05) = 0") }()
 	d.running("sleepEachRow(0.05)")
-	open() // half a second before it is done
+	open() // it takes half a second from here
 	if err := c.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -128,7 +128,7 @@ export const workspaceTest = (name, make, search, options, body) =>
     (page, opened, world) => body(page, world.of, opened, world),
   );
 
-/** What an insert reaches one after the other; the minutes, which come first, are let go of where they are old. */
+/** Where each event is; what is old is let go of by usage_minute. */
 const rollups = ['usage_quarter', 'usage_hour', 'usage_day', 'usage_workspace_hour'];
 
 let made = 0;
@@ -268,7 +268,7 @@ export async function workspace({ agents = {}, members = 0, ...facts } = {}) {
      */
     async answered({ from, to }) {
       const after = new Date(Date.parse(to) + 86_400_000);
-      const question = new URLSearchParams({ workspace: id, from, to });
+      const question = new URLSearchParams({ workspace: id, from, to, tz: 'UTC' });
       await eventually(
         async () => {
           const response = await fetch(`${base}/v1/usage/dashboard?${question}`, {

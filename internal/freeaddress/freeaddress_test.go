@@ -1,4 +1,4 @@
-package crash
+package freeaddress
 
 import (
 	"math/rand/v2"
@@ -11,7 +11,7 @@ func TestNoAddressIsGivenTwice(t *testing.T) {
 	seen := make(map[string]bool)
 	for range n { // two stacks that draw alike, and whose processes are not up yet
 		for _, random := range []*rand.Rand{first, second} {
-			address := freeAddress(random)
+			address := Find(random.IntN)
 			if seen[address] {
 				t.Fatalf("%s is given to two", address)
 			}
