@@ -159,7 +159,11 @@ func openEmbedded(ctx context.Context, dir dataDir, log *slog.Logger) (where end
 type engineHostCommand struct{}
 
 func (engineHostCommand) Run(ctx context.Context, s streams) error {
-	return engine.ServeChild(context.WithoutCancel(ctx), s.in, s.out, s.err)
+	stdin, err := engine.TakeStdin()
+	if err != nil {
+		return err
+	}
+	return engine.ServeChild(context.WithoutCancel(ctx), stdin, s.out, s.err)
 }
 
 type brokerCommand struct {

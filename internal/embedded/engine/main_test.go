@@ -25,7 +25,11 @@ const childVariable = "AGENTMETER_ENGINE_TEST_CHILD"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(childVariable) != "" { // this binary is also the engine that gets killed
-		if err := engine.ServeChild(context.Background(), os.Stdin, os.Stdout, os.Stderr); err != nil {
+		stdin, err := engine.TakeStdin()
+		if err == nil {
+			err = engine.ServeChild(context.Background(), stdin, os.Stdout, os.Stderr)
+		}
+		if err != nil {
 			os.Exit(1)
 		}
 		os.Exit(0)

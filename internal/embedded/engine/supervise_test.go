@@ -104,6 +104,24 @@ func TestCommittedBlocksSurviveKillsAndTheAddressStays(t *testing.T) {
 	}
 }
 
+// What the library does with descriptor 0 at every INSERT could otherwise leave
+// one waiting for ever, see TakeStdin.
+func TestTheLibraryHasAnEmptyStandardInput(t *testing.T) {
+	c, d := supervise(t, t.TempDir())
+	d.exec("CREATE TABLE t (a UInt64) ENGINE = MergeTree ORDER BY a")
+	d.exec("INSERT INTO t SELECT number FROM numbers(3)")
+	for _, where := range []string{"at its start", "after a crash"} {
+		if r := d.do(t.Context(), http.MethodPost, strings.NewReader("7\n"), nil, "query=INSERT INTO t FORMAT TSV"); r.status != http.StatusOK {
+			t.Errorf("%s: %d %s", where, r.status, r.body)
+		}
+		if at, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/0", c.PID())); err != nil || at != os.DevNull {
+			t.Errorf("%s standard input is %s (%v)", where, at, err)
+		}
+		kill(t, c)
+	}
+	d.want("5", "SELECT count() FROM t")
+}
+
 func TestClientsWaitWhileTheEngineComesBack(t *testing.T) {
 	c, d := supervise(t, t.TempDir())
 	if err := syscall.Kill(c.PID(), syscall.SIGKILL); err != nil {

@@ -49,7 +49,12 @@ func init() {
 		if dir == temporary {
 			dir = ""
 		}
-		os.Exit(serve(context.Background(), dir, os.Getenv(configVariable), os.Stdin, os.Stdout, os.Stderr))
+		stdin, err := engine.TakeStdin()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(serve(context.Background(), dir, os.Getenv(configVariable), stdin, os.Stdout, os.Stderr))
 	}
 }
 
