@@ -16,7 +16,7 @@ import (
 )
 
 // cli is the whole command line. Every setting has an environment twin by rule:
-// --http-listen is AGENTMETER_HTTP_LISTEN. What cannot be undone has none.
+// --http-listen is AGENTMETER_HTTP_LISTEN. What confirms an erasure has none.
 type cli struct {
 	Run        runCommand        `cmd:"" help:"Everything in one process tree, with an embedded broker and engine."`
 	Ingest     ingestCommand     `cmd:"" help:"The write side: HTTP in, Kafka out."`

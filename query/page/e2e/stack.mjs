@@ -5,7 +5,7 @@
 //   E2E_CONTROL              where orders are taken
 //   E2E_TOKEN                a token for every workspace, with every scope
 import assert from 'node:assert/strict';
-import { base, eventually, figures, launch, pageTest, signIn, sum } from './support.mjs';
+import { ask, base, eventually, figures, launch, pageTest, signIn, sum } from './support.mjs';
 
 const { env } = process;
 for (const name of ['E2E_INGEST', 'E2E_ENGINE', 'E2E_CONTROL', 'E2E_TOKEN']) {
@@ -271,10 +271,7 @@ export async function workspace({ agents = {}, members = 0, ...facts } = {}) {
       const question = new URLSearchParams({ workspace: id, from, to, tz: 'UTC' });
       await eventually(
         async () => {
-          const response = await fetch(`${base}/v1/usage/dashboard?${question}`, {
-            headers: { Authorization: `Bearer ${env.E2E_TOKEN}` },
-          });
-          const answer = await response.json();
+          const answer = await (await ask(`/v1/usage/dashboard?${question}`)).json();
           assert.equal(answer.recorded_events, String(sentIn(from, after).length), JSON.stringify(answer));
         },
         { everyMs: 50 },

@@ -140,9 +140,11 @@ export function pageTest(name, world, search, options, body) {
   });
 }
 
-/** The page's document as it comes, asked beside the browser. */
-export const pageDocument = workspace =>
-  fetch(`${base}/w/${workspace}/usage`, { headers: { Authorization: `Bearer ${env.E2E_TOKEN}` } });
+/** The service itself, asked beside the browser. */
+export const ask = path => fetch(base + path, { headers: { Authorization: `Bearer ${env.E2E_TOKEN}` } });
+
+/** The page's document as it comes. */
+export const pageDocument = workspace => ask(`/w/${workspace}/usage`);
 
 /** The figures of the address are there. */
 export const settled = page => page.locator('main[aria-busy=false] [data-testid=credits-used]').waitFor();

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach } from 'node:test';
 import { assertShows, clock, closeBrowser, micros, sql, stack, workspace } from '../stack.mjs';
-import { base, dashboardRoute, eventually, figures, pageTest, settled, sum } from '../support.mjs';
+import { ask, base, dashboardRoute, eventually, figures, pageTest, settled, sum } from '../support.mjs';
 
 afterEach(() => stack.restore());
 after(closeBrowser);
@@ -323,10 +323,7 @@ pageTest(
 async function loseClickHouse(ws) {
   await stack.kill('engine');
   await eventually(async () => {
-    const settings = await fetch(`${base}/v1/workspaces/${ws.id}`, {
-      headers: { Authorization: `Bearer ${process.env.E2E_TOKEN}` },
-    });
-    assert.equal(settings.status, 503);
+    assert.equal((await ask(`/v1/workspaces/${ws.id}`)).status, 503);
   });
 }
 const failed = page => page.getByRole('alert').filter({ hasText: 'Usage couldn’t load for this range' });
