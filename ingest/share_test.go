@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -41,7 +42,8 @@ func TestRejectionsCountAgainstTheMemory(t *testing.T) {
 // told so; another one goes first.
 func TestAFloodOfOneSenderIsRefusedAndAnotherOneIsNot(t *testing.T) {
 	t.Parallel()
-	s := newStand(t, func(c *Config) { c.MaxTurnBytes = 8 * minTurnBytes })
+	s := newStand(t)
+	s.takeEightTurnsAtOnce()
 	var flood []func()
 	for range 4 { // half of all turns
 		leave, err := s.ingest.turns.Enter(t.Context(), "ws_flood", minTurnBytes)
@@ -60,6 +62,7 @@ func TestAFloodOfOneSenderIsRefusedAndAnotherOneIsNot(t *testing.T) {
 			waiting <- err
 		}()
 	}
+	s.untilWaiting(t, maxWaiting)
 	event := func(workspace schemas.WorkspaceID) call {
 		return call{
 			token: s.mint(t, workspace, auth.EventsWrite), mediaType: "application/json",
@@ -94,10 +97,7 @@ func TestAFloodOfOneSenderIsRefusedAndAnotherOneIsNot(t *testing.T) {
 func TestEveryWriteTakesATurn(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)
-	// Until all of them wait, none is to have waited long enough.
-	s.ingest.turns = fair.New(fair.Config{
-		Capacity: 8 * minTurnBytes, MaxWaiting: maxWaiting, MaxWait: time.Minute, Waiting: gauge(s.ingest.metrics.waiting),
-	})
+	s.takeEightTurnsAtOnce()
 	release := make(chan struct{})
 	for i := range 8 {
 		leave, err := s.ingest.turns.Enter(t.Context(), string(rune('a'+i)), minTurnBytes)
@@ -115,19 +115,36 @@ func TestEveryWriteTakesATurn(t *testing.T) {
 	for _, c := range calls {
 		go func() { done <- s.do(t, c).Code }()
 	}
-	often := time.NewTicker(time.Millisecond) // a loop without pauses kept the three from coming so far, on one processor
-	defer often.Stop()
-	for testutil.ToFloat64(s.ingest.metrics.waiting) < float64(len(calls)) {
-		select {
-		case code := <-done:
-			t.Fatalf("one was answered %d without a turn", code)
-		case <-often.C:
-		}
-	}
+	s.untilWaiting(t, len(calls))
 	close(release)
 	for range calls {
 		if code := <-done; code != 202 {
 			t.Errorf("answered %d", code)
+		}
+	}
+}
+
+// takeEightTurnsAtOnce lets eight of the smallest requests have a turn at once, and
+// the others wait for as long as a test may take: until all of them wait, none has
+// waited long enough.
+func (s stand) takeEightTurnsAtOnce() {
+	s.ingest.turns = fair.New(fair.Config{
+		Capacity: 8 * minTurnBytes, MaxWaiting: maxWaiting, MaxWait: time.Hour, Waiting: gauge(s.ingest.metrics.waiting),
+	})
+}
+
+// untilWaiting returns when so many wait for a turn.
+func (s stand) untilWaiting(t *testing.T, n int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	often := time.NewTicker(time.Millisecond) // a loop without pauses kept them from coming so far, on one processor
+	defer often.Stop()
+	for testutil.ToFloat64(s.ingest.metrics.waiting) < float64(n) {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%v of %d wait for a turn", testutil.ToFloat64(s.ingest.metrics.waiting), n)
+		case <-often.C:
 		}
 	}
 }
