@@ -494,17 +494,6 @@ func (e *fakeEngine) decode(s *statement, columns proto.Results) int {
 
 var described = map[string][][2]string{
 	tables.Streams: {{"stream", "UUID"}, {"topic", "String"}, {"partitions", "Int32"}, {"starts", "Array(Int64)"}, {"adopted_at", "DateTime64(3, 'UTC')"}},
-	tables.Progress: {
-		{"stream", "UUID"},
-		{"partition", "Int32"},
-		{"partitions", "Int32"},
-		{"position", "Int64"},
-		{"log_end", "Int64"},
-		{"counted_through", "DateTime64(3, 'UTC')"},
-		{"halted", "String"},
-		{"halted_from", "DateTime64(3, 'UTC')"},
-		{"updated_at", "DateTime64(3, 'UTC')"},
-	},
 }
 
 func (e *fakeEngine) describe(revision int, table string) outcome {

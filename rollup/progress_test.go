@@ -1,10 +1,16 @@
 package rollup
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
+
+	"agentmeter/internal/clickhouse"
+	"agentmeter/internal/clickhouse/schematest"
+	tables "agentmeter/schemas/clickhouse"
 )
 
 // Counted through T must mean: whatever was in the log at T is confirmed.
@@ -50,5 +56,28 @@ func TestLedgerThatWasSetBackTakesItsPromisesBack(t *testing.T) {
 	w.observe(at.Add(2*time.Second), 120, 100)
 	if want := at.Add(time.Second); !w.countedThrough.Equal(want) {
 		t.Errorf("counted through %s, want %s: what the log held then is confirmed", w.countedThrough, want)
+	}
+}
+
+func TestProgressIsOfTheColumnsThatItsTableHas(t *testing.T) {
+	_, client := schematest.Tables(t)
+	var columns []clickhouse.Column
+	var names []string
+	err := client.SelectText(t.Context(), clickhouse.Statement{
+		SQL:    "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = {table:String} ORDER BY position",
+		Params: map[string]string{"table": tables.Progress},
+	}, func(fields []string) error {
+		columns = append(columns, clickhouse.Column{Name: fields[0], Type: fields[1]})
+		names = append(names, fields[0])
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(columns, progressColumns) {
+		t.Errorf("progress is published as %v, and the table has %v", progressColumns, columns)
+	}
+	if list := "(" + strings.Join(names, ", ") + ")"; !strings.Contains(insertProgress, list) {
+		t.Errorf("%s: want the columns %s", insertProgress, list)
 	}
 }

@@ -127,3 +127,13 @@ func (c *Client) Close() error {
 func WithParams(ctx context.Context, params map[string]string) context.Context {
 	return clickhousego.Context(ctx, clickhousego.WithParameters(clickhousego.Parameters(params)))
 }
+
+// Column is a column that rows are inserted into through Conn: its name, and its
+// type as ClickHouse writes it.
+type Column = clickhousego.ColumnNameAndType
+
+// WithColumns says which columns the insert that ctx goes to is of. Otherwise Conn
+// asks ClickHouse for them, each time.
+func WithColumns(ctx context.Context, columns []Column) context.Context {
+	return clickhousego.Context(ctx, clickhousego.WithColumnNamesAndTypes(columns))
+}
