@@ -34,6 +34,10 @@ test: build page-modules test-tools ## Run all tests: Go, page, and the whole pr
 	AGENTMETER_SLOW=1 AGENTMETER_REQUIRE_BROWSER=1 go test -tags synctests -timeout 25m ./...
 	cd query/page && npm run --silent typecheck && npm run --silent test
 
+.PHONY: race
+race: engine-library ## Run the fast Go tests under the race detector, which also draws the order in which goroutines run.
+	go test -race -count=1 -timeout 25m ./...
+
 .PHONY: e2e
 e2e: build page-modules test-tools ## Test the whole product from outside, with the page in a real browser.
 	AGENTMETER_SLOW=1 AGENTMETER_REQUIRE_BROWSER=1 go test -count=1 -timeout 15m -v ./internal/e2e
