@@ -9,7 +9,6 @@ import (
 	"pgregory.net/rapid"
 
 	"agentmeter/internal/clickhouse"
-	"agentmeter/internal/clickhouse/schematest"
 	tables "agentmeter/schemas/clickhouse"
 )
 
@@ -60,7 +59,7 @@ func TestLedgerThatWasSetBackTakesItsPromisesBack(t *testing.T) {
 }
 
 func TestProgressIsOfTheColumnsThatItsTableHas(t *testing.T) {
-	_, client := schematest.Tables(t)
+	client := newTables(t)
 	var columns []clickhouse.Column
 	var names []string
 	err := client.SelectText(t.Context(), clickhouse.Statement{
