@@ -195,8 +195,7 @@ func TestStoppedInEachStepWhileAnotherTakesOver(t *testing.T) {
 		l.struck(life)
 		if i%2 == 0 { // it will soon be told that the partition is not its own any more
 			l.restart(l.rollups[1])
-			_, err := l.evict(t.Context(), true)
-			l.must(err)
+			l.mustEvict(true)
 		} else { // nobody tells it
 			l.rollups[1].next = []string{"AGENTMETER_ROLLUP_GROUP=another"}
 			l.restart(l.rollups[1])
@@ -271,8 +270,7 @@ func TestCommittedOffsetsDeletedOrRewound(t *testing.T) {
 	l.counted()
 	l.pause(6 * time.Second) // until offsets are committed
 	l.rollups[0].kill()
-	_, err := l.evict(t.Context(), true)
-	l.must(err)
+	l.mustEvict(true)
 	rewound := make(kadm.Offsets)
 	rewound.AddOffset(kafka.TopicEvents, 0, 0, -1)
 	l.must(l.admin.CommitAllOffsets(t.Context(), group, rewound))
@@ -281,11 +279,10 @@ func TestCommittedOffsetsDeletedOrRewound(t *testing.T) {
 	l.settled()
 
 	l.rollups[0].kill()
-	_, err = l.evict(t.Context(), true)
-	l.must(err)
+	l.mustEvict(true)
 	set := make(kadm.TopicsSet)
 	set.Add(kafka.TopicEvents, 0)
-	_, err = l.admin.DeleteOffsets(t.Context(), group, set)
+	_, err := l.admin.DeleteOffsets(t.Context(), group, set)
 	l.must(err)
 	l.restart(l.rollups[0])
 	l.send(50)
@@ -570,8 +567,7 @@ func TestRolesStartedInEachOrder(t *testing.T) {
 		}
 		l.until("all to be acknowledged", sent)
 		l.must(l.waitEngine(t.Context()))
-		_, err := l.evict(t.Context(), false)
-		l.must(err)
+		l.mustEvict(false)
 		l.must(l.waitReady(t.Context()))
 		l.counted()
 	}

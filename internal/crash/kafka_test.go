@@ -174,14 +174,14 @@ func TestKafkaLosesTheCoordinator(t *testing.T) {
 // Members come, go, and are thrown out, again and again.
 func TestKafkaRebalanceStorm(t *testing.T) {
 	l := kafkaLab(t, 1)
+	l.grouped(1)
 	l.during(func() {
 		for n := range 12 {
 			switch n % 3 {
 			case 0:
 				l.restart(l.rollups[n/3%2])
 			case 1:
-				_, err := l.evict(t.Context(), true)
-				l.must(err)
+				l.mustEvict(true)
 			case 2:
 				term, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 				err := l.rollups[n/3%2].term(term)

@@ -212,6 +212,16 @@ func (l *lab) restart(p *process, plan ...fault.Strike) *life {
 	return started
 }
 
+// mustEvict evicts as soon as the group's coordinator answers: a new Kafka says
+// for its first seconds, as after the death of a node, that there is none.
+func (l *lab) mustEvict(everyone bool) {
+	l.t.Helper()
+	l.must(poll(l.t.Context(), "members to be evicted", patience, func(ctx context.Context) error {
+		_, err := l.evict(ctx, everyone)
+		return err
+	}))
+}
+
 // grouped waits until the rollups' consumer group has so many members at least and
 // is between two rebalances. Where its leader dies within one, the embedded broker
 // leaves the other members without an answer until they give up after a minute,

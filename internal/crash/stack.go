@@ -2,6 +2,7 @@ package crash
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -343,6 +345,12 @@ func (s *stack) evict(ctx context.Context, everyone bool) (evicted int, err erro
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	described, err := s.admin.DescribeGroups(ctx, group)
+	if err == nil {
+		err = described[group].Err
+	}
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return 0, nil
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -363,6 +371,9 @@ func (s *stack) evict(ctx context.Context, everyone bool) (evicted int, err erro
 	if len(request.Members) == 0 {
 		return 0, nil
 	}
-	_, err = request.RequestWith(ctx, s.kafka)
+	left, err := request.RequestWith(ctx, s.kafka)
+	if err == nil {
+		err = kerr.ErrorForCode(left.ErrorCode)
+	}
 	return len(request.Members), err
 }
