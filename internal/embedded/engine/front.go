@@ -110,10 +110,6 @@ func requireLoopback(addr net.Addr) error {
 	return nil
 }
 
-// refusedRest is how much of a refused request is read to its end: whoever is still
-// sending would have the connection reset, and not hear why.
-const refusedRest = 16 << 20
-
 func (e *Engine) serveQuery(w http.ResponseWriter, r *http.Request) {
 	a := newAnswer(w)
 	switch r.Method {
@@ -130,8 +126,7 @@ func (e *Engine) serveQuery(w http.ResponseWriter, r *http.Request) {
 	}
 	req, err := parseRequest(r, e.cfg.MaxBodyBytes)
 	if err != nil {
-		_, _ = io.CopyN(io.Discard, r.Body, refusedRest)
-		e.fail(a, refusedParse, err)
+		e.refuse(a, r, refusedParse, err)
 		return
 	}
 	defer req.done()
@@ -142,7 +137,7 @@ func (e *Engine) serveQuery(w http.ResponseWriter, r *http.Request) {
 	var data *body
 	if req.data != nil {
 		if data, err = spool(req.data, e.cfg.Dir); err != nil {
-			e.fail(a, refusedBody, bodyError(err))
+			e.refuse(a, r, refusedBody, bodyError(err))
 			return
 		}
 		defer data.close()
@@ -184,6 +179,16 @@ func (e *Engine) serveQuery(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.finish(f)
+}
+
+// refusedRest is how much of a refused request is read before it is answered: whoever is
+// still sending would have the connection reset, and not hear why.
+const refusedRest = 16 << 20
+
+// refuse answers with an error that came before the request was read.
+func (e *Engine) refuse(a *answer, r *http.Request, reason string, err error) {
+	_, _ = io.CopyN(io.Discard, r.Body, refusedRest)
+	e.fail(a, reason, err)
 }
 
 // fail answers with an error that did not come from a statement.
