@@ -193,7 +193,9 @@ func startProcess(dir, config string) (*process, error) {
 		return nil, fmt.Errorf("start test engine: %w", err)
 	}
 	cmd := exec.Command(exe) //nolint:gosec,noctx // this binary, for as long as it runs
-	cmd.Env = append(os.Environ(), serveVariable+"="+dir, configVariable+"="+config)
+	// A data race in that process ends it, and so fails tests: nobody hears its exit status.
+	race := "GORACE=halt_on_error=1 " + os.Getenv("GORACE")
+	cmd.Env = append(os.Environ(), serveVariable+"="+dir, configVariable+"="+config, race)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
