@@ -19,3 +19,14 @@ func TestNoAddressIsGivenTwice(t *testing.T) {
 		}
 	}
 }
+
+func TestThatNoAddressIsFreeIsSaid(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("an address is given that was given before")
+		}
+	}()
+	same := func(int) int { return 7 }
+	Find(same)
+	Find(same)
+}
