@@ -59,8 +59,8 @@ type childReport struct {
 
 // ServeChild is the whole of the engine's process: the hidden command that
 // [Supervise] runs calls it with the process's standard streams (the input is what
-// [TakeStdin] gives) and exits when it returns. It serves until its parent says stop (then it drains and returns
-// nil) or is gone (then it ends the process on the spot).
+// [TakeStdin] gives) and exits when it returns. It serves until its parent says stop
+// (then it drains and returns nil) or is gone (then it ends the process on the spot).
 func ServeChild(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error {
 	// Ctrl-C reaches the whole process group; when to stop is the parent's decision.
 	signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
