@@ -249,6 +249,33 @@ func TestMigrationsRefuseWhatTheyCannotMakeACluster(t *testing.T) {
 	}
 }
 
+// Appends are not let in again where a server would not look ids up as of today.
+func TestAMoveOfIDsEndsOnlyWhereTheLookUpIs(t *testing.T) {
+	engine, database := enginetest.Start(t)
+	config := Config{URL: engine, Database: database}.withDefaults()
+	if _, err := Migrate(t.Context(), config, tables.Migrations, nil); err != nil {
+		t.Fatal(err)
+	}
+	base, err := url.Parse(config.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := clickhousego.OpenDB(config.options(base))
+	defer func() { _ = db.Close() }()
+	move := &idMove{config: config, db: db}
+	if err := move.ready(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for _, statement := range []string{"DROP VIEW " + tables.IDsView + " SYNC", "DROP TABLE " + tables.IDs + " SYNC"} {
+		if _, err := enginetest.Query(t.Context(), engine, database, statement); err != nil {
+			t.Fatal(err)
+		}
+		if err := move.ready(t.Context()); err == nil || !strings.Contains(err.Error(), "run it again") {
+			t.Errorf("after %s: %v", statement, err)
+		}
+	}
+}
+
 // twoShards are two engines with the tables of one server each, which is what
 // replication leaves for a shard's own server to see.
 func twoShards(t *testing.T) (config Config, engines []string) {
