@@ -3,6 +3,7 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -26,6 +27,17 @@ func family(pid int) []int {
 		}
 	}
 	return all
+}
+
+// lives says whether a process holds anything still: one that has ended does not,
+// though it is listed until its parent, or who is in its place, has asked how.
+func lives(pid int) bool {
+	threads, _ := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/stat")
+	return slices.ContainsFunc(threads, func(path string) bool {
+		content, _ := os.ReadFile(path) // gone: nothing
+		_, state, found := strings.Cut(string(content), ") ")
+		return found && !strings.HasPrefix(state, "Z") && !strings.HasPrefix(state, "X")
+	})
 }
 
 // resident is a process's resident memory in bytes, of which so much is files

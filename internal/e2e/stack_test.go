@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -84,10 +85,20 @@ func startCommand(t testing.TB, cmd *exec.Cmd) *process {
 	return p
 }
 
-// kill ends the process as kill -9 does, and waits until it is gone.
+// kill ends the process as kill -9 does, and waits until it is gone, and its children
+// with their addresses and files.
 func (p *process) kill() {
+	all := family(p.cmd.Process.Pid)
 	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // it may be gone already
 	<-p.ended
+	ticker := time.NewTicker(time.Millisecond)
+	defer ticker.Stop()
+	for deadline := time.Now().Add(stopPatience); slices.ContainsFunc(all, lives); <-ticker.C {
+		if time.Now().After(deadline) {
+			p.t.Errorf("%s was killed, and something of it lives after %s", p.name, stopPatience)
+			return
+		}
+	}
 }
 
 // stop asks the process to drain and checks that it exits with 0.
