@@ -63,10 +63,21 @@ func TestWhatIsExportedIsDocumentedAndWatched(t *testing.T) {
 	beUsed(t, rollup, ingest, query, write)
 	beUsed(t, everything.process, everything.endpoints.HTTP, everything.endpoints.HTTP, token("--data-dir", everything.dir))
 	targets := map[string]string{"ingest": ingest, "rollup": counting, "query": query, "run": everything.endpoints.HTTP}
-	rollup.waitFor("to have audited", countPatience, func() error {
+	// What comes after the figures: the letters of what could not be counted, what is
+	// known of ids, and an audit of partitions that were assigned by then.
+	rollup.waitFor("to have done all that it does", countPatience, func() error {
 		for _, role := range []string{"rollup", "run"} {
-			if scrape(t, targets[role])["agentmeter_audit_duration_seconds"] == nil {
-				return notYetError{role}
+			exported := scrape(t, targets[role])
+			for _, name := range []string{
+				"agentmeter_rollup_id_filter_ids", "agentmeter_audit_position", "agentmeter_audit_log_end_offset",
+				"agentmeter_audit_duration_seconds", "agentmeter_audit_last_success_timestamp_seconds",
+			} {
+				if exported[name] == nil {
+					return notYetError{role + " without " + name}
+				}
+			}
+			if !slices.ContainsFunc(exported["agentmeter_rollup_dead_letters_total"].GetMetric(), func(m *dto.Metric) bool { return m.GetCounter().GetValue() > 0 }) {
+				return notYetError{role + " without dead letters"}
 			}
 		}
 		return nil
