@@ -499,6 +499,30 @@ func TestLedgerThatWasSetBack(t *testing.T) {
 	l.settled()
 }
 
+// withoutDescriptors lets a process open no further file until loose is called, and
+// returns a connection to it that the kernel has accepted and the process has not.
+func (l *lab) withoutDescriptors(p *process) (conn net.Conn, loose func() error) {
+	l.t.Helper()
+	l.must(poll(l.t.Context(), p.name+" to accept no connection", patience, func(ctx context.Context) error {
+		var err error
+		if loose, err = noDescriptors(p.current().cmd.Process.Pid); err != nil {
+			l.must(loose())
+			l.t.Skipf("SKIPPED: the system lets nobody limit another process: %v", err)
+		}
+		conn, err = new(net.Dialer).DialContext(ctx, "tcp", l.addresses[p.name])
+		l.must(err)
+		_, err = io.WriteString(conn, "GET /healthz HTTP/1.0\r\n\r\n")
+		l.must(err)
+		l.must(conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond)))
+		if _, err := conn.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil
+		}
+		// It has closed what it had open when it was limited, and may open that much.
+		return errors.Join(errors.New("it accepts one although it may open nothing"), conn.Close(), loose())
+	}))
+	return conn, loose
+}
+
 // No process may open another file for a while: what comes meanwhile is not
 // accepted, and every listener goes on afterwards.
 func TestDescriptorsExhausted(t *testing.T) {
@@ -506,20 +530,8 @@ func TestDescriptorsExhausted(t *testing.T) {
 	l.send(20)
 	l.counted()
 	for _, p := range []*process{l.broker, l.engine, l.ingest, l.query, l.rollups[0]} {
-		loose, err := noDescriptors(p.current().cmd.Process.Pid)
-		if err != nil {
-			l.must(loose())
-			t.Skipf("SKIPPED: the system lets nobody limit another process: %v", err)
-		}
-		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", l.addresses[p.name]) // the kernel accepts it
-		l.must(err)
+		conn, loose := l.withoutDescriptors(p)
 		defer conn.Close()
-		_, err = io.WriteString(conn, "GET /healthz HTTP/1.0\r\n\r\n")
-		l.must(err)
-		l.must(conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond)))
-		if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("%s accepts connections although it may open nothing: %v", p.name, err)
-		}
 		_, _ = l.evict(t.Context(), false) // something to do for everybody
 		l.must(loose())
 		l.must(conn.SetReadDeadline(time.Now().Add(patience)))
