@@ -567,6 +567,16 @@ const sections = page =>
     ),
   );
 
+/**
+ * From here on time passes as the test says. The clock begins an hour ago: it can be stopped only at what is still to
+ * come, however long it takes until it is told.
+ */
+async function stopTime(page) {
+  const now = Date.now();
+  await page.clock.install({ time: now - 3_600_000 });
+  await page.clock.pauseAt(now);
+}
+
 for (const width of [1280, 375]) {
   pageTest(
     `a slow answer is waited for in its final size, ${width} px`,
@@ -575,8 +585,7 @@ for (const width of [1280, 375]) {
       viewport: { width, height: 900 },
       ready: page => page.locator('.bone').first().waitFor(),
       prepare: async page => {
-        await page.clock.install();
-        await page.clock.pauseAt(Date.now() + 1_000);
+        await stopTime(page);
         await page.addInitScript(() => {
           globalThis.__shift = 0;
           new PerformanceObserver(list => {
@@ -620,9 +629,8 @@ for (const width of [1280, 375]) {
 
 pageTest('after eight seconds one can give up and keep what one had', '?range=7d', {}, async page => {
   const before = await figures(page);
-  await page.clock.install();
   await page.route(dashboardRoute, never);
-  await page.clock.pauseAt(Date.now() + 1_000);
+  await stopTime(page);
   await page.getByRole('button', { name: 'Earlier range' }).click();
   await page.clock.runFor(8_001);
   await page.getByText('Still loading…').waitFor();
