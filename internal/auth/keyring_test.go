@@ -211,8 +211,13 @@ func TestAKeyFileThatIsGoneOrDamagedEndsNoTokens(t *testing.T) {
 	if got := strings.Count(log.String(), "access key not read again"); got != 2 {
 		t.Errorf("said %d times, want once for each fault: %s", got, &log)
 	}
-	// As a key of somebody else's, put in its place.
-	if err := os.WriteFile(path, bytes.Repeat([]byte{9}, 32), 0o600); err != nil {
+	// As a key of somebody else's, put in its place. It is another file: one that is
+	// written anew may have the number of the one that was removed, and within a tick
+	// of the system's clock its time, too.
+	if err := os.WriteFile(path+".new", bytes.Repeat([]byte{9}, 32), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
 		t.Fatal(err)
 	}
 	if fresh := long(t, key); !holds(t, key, fresh) || holds(t, key, token) || !strings.Contains(log.String(), "access key read again") {
