@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -21,6 +22,7 @@ import (
 
 	"agentmeter/internal/auth"
 	"agentmeter/internal/clickhouse"
+	"agentmeter/internal/freeaddress"
 	"agentmeter/internal/httpapi"
 	"agentmeter/schemas/api"
 )
@@ -229,9 +231,7 @@ func TestASlowEngineIsATimeout(t *testing.T) {
 }
 
 func TestAnAbsentEngineIsAProblemAndNeverAFigure(t *testing.T) {
-	nobody := httptest.NewServer(http.NotFoundHandler())
-	nobody.Close()
-	client, err := clickhouse.Open(clickhouse.Config{URL: nobody.URL})
+	client, err := clickhouse.Open(clickhouse.Config{URL: "http://" + freeaddress.Find(rand.IntN)})
 	if err != nil {
 		t.Fatal(err)
 	}
