@@ -10,7 +10,8 @@ if [ ! -d "$dir" ]; then
   work=$(mktemp -d "$dir.XXXXXX") # beside it: only there a move is one step
   trap 'rm -rf "$work"' EXIT
   echo "kubernetes-validate==$version --hash=sha256:$sha256" >"$work/requirements.txt"
-  python3 -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes -d "$work" -r "$work/requirements.txt" >&2
+  python3 -m venv "$work/venv" # which brings pip along
+  "$work/venv/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes -d "$work" -r "$work/requirements.txt" >&2
   python3 - "$work"/*.whl "$work/schemas" <<'PY'
 import json, pathlib, sys, zipfile
 wheel, out = sys.argv[1:]
