@@ -14,13 +14,16 @@ examples=${EXAMPLES:-50}
 
 # The tool with all that it needs, in an environment of its own. Its name is what
 # it is made of, so that it is made anew when the requirements change, and a run
-# that was broken off leaves none that looks whole.
+# that was broken off leaves none that looks whole. Of two runs one makes it, and
+# the other one waits.
 requirements=$PWD/internal/tools/fuzzapi/requirements.txt
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/agentmeter/fuzzapi
 venv=$cache/$(cat "$requirements" <(python3 --version) | sha256sum | cut -c1-16)
+mkdir -p "$cache"
+exec 9>"$venv.lock"
+flock 9
 if [ ! -e "$venv/complete" ]; then
   rm -rf "$venv"
-  mkdir -p "$cache"
   if ! python3 -m venv "$venv" 2>/dev/null; then
     # Debian has what makes environments in a package of its own.
     if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
@@ -36,6 +39,7 @@ if [ ! -e "$venv/complete" ]; then
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r "$requirements"
   touch "$venv/complete"
 fi
+exec 9>&-
 
 work=$(mktemp -d)
 pid=
