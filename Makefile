@@ -36,7 +36,7 @@ test: build page-modules test-tools ## Run all tests: Go, page, and the whole pr
 
 .PHONY: race
 race: engine-library ## Run the fast Go tests under the race detector, which also draws the order in which goroutines run.
-	go test -race -count=1 -timeout 25m ./...
+	go test -race -tags synctests -count=1 -timeout 25m ./...
 
 .PHONY: e2e
 e2e: build page-modules test-tools ## Test the whole product from outside, with the page in a real browser.
