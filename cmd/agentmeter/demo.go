@@ -84,7 +84,8 @@ func demo(ctx context.Context, dir dataDir, where endpoints, log *slog.Logger) e
 	}
 	log.InfoContext(ctx, "demo history sent", "events", totals.Accepted, "workspace", demoWorkspace)
 
-	stream, err := simulate.NewStream(profile, simulate.DemoSeed, demoRate, now)
+	// From here on: what would have come while the history was sent is not late.
+	stream, err := simulate.NewStream(profile, simulate.DemoSeed, demoRate, time.Now())
 	if err != nil {
 		return err
 	}

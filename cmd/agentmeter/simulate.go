@@ -63,7 +63,7 @@ func (c *simulateCommand) Run(ctx context.Context, s streams) error {
 			return fmt.Errorf("register workspace %s: %w", c.Workspace, err)
 		}
 	}
-	stream, err := simulate.NewStream(profile, c.Seed, float64(c.Rate), now)
+	stream, err := simulate.NewStream(profile, c.Seed, float64(c.Rate), time.Now())
 	if err != nil {
 		return misuse("%w", err)
 	}
