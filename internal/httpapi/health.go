@@ -106,8 +106,9 @@ func (h *Health) run(ctx context.Context) api.Readiness {
 		}
 		readiness.Checks[i] = api.ReadinessCheck{Name: c.name, Ok: ok}
 		switch {
-		case !ok && !c.known:
-			// Starting takes its time, which is nothing to be warned of.
+		case !ok && (!c.known || c.ok && !h.started):
+			// Starting takes its time, which is nothing to be warned of, not even where a
+			// check has passed before another one does.
 			h.log.InfoContext(ctx, "readiness check not passing yet", "check", c.name, "reason", faults[i])
 		case !ok && c.ok:
 			h.log.WarnContext(ctx, "readiness check failing", "check", c.name, "error", faults[i])
