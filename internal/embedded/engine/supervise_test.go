@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,6 +20,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"agentmeter/internal/embedded/chdb"
 	"agentmeter/internal/embedded/engine"
@@ -184,13 +187,14 @@ func TestTheEngineDiesWithItsParent(t *testing.T) {
 		t.Fatal(err)
 	}
 	var pid int
-	var url string
+	var address string
 	eventually(t, "the engine's parent reports", func() bool {
 		text, err := os.ReadFile(report)
 		if err != nil {
 			return false
 		}
-		n, _ := fmt.Sscan(string(text), &pid, &url)
+		n, _ := fmt.Sscan(string(text), &pid, &address)
+		address = strings.TrimPrefix(address, "http://")
 		return n == 2
 	})
 	if err := parent.Kill(); err != nil {
@@ -202,11 +206,16 @@ func TestTheEngineDiesWithItsParent(t *testing.T) {
 	began := time.Now()
 	eventually(t, "the engine is gone", func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) || isZombie(pid) })
 	t.Logf("gone after %v", time.Since(began))
+	// Before anything else listens, which may be given the very port.
+	eventually(t, "its address is free", func() bool {
+		connection, err := net.Dial("tcp", address)
+		if err == nil {
+			_ = connection.Close()
+		}
+		return errors.Is(err, syscall.ECONNREFUSED)
+	})
 	_, d := supervise(t, dir)
 	d.want("1", "SELECT 1")
-	if _, err := http.Get(url); !errors.Is(err, syscall.ECONNREFUSED) {
-		t.Errorf("its address: %v", err)
-	}
 }
 
 func isZombie(pid int) bool {
@@ -292,16 +301,16 @@ func TestServeChildByHandExplainsItself(t *testing.T) {
 func TestTheEnginesMetricsCanBeGathered(t *testing.T) {
 	c, d := supervise(t, t.TempDir())
 	d.exec("SELECT 1")
-	families, err := c.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, family := range families {
-		if family.GetName() == "agentmeter_engine_statements_total" {
-			return
+	// One that is late is taken for one that is down.
+	eventually(t, "the statements are among them", func() bool {
+		families, err := c.Gather()
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	t.Fatalf("%d families without the statements", len(families))
+		return slices.ContainsFunc(families, func(family *dto.MetricFamily) bool {
+			return family.GetName() == "agentmeter_engine_statements_total"
+		})
+	})
 }
 
 var _ prometheus.Gatherer = (*engine.Child)(nil)
