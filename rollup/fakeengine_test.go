@@ -346,12 +346,11 @@ func (e *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		work.apply(views)
 	}
-	e.mu.Unlock()
-	if !void {
+	if f.lingers > 0 && !void { // else whoever sees its effect sees that it has ended, too
+		e.mu.Unlock()
 		pass(f.lingers)
+		e.mu.Lock()
 	}
-
-	e.mu.Lock()
 	if generation != e.generation {
 		s.result = "void"
 		e.mu.Unlock()

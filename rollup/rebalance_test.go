@@ -55,8 +55,12 @@ func TestRevokedPartitionFinishesItsBlockAndTheNextOwnerGoesOnFromThere(t *testi
 			}
 			ended = s.ended
 		}
-		taken := w.engine.statements(func(s *statement) bool { return s.by == "b" && s.mutex != "" && s.partition == moved })
-		if len(taken) == 0 || taken[0].arrived.Before(ended) {
+		var taken []statement
+		w.until("the next owner has looked at the ledger", func() bool {
+			taken = w.engine.statements(func(s *statement) bool { return s.by == "b" && s.mutex != "" && s.partition == moved })
+			return len(taken) > 0
+		})
+		if taken[0].arrived.Before(ended) {
 			t.Errorf("the next owner looked at the ledger before the block ended at %s", ended)
 		}
 		if a.counter("doubts_total")+b.counter("doubts_total")+b.counter("stale_total") != 0 {
