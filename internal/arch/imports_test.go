@@ -40,7 +40,7 @@ var rules = map[string]rule{
 	"internal/pause":                       {nil, "a wait that a context may end"},
 	"internal/kafka":                       {[]string{"internal/pause"}, "how to speak to Kafka"},
 	"internal/certtest":                    {nil, "gives tests an authority and certificates"},
-	"internal/kafka/kafkatest":             {[]string{"internal/certtest"}, "gives tests a real Apache Kafka"},
+	"internal/kafka/kafkatest":             {[]string{"internal/certtest", "internal/freeaddress"}, "gives tests a real Apache Kafka"},
 	"internal/tracing":                     {nil, "follows a request by OpenTelemetry, off by default"},
 	"internal/clickhouse":                  {[]string{"schemas", "schemas/", "internal/pause", "internal/tracing"}, "how to speak to ClickHouse"},
 	"internal/clickhouse/clickhousetest":   {[]string{"schemas/clickhouse", "internal/embedded/enginetest"}, "gives tests what of a cluster an embedded engine can be"},

@@ -10,7 +10,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
-	"net"
+	mathrand "math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +18,8 @@ import (
 	"strings"
 
 	"golang.org/x/sync/errgroup"
+
+	"agentmeter/internal/freeaddress"
 )
 
 // Variable names the environment variable with the folder of Kafka's jars.
@@ -76,17 +78,16 @@ func Prepare(ctx context.Context, config Config) (*Cluster, error) {
 	if err := os.MkdirAll(config.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("kafkatest: %w", err)
 	}
-	ports, err := freePorts(3 * count)
-	if err != nil {
-		return nil, err
-	}
+	// One that nobody else in this process is given, either: a node may be down, or not up yet.
+	address := func() string { return freeaddress.Find(mathrand.IntN) }
 	cluster := &Cluster{}
 	var controllers, voters []string
 	for i := range count {
-		controllers = append(controllers, fmt.Sprintf("127.0.0.1:%d", ports[3*i]))
+		controllers = append(controllers, address())
 		voters = append(voters, fmt.Sprintf("%d@%s:%s", i+1, controllers[i], randomID()))
 	}
 	if config.SignIn != nil {
+		var err error
 		if cluster.CA, err = writeCertificates(config.Dir); err != nil {
 			return nil, err
 		}
@@ -104,10 +105,10 @@ func Prepare(ctx context.Context, config Config) (*Cluster, error) {
 	id := randomID()
 	var formats errgroup.Group
 	for i := range count {
-		node := Node{ID: int32(i + 1), Address: fmt.Sprintf("127.0.0.1:%d", ports[3*i+1])}
+		node := Node{ID: int32(i + 1), Address: address()}
 		home := filepath.Join(config.Dir, fmt.Sprintf("node-%d", node.ID))
 		settings := filepath.Join(config.Dir, fmt.Sprintf("node-%d.properties", node.ID))
-		content := config.properties(node, home, controllers[i], fmt.Sprintf("127.0.0.1:%d", ports[3*i+2]), strings.Join(controllers, ","), count)
+		content := config.properties(node, home, controllers[i], address(), strings.Join(controllers, ","), count)
 		if err := os.WriteFile(settings, []byte(content), 0o600); err != nil {
 			return nil, fmt.Errorf("kafkatest: %w", err)
 		}
@@ -182,28 +183,4 @@ func randomID() string {
 	_, _ = rand.Read(id[:]) // never fails
 	id[0] &= 0x7f           // or it might begin with a dash and be taken for a flag
 	return base64.RawURLEncoding.EncodeToString(id[:])
-}
-
-// freePorts finds ports that nobody listens on. They lie below the range that
-// the kernel gives to outgoing connections, so that they stay free while their
-// process is down.
-func freePorts(count int) ([]int, error) {
-	var ports []int
-	for tries := 0; len(ports) < count; tries++ {
-		if tries > 1000 {
-			return nil, fmt.Errorf("kafkatest: found no %d free ports", count)
-		}
-		var draw [2]byte
-		_, _ = rand.Read(draw[:])
-		port := 10_000 + (int(draw[0])<<8|int(draw[1]))%20_000
-		l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			continue
-		}
-		_ = l.Close() // nothing was sent on it
-		if !slices.Contains(ports, port) {
-			ports = append(ports, port)
-		}
-	}
-	return ports, nil
 }
