@@ -309,8 +309,14 @@ func (w *wire) eventsIn(partition int32, label string, n int) []schemas.Event {
 	return events
 }
 
-// pass lets the bubble's clock pass.
-func pass(d time.Duration) { <-time.After(d) }
+// pass lets the bubble's clock pass. A timer of no duration is left out: it would fire in
+// its own goroutine, and where two do so at once the race detector itself crashes
+// (golang/go#78156).
+func pass(d time.Duration) {
+	if d > 0 {
+		<-time.After(d)
+	}
+}
 
 // patience is how long, on the bubble's clock, something may take to happen.
 const patience = 8 * time.Minute

@@ -12,6 +12,7 @@ import (
 
 	"agentmeter/internal/fault"
 	"agentmeter/internal/kafka"
+	"agentmeter/internal/pause"
 	"agentmeter/schemas"
 )
 
@@ -237,12 +238,8 @@ func (p *preparer) window(ctx context.Context) (context.Context, context.CancelF
 		case <-window.Done():
 			return
 		}
-		linger := time.NewTimer(time.Until(soonest))
-		defer linger.Stop()
-		select {
-		case <-linger.C:
+		if pause.For(window, time.Until(soonest)) {
 			end()
-		case <-window.Done():
 		}
 	}()
 	return window, end

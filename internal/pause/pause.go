@@ -6,8 +6,12 @@ import (
 	"time"
 )
 
-// For waits until d has passed or ctx has ended, and reports whether all of d passed.
+// For waits until d has passed or ctx has ended, and reports whether all of d passed. Where
+// there is nothing to wait for, it says whether ctx has not ended.
 func For(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

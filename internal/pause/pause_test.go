@@ -33,3 +33,19 @@ func TestAPauseEndsWithItsContext(t *testing.T) {
 		}
 	})
 }
+
+func TestThereIsNoPauseWhereNothingIsToBeWaitedFor(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	for _, d := range []time.Duration{0, -time.Hour} {
+		if !pause.For(ctx, d) {
+			t.Errorf("a pause of %s did not pass", d)
+		}
+	}
+	cancel()
+	for range 100 { // a timer and a context that are both over would be drawn from
+		if pause.For(ctx, 0) {
+			t.Fatal("a pause for which its context left no time has passed")
+		}
+	}
+}
