@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"agentmeter/internal/pause"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -208,7 +210,7 @@ func TestNothingIsLostOrHeldTwiceWhateverHappens(t *testing.T) {
 					leave, err := g.Enter(ctx, party, 1+random.Int64N(40))
 					switch {
 					case err == nil:
-						<-time.After(time.Duration(random.IntN(10)) * time.Millisecond)
+						pause.For(t.Context(), time.Duration(random.IntN(10))*time.Millisecond)
 						leave()
 						outcomes[i][0]++
 					case errors.Is(err, ErrFull), errors.Is(err, ErrShare):

@@ -19,6 +19,7 @@ import (
 
 	"agentmeter/internal/eventclient"
 	"agentmeter/internal/eventclient/eventclienttest"
+	"agentmeter/internal/pause"
 	"agentmeter/internal/simulate"
 	"agentmeter/schemas"
 )
@@ -119,11 +120,7 @@ func (s *server) RoundTrip(request *http.Request) (*http.Response, error) {
 		s.late = max(s.late, time.Since(e.OccurredAt))
 	}
 	s.mu.Unlock()
-	timer := time.NewTimer(s.each)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-request.Context().Done():
+	if !pause.For(request.Context(), s.each) {
 		return nil, request.Context().Err()
 	}
 	s.mu.Lock()
