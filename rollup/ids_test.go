@@ -270,22 +270,23 @@ func TestFilterThatGrowsIsLoadedAnew(t *testing.T) {
 	defer k.close()
 	<-loads
 	waitComplete(t, k)
+	k.loadTurn <- struct{}{} // the load that is asked for waits until the filter has grown
 	var all []row
-	for again := false; !again; {
+	for slices := 0; slices <= maxSlices; {
 		rows := newRows(random, 20_000)
 		classify(rows, map[schemas.IDHash]uint64{})
 		table.record(rows)
 		k.remember(rows, true)
 		all = append(all, rows...)
-		select {
-		case <-loads:
-			again = true
-		default:
-		}
 		if len(all) > 3_000_000 {
-			t.Fatal("a filter of many slices was not loaded anew")
+			t.Fatalf("%d slices for %d ids", slices, len(all))
 		}
+		k.mu.Lock()
+		slices = len(k.filter.slices)
+		k.mu.Unlock()
 	}
+	<-k.loadTurn
+	<-loads
 	waitComplete(t, k)
 	k.mu.Lock()
 	defer k.mu.Unlock()
