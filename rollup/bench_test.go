@@ -1,17 +1,13 @@
 package rollup
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -21,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"agentmeter/internal/clickhouse"
+	"agentmeter/internal/processes"
 	"agentmeter/schemas"
 	tables "agentmeter/schemas/clickhouse"
 )
@@ -106,35 +103,7 @@ var wholeInsert = func() string {
 // used so far: on a busy machine it says more than the clock. It is 0 where there
 // is no /proc.
 func cpuSeconds() float64 {
-	own := os.Getpid()
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-	seconds := 0.0
-	for _, path := range stats {
-		pid, _ := strconv.Atoi(strings.Split(path, "/")[2])
-		if parent, used := processStat(pid); pid == own || parent == own {
-			seconds += used
-		}
-	}
-	return seconds
-}
-
-// processSeconds is what one process has used.
-func processSeconds(pid int) float64 {
-	_, seconds := processStat(pid)
-	return seconds
-}
-
-func processStat(pid int) (parent int, seconds float64) {
-	const ticksASecond = 100
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, 0 // it has ended
-	}
-	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-	parent, _ = strconv.Atoi(fields[1])
-	user, _ := strconv.Atoi(fields[11])
-	system, _ := strconv.Atoi(fields[12])
-	return parent, float64(user+system) / ticksASecond
+	return processes.ProcessorTime(processes.WithChildren(os.Getpid())...).Seconds()
 }
 
 func median[T int64 | float64 | time.Duration](values []T) T {

@@ -25,6 +25,7 @@ import (
 	"agentmeter/internal/clickhouse/schematest"
 	"agentmeter/internal/embedded/enginetest"
 	"agentmeter/internal/kafka"
+	"agentmeter/internal/processes"
 	tables "agentmeter/schemas/clickhouse"
 )
 
@@ -83,11 +84,11 @@ func BenchmarkScaleOut(b *testing.B) {
 	s.log = slog.New(slog.DiscardHandler)
 	s.produceTraffic(16, events)
 	topic := float64(bytesIn(b, dir)) / events
-	for _, processes := range []int{1, 2, 4} {
-		b.Run(strconv.Itoa(processes), func(b *testing.B) {
+	for _, members := range []int{1, 2, 4} {
+		b.Run(strconv.Itoa(members), func(b *testing.B) {
 			var m scaled
 			for b.Loop() {
-				m = s.countByProcesses(b, processes, events)
+				m = s.countByProcesses(b, members, events)
 			}
 			b.ReportMetric(m.rate, "events/s")
 			b.ReportMetric(m.rollups*1e6, "rollup_cpu_µs/event")
@@ -109,7 +110,7 @@ type scaled struct {
 	disk                          float64 // bytes of all tables, for each event
 }
 
-func (s *stack) countByProcesses(b *testing.B, processes int, events int64) scaled {
+func (s *stack) countByProcesses(b *testing.B, members int, events int64) scaled {
 	b.Helper()
 	config, client := schematest.Tables(b)
 	order, err := json.Marshal(rollupOrder{s.kafka.Brokers, config.URL, config.Database, uuid.NewString()})
@@ -122,7 +123,7 @@ func (s *stack) countByProcesses(b *testing.B, processes int, events int64) scal
 	}
 	var pids []int
 	var stops []func() error
-	for range processes {
+	for range members {
 		cmd := exec.CommandContext(b.Context(), exe)
 		cmd.Env = append(os.Environ(), rollupVariable+"="+string(order), "GOMAXPROCS=1")
 		cmd.Stderr = os.Stderr
@@ -138,9 +139,9 @@ func (s *stack) countByProcesses(b *testing.B, processes int, events int64) scal
 	}
 	used := func() (all, broker float64, rollups []float64) {
 		for _, pid := range pids {
-			rollups = append(rollups, processSeconds(pid))
+			rollups = append(rollups, processes.ProcessorTime(pid).Seconds())
 		}
-		return cpuSeconds(), processSeconds(os.Getpid()), rollups
+		return cpuSeconds(), processes.ProcessorTime(os.Getpid()).Seconds(), rollups
 	}
 	counted := func() (n int64) {
 		if err := client.Conn().QueryRow(b.Context(), "SELECT toInt64(count()) FROM usage_ledger").Scan(&n); err != nil {
@@ -171,11 +172,11 @@ func (s *stack) countByProcesses(b *testing.B, processes int, events int64) scal
 	for i := range rollups {
 		spent := rollupsAfter[i] - rollups[i]
 		busiest, sum = max(busiest, spent), sum+spent
-		m.rss = max(m.rss, peakMiB(pids[i]))
+		m.rss = max(m.rss, float64(processes.MemoryOf(pids[i]).Peak)/(1<<20))
 	}
 	m.rollups, m.broker = sum/n, (brokerAfter-broker)/n
 	m.engine = (allAfter-all)/n - m.rollups - m.broker
-	m.most = busiest * float64(processes) / sum
+	m.most = busiest * float64(members) / sum
 	for _, stop := range stops {
 		if err := stop(); err != nil {
 			b.Error(err)
@@ -207,14 +208,6 @@ func bytesIn(b *testing.B, dir string) (n int64) {
 		b.Fatal(err)
 	}
 	return n
-}
-
-// peakMiB is the most memory that a process has had.
-func peakMiB(pid int) float64 {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	_, after, _ := strings.Cut(string(text), "VmHWM:")
-	kib, _ := strconv.ParseFloat(strings.Fields(after + " 0")[0], 64)
-	return kib / 1024
 }
 
 // BenchmarkGrowth counts the same new events into tables that hold a million

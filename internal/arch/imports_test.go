@@ -79,9 +79,10 @@ var rules = map[string]rule{
 	"cmd/agentmeter":                    {[]string{""}, "flags and environment to stages; knows every package"},
 
 	"internal/freeaddress":        {nil, "addresses for processes that tests start, stop and start again"},
+	"internal/processes":          {nil, "what the system tells of processes that tests start"},
 	"internal/monitoring":         {nil, "the dashboards, and what holds metrics, rules, runbooks and their documentation to one another"},
 	"internal/bench":              {nil, "runs the benches that have a goal, and says whether it is met"},
-	"internal/crash":              {[]string{"schemas", "schemas/", "internal/kafka", "internal/kafka/kafkatest", "internal/fault", "internal/freeaddress", "internal/pause"}, "kills everything that counts, and proves that nothing was lost or doubled by it"},
+	"internal/crash":              {[]string{"schemas", "schemas/", "internal/kafka", "internal/kafka/kafkatest", "internal/fault", "internal/freeaddress", "internal/pause", "internal/processes"}, "kills everything that counts, and proves that nothing was lost or doubled by it"},
 	"internal/crash/cmd/crash":    {[]string{"internal/crash"}, "its command"},
 	"internal/crash/cmd/overload": {[]string{"internal/crash"}, "its command that brings more load than can be served"},
 	"internal/crash/cmd/soak":     {[]string{"internal/crash"}, "its command for a long run that looks for growth"},

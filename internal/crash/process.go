@@ -15,6 +15,7 @@ import (
 
 	"agentmeter/internal/fault"
 	"agentmeter/internal/pause"
+	"agentmeter/internal/processes"
 )
 
 // process is one role of the product: started, killed and started again under
@@ -129,7 +130,7 @@ func (p *process) kill() {
 	// A child may hold the listener for a moment longer.
 	gone, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
-	for syscall.Kill(-l.cmd.Process.Pid, 0) == nil {
+	for processes.GroupAlive(l.cmd.Process.Pid) {
 		if !pause.For(gone, 2*time.Millisecond) {
 			return
 		}
@@ -144,7 +145,7 @@ func (p *process) killChild() bool {
 		return false
 	}
 	killed := false
-	for _, child := range childrenOf(l.cmd.Process.Pid) {
+	for _, child := range processes.WithChildren(l.cmd.Process.Pid)[1:] {
 		killed = syscall.Kill(child, syscall.SIGKILL) == nil || killed
 	}
 	return killed

@@ -11,30 +11,14 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"agentmeter/internal/processes"
 )
 
 // dieWithParent makes the kernel kill the process when the thread that
 // started it ends.
 func dieWithParent(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-}
-
-// childrenOf lists a process's children.
-func childrenOf(pid int) []int {
-	var children []int
-	tasks, _ := os.ReadDir("/proc/" + strconv.Itoa(pid) + "/task")
-	for _, task := range tasks {
-		content, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/task/" + task.Name() + "/children")
-		if err != nil {
-			continue
-		}
-		for field := range strings.FieldsSeq(string(content)) {
-			if child, err := strconv.Atoi(field); err == nil {
-				children = append(children, child)
-			}
-		}
-	}
-	return children
 }
 
 // connected tells whether a process still holds a connection from that local
@@ -59,24 +43,9 @@ func connected(port int) (alive, known bool) {
 }
 
 // resident is the resident memory of a process and its children, in bytes.
-func resident(pid int) (int64, error) {
-	total := int64(0)
-	for _, each := range append(childrenOf(pid), pid) {
-		content, err := os.ReadFile("/proc/" + strconv.Itoa(each) + "/status")
-		if err != nil {
-			continue // it has just ended
-		}
-		for line := range strings.Lines(string(content)) {
-			kib, ok := strings.CutPrefix(line, "VmRSS:")
-			if !ok {
-				continue
-			}
-			n, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(kib), " kB"), 10, 64)
-			if err != nil {
-				return 0, err
-			}
-			total += n << 10
-		}
+func resident(pid int) (total int64, err error) {
+	for _, each := range processes.WithChildren(pid) {
+		total += processes.MemoryOf(each).Resident
 	}
 	return total, nil
 }
@@ -84,7 +53,7 @@ func resident(pid int) (int64, error) {
 // descriptors is how many files a process and its children have open.
 func descriptors(pid int) (int, error) {
 	total := 0
-	for _, each := range append(childrenOf(pid), pid) {
+	for _, each := range processes.WithChildren(pid) {
 		entries, err := os.ReadDir("/proc/" + strconv.Itoa(each) + "/fd")
 		if err != nil {
 			continue // it has just ended
@@ -105,7 +74,7 @@ func noDescriptors(pid int) (loose func() error, err error) {
 		}
 		return errors.Join(faults...)
 	}
-	for _, each := range append(childrenOf(pid), pid) {
+	for _, each := range processes.WithChildren(pid) {
 		var usual unix.Rlimit
 		if err := unix.Prlimit(each, unix.RLIMIT_NOFILE, nil, &usual); err != nil {
 			return loose, err

@@ -20,6 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"agentmeter/internal/kafka"
+	"agentmeter/internal/processes"
 )
 
 // The benches of the whole product, for make bench: real processes, over HTTP.
@@ -164,7 +165,7 @@ func (s *system) isExact() {
 
 // rate measures how many events go in and are counted, and the memory of that.
 func (s *system) rate(b *testing.B) {
-	pids := family(s.instance.cmd.Process.Pid)
+	pids := processes.WithChildren(s.instance.cmd.Process.Pid)
 	memory := watchMemory(b, pids...)
 	began := time.Now()
 	s.load.begin(s.instance.endpoints.HTTP, s.write, 0, *benchEvents)
@@ -177,16 +178,16 @@ func (s *system) rate(b *testing.B) {
 	s.counted = events / took.Seconds()
 	b.ReportMetric(events/accepted.Seconds(), "accepted_events/s")
 	b.ReportMetric(s.counted, "events/s")
-	b.ReportMetric(processorSeconds(pids)/events*1e6, "cpu_us/event")
+	b.ReportMetric(processes.ProcessorTime(pids...).Seconds()/events*1e6, "cpu_us/event")
 	s.reportMemory(b, memory, pids)
 }
 
 // reportMemory reports the peaks of the two processes that run is.
 func (s *system) reportMemory(b *testing.B, memory *memoryWatch, pids []int) {
-	b.ReportMetric(memory.sum/mebibyte, "MiB")
+	b.ReportMetric(mebibytes(memory.sum), "MiB")
 	for i, name := range []string{"stages", "engine"} {
-		b.ReportMetric(memory.peak[pids[i]]/mebibyte, name+"_MiB")
-		b.ReportMetric(memory.files[pids[i]]/mebibyte, name+"_files_MiB")
+		b.ReportMetric(mebibytes(memory.peak[pids[i]]), name+"_MiB")
+		b.ReportMetric(mebibytes(memory.files[pids[i]]), name+"_files_MiB")
 	}
 }
 
@@ -237,12 +238,12 @@ func (s *system) idle(b *testing.B) {
 	s.settle()
 	settled := time.Since(began)
 	s.say("calm after %s", settled.Round(time.Second))
-	pids := family(s.instance.cmd.Process.Pid)
-	used, began := processorSeconds(pids), time.Now()
+	pids := processes.WithChildren(s.instance.cmd.Process.Pid)
+	used, began := processes.ProcessorTime(pids...).Seconds(), time.Now()
 	memory := watchMemory(b, pids...)
 	s.pause(30 * time.Second)
 	memory.stop()
-	b.ReportMetric((processorSeconds(pids)-used)/time.Since(began).Seconds()*100, "%_of_a_core")
+	b.ReportMetric((processes.ProcessorTime(pids...).Seconds()-used)/time.Since(began).Seconds()*100, "%_of_a_core")
 	b.ReportMetric(settled.Seconds(), "s/settle")
 	s.reportMemory(b, memory, pids)
 }
@@ -533,7 +534,7 @@ func BenchmarkRoles(b *testing.B) {
 
 		watches := map[string]*memoryWatch{}
 		for name, p := range roles {
-			pids := family(p.cmd.Process.Pid)
+			pids := processes.WithChildren(p.cmd.Process.Pid)
 			watches[name] = watchMemory(b, pids[len(pids)-1]) // the engine is its supervisor's child
 		}
 		l := newLoad(b)
@@ -549,9 +550,9 @@ func BenchmarkRoles(b *testing.B) {
 		})
 		for name, watch := range watches {
 			watch.stop()
-			b.ReportMetric(watch.sum/mebibyte, name+"_MiB")
+			b.ReportMetric(mebibytes(watch.sum), name+"_MiB")
 		}
-		b.ReportMetric((watches["rollup"].sum-float64(events)/1e6*filter)/mebibyte, "rollup_beside_filter_MiB")
+		b.ReportMetric(mebibytes(watches["rollup"].sum-int64(float64(events)/1e6*filter)), "rollup_beside_filter_MiB")
 		for _, name := range []string{"ingest", "query", "rollup", "engine", "broker"} {
 			roles[name].stop()
 		}

@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,6 +19,7 @@ import (
 	"time"
 
 	"agentmeter/internal/embedded/enginetest"
+	"agentmeter/internal/processes"
 )
 
 // binary is the agentmeter under test.
@@ -88,12 +88,11 @@ func startCommand(t testing.TB, cmd *exec.Cmd) *process {
 // kill ends the process as kill -9 does, and waits until it is gone, and its children
 // with their addresses and files.
 func (p *process) kill() {
-	all := family(p.cmd.Process.Pid)
 	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // it may be gone already
 	<-p.ended
 	ticker := time.NewTicker(time.Millisecond)
 	defer ticker.Stop()
-	for deadline := time.Now().Add(stopPatience); slices.ContainsFunc(all, lives); <-ticker.C {
+	for deadline := time.Now().Add(stopPatience); processes.GroupAlive(p.cmd.Process.Pid); <-ticker.C {
 		if time.Now().After(deadline) {
 			p.t.Errorf("%s was killed, and something of it lives after %s", p.name, stopPatience)
 			return

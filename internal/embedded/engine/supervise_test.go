@@ -25,6 +25,7 @@ import (
 	"agentmeter/internal/embedded/chdb"
 	"agentmeter/internal/embedded/engine"
 	"agentmeter/internal/embedded/enginetest"
+	"agentmeter/internal/processes"
 )
 
 // supervise starts an engine of the test's own on dir.
@@ -204,7 +205,7 @@ func TestTheEngineDiesWithItsParent(t *testing.T) {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	eventually(t, "the engine is gone", func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) || isZombie(pid) })
+	eventually(t, "the engine is gone", func() bool { return !processes.Alive(pid) })
 	t.Logf("gone after %v", time.Since(began))
 	// Before anything else listens, which may be given the very port.
 	eventually(t, "its address is free", func() bool {
@@ -216,11 +217,6 @@ func TestTheEngineDiesWithItsParent(t *testing.T) {
 	})
 	_, d := supervise(t, dir)
 	d.want("1", "SELECT 1")
-}
-
-func isZombie(pid int) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	return err == nil && bytes.Contains(stat, []byte(") Z "))
 }
 
 const (
