@@ -102,7 +102,7 @@ type letterSummary struct {
 // detailOf is why a record was not counted, in words where its letter has none.
 func detailOf(l *deadletters.Letter) string {
 	if l.Detail == "" && l.Code == schemas.CodePayloadConflict {
-		return "its id was recorded before, and that stays; the agent, time, channel, credits or messages are others here"
+		return "its id was recorded before, and that stays; the agent, time, channel, credits or messages are others here, or one of the two is an adjustment"
 	}
 	return l.Detail
 }
@@ -220,7 +220,7 @@ func (c *deadletterShowCommand) Run(ctx context.Context, s streams) error {
 		err = printLetter(s.out, letter)
 	}
 	if err == nil && letter.Code == schemas.CodePayloadConflict {
-		err = c.printConflict(ctx, s.out, p.clickhouse, letter)
+		err = printConflict(ctx, s.out, p.clickhouse, letter)
 	}
 	switch {
 	case errors.Is(err, deadletters.ErrNotFound):
@@ -269,7 +269,7 @@ func printLetter(w io.Writer, l *deadletters.Letter) error {
 
 // printConflict prints what was recorded under the id of a letter, beside what the
 // letter holds, as far as that is what tells copies of an event apart.
-func (*deadletterShowCommand) printConflict(ctx context.Context, w io.Writer, client *clickhouse.Client, l *deadletters.Letter) error {
+func printConflict(ctx context.Context, w io.Writer, client *clickhouse.Client, l *deadletters.Letter) error {
 	sent, err := l.Event()
 	if err != nil {
 		return nil //nolint:nilerr // only its beginning is in the letter

@@ -202,7 +202,7 @@ func firstWord(sql string) string {
 func (c *Client) send(ctx context.Context, statement Statement) (io.ReadCloser, error) {
 	query := url.Values{
 		"database":           {c.config.Database},
-		"wait_end_of_query":  {"1"},
+		waitForEnd:           {"1"},
 		"async_insert":       {"0"},
 		"default_format":     {"Native"},
 		"max_execution_time": {"0"},
