@@ -7,7 +7,7 @@ import (
 )
 
 // For waits until d has passed or ctx has ended, and reports whether all of d passed. Where
-// there is nothing to wait for, it says whether ctx has not ended.
+// d is not positive it reports at once whether ctx is still going.
 func For(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return ctx.Err() == nil

@@ -45,7 +45,7 @@ func TestThereIsNoPauseWhereNothingIsToBeWaitedFor(t *testing.T) {
 	cancel()
 	for range 100 { // a timer and a context that are both over would be drawn from
 		if pause.For(ctx, 0) {
-			t.Fatal("a pause for which its context left no time has passed")
+			t.Fatal("a pause passed though its context had ended")
 		}
 	}
 }
