@@ -5,8 +5,6 @@ package crash
 import (
 	"errors"
 	"os/exec"
-	"strconv"
-	"strings"
 	"syscall"
 )
 

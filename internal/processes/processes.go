@@ -1,16 +1,13 @@
 // Package processes says what becomes of processes that tests, benchmarks and the
 // crash harness start: their children, whether they are gone, what they use.
 //
-// In: a process id. Out: what the system tells at that moment. A process that has
-// ended has nothing; so has every process where there is no /proc to read, but for
-// its children and whether it is alive.
+// In: a process id. Out: what the system tells at that moment. Memory and time are 0
+// where there is no such process, and where there is no /proc to read.
 package processes
 
 import (
 	"bytes"
 	"os"
-	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -64,16 +61,6 @@ func ProcessorTime(pids ...int) (used time.Duration) {
 		}
 	}
 	return used
-}
-
-// hasThreads says whether a process is doing something still. One that has ended is
-// listed until its parent, or who is in its place, has asked how.
-func hasThreads(pid int) bool {
-	threads, _ := filepath.Glob(file(pid, "task/*/stat"))
-	return slices.ContainsFunc(threads, func(path string) bool {
-		fields := statOf(path)
-		return len(fields) > 0 && fields[0] != "Z" && fields[0] != "X"
-	})
 }
 
 // statOf are the fields of a stat file after the name, the state first.

@@ -10,8 +10,16 @@ import (
 	"syscall"
 )
 
-// Alive says whether a process holds anything still: files, addresses, memory.
-func Alive(pid int) bool { return hasThreads(pid) }
+// Alive says whether a process holds anything still: files, addresses, memory. One that
+// has ended does not, though it is listed until its parent, or who is in its place, has
+// asked how.
+func Alive(pid int) bool {
+	threads, _ := filepath.Glob(file(pid, "task/*/stat"))
+	return slices.ContainsFunc(threads, func(path string) bool {
+		fields := statOf(path)
+		return len(fields) > 0 && fields[0] != "Z" && fields[0] != "X"
+	})
+}
 
 // GroupAlive says whether a process of a group is alive.
 func GroupAlive(group int) bool {
